@@ -1,0 +1,111 @@
+# pipelines: sales pipelines inside PostgreSQL
+#
+#   make, make install, make installcheck, make clean
+#       the usual PGXS meaning; PG_CONFIG=... chooses the server
+#   make check, make check-all
+#       install what is missing, build, and run the quick set of every suite,
+#       or everything, on throwaway clusters of their own
+#   make demo, make demo-stop
+#       a car dealer's pipelines, live in a throwaway cluster
+#   make bench
+#       the benchmarks, as JSON lines
+#   make style
+#       the mechanical house rules
+#
+# The goals of the last four groups work without pg_config and without a
+# compiler: PGXS is not even looked at for them.  (Besides, PGXS has a `check`
+# of its own, which only refuses.)
+
+HOUSE_GOALS = check check-all demo demo-stop bench style
+
+.PHONY: $(HOUSE_GOALS)
+
+ifneq ($(filter $(HOUSE_GOALS),$(MAKECMDGOALS)),)
+
+check:
+	@bash test/check.sh quick
+
+check-all:
+	@bash test/check.sh all
+
+demo:
+	@bash test/demo/demo.sh start
+
+demo-stop:
+	@bash test/demo/demo.sh stop
+
+bench:
+	@bash test/bench/run.sh $(BENCH)
+
+style:
+	@perl test/style.pl
+
+# goals of PGXS given beside ours: a make of their own each
+OTHER_GOALS = $(filter-out $(HOUSE_GOALS),$(MAKECMDGOALS))
+ifneq ($(OTHER_GOALS),)
+.PHONY: $(OTHER_GOALS)
+$(OTHER_GOALS):
+	@$(MAKE) --no-print-directory $@
+endif
+
+# a second goal must not build while a first one cleans
+.NOTPARALLEL:
+
+else
+
+EXTENSION = pipelines
+EXTVERSION = 1.0.0
+MODULE_big = $(EXTENSION)
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
+
+# the parts of the install script, in the order in which they run
+INSTALL_SQL = \
+	src/values/values.sql \
+	src/definitions/definitions.sql \
+	src/definitions/pipelines.sql \
+	src/definitions/templates.sql \
+	src/forecast/forecast.sql \
+	src/deals/deals.sql \
+	src/deals/adoption.sql \
+	src/deals/views.sql \
+	src/deals/import.sql \
+	src/insight/insight.sql
+INSTALL_PARTS = $(wildcard $(INSTALL_SQL))
+
+DATA = $(wildcard sql/$(EXTENSION)--*--*.sql)
+DATA_built = sql/$(EXTENSION)--$(EXTVERSION).sql
+
+# in the order in which they run: each may use what those before it left
+REGRESS =
+
+PG_CPPFLAGS = -I$(srcdir)/src
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+ifeq ($(wildcard $(PGXS)),)
+$(error no PostgreSQL with server headers found through "$(PG_CONFIG)": install the package postgresql-server-dev-NN, or name its pg_config by PG_CONFIG=...; "make check" and "make demo" install what they need)
+endif
+
+# PostgreSQL 13 has no isolation tester outside its own source tree
+ifneq ($(wildcard $(dir $(PGXS))../test/isolation/pg_isolation_regress*),)
+ISOLATION = $(patsubst test/isolation/specs/%.spec,%,$(sort $(wildcard test/isolation/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=test/isolation
+endif
+
+include $(PGXS)
+
+# without the server's --enable-depend nothing else says this
+HEADERS = $(wildcard src/*.h src/*/*.h)
+$(OBJS) $(OBJS:.o=.bc): $(HEADERS) Makefile
+
+$(DATA_built): $(INSTALL_PARTS) Makefile
+	{ printf '%s\n' '\echo Use "CREATE EXTENSION $(EXTENSION)" to load this file. \quit'; \
+	  cat $(INSTALL_PARTS) /dev/null; } > $@
+
+# what the test runner wants to know
+.PHONY: show-tests
+show-tests:
+	@echo 'regress $(REGRESS)'
+	@echo 'isolation $(ISOLATION)'
+
+endif

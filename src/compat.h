@@ -1,0 +1,125 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *	  The only place that knows PostgreSQL's version numbers.
+ *
+ * Each difference between PostgreSQL 13 and 18 that the sources meet is
+ * given one name here; no other file compares PG_VERSION_NUM.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PIPELINES_COMPAT_H
+#define PIPELINES_COMPAT_H
+
+#if PG_VERSION_NUM < 130000
+#error "pipelines needs PostgreSQL 13 or later"
+#endif
+
+/* varatt.h was split off postgres.h in 16 */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/* a setting of our prefix that we don't know is an error since 15 */
+#if PG_VERSION_NUM >= 150000
+#define compat_reserve_guc_prefix(prefix) MarkGUCPrefixReserved(prefix)
+#else
+#define compat_reserve_guc_prefix(prefix) EmitWarningsOnPlaceholders(prefix)
+#endif
+
+/* index_insert() is told about unchanged columns since 14, cleans up since 17 */
+#if PG_VERSION_NUM >= 140000
+#define compat_index_insert(index, values, nulls, tid, heap, check, info) \
+	((void) index_insert(index, values, nulls, tid, heap, check, false, info))
+#else
+#define compat_index_insert(index, values, nulls, tid, heap, check, info) \
+	((void) index_insert(index, values, nulls, tid, heap, check, info))
+#endif
+#if PG_VERSION_NUM >= 170000
+#define compat_index_insert_cleanup(index, info) index_insert_cleanup(index, info)
+#else
+#define compat_index_insert_cleanup(index, info) ((void) 0)
+#endif
+
+/* index scans can be instrumented since 18 */
+#if PG_VERSION_NUM >= 180000
+#define compat_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
+#else
+#define compat_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, nkeys, 0)
+#endif
+
+/* insight: a set-returning function that fills a tuplestore */
+#include "funcapi.h"
+#if PG_VERSION_NUM >= 150000
+#define compat_materialize(fcinfo) InitMaterializedSRF((fcinfo), 0)
+#else
+#include "miscadmin.h"
+#include "utils/tuplestore.h"
+static inline void
+compat_materialize(FunctionCallInfo fcinfo)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	MemoryContext old;
+	TupleDesc	desc;
+
+	if (rsinfo == NULL || !IsA(rsinfo, ReturnSetInfo) ||
+		(rsinfo->allowedModes & SFRM_Materialize) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("set-valued function called in context that cannot accept a set")));
+	old = MemoryContextSwitchTo(rsinfo->econtext->ecxt_per_query_memory);
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	rsinfo->returnMode = SFRM_Materialize;
+	rsinfo->setResult =
+		tuplestore_begin_heap((rsinfo->allowedModes & SFRM_Materialize_Random) != 0,
+							  false, work_mem);
+	rsinfo->setDesc = desc;
+	MemoryContextSwitchTo(old);
+}
+#endif
+
+/* insight: state of the other backends, read anew */
+#include "pgstat.h"
+#if PG_VERSION_NUM >= 140000
+#include "utils/backend_status.h"
+#define compat_clear_backend_status() pgstat_clear_backend_activity_snapshot()
+#else
+#define compat_clear_backend_status() pgstat_clear_snapshot()
+#endif
+#if PG_VERSION_NUM >= 160000
+#define compat_local_beentry(i) pgstat_get_local_beentry_by_index(i)
+#else
+#define compat_local_beentry(i) pgstat_fetch_stat_local_beentry(i)
+#endif
+
+/* insight: may the role execute the function? */
+#include "utils/acl.h"
+#if PG_VERSION_NUM >= 160000
+#include "catalog/pg_proc.h"
+#define compat_function_aclcheck(funcid, roleid) \
+	object_aclcheck(ProcedureRelationId, (funcid), (roleid), ACL_EXECUTE)
+#else
+#define compat_function_aclcheck(funcid, roleid) \
+	pg_proc_aclcheck((funcid), (roleid), ACL_EXECUTE)
+#endif
+
+/* values: infinite numerics exist since 14 */
+#if PG_VERSION_NUM >= 140000
+#define compat_numeric_is_inf(num) numeric_is_inf(num)
+#else
+#define compat_numeric_is_inf(num) false
+#endif
+
+/* values: input functions may report bad input softly since 16 */
+#if PG_VERSION_NUM >= 160000
+#define compat_ereturn(context, result, details) \
+	ereturn(context, result, details)
+#else
+#define compat_ereturn(context, result, details) \
+	do { ereport(ERROR, details); return result; } while (0)
+#endif
+
+#endif							/* PIPELINES_COMPAT_H */

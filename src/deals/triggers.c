@@ -1,0 +1,934 @@
+/*-------------------------------------------------------------------------
+ *
+ * triggers.c
+ *	  The triggers on a deals table.
+ *
+ * Owns the order in which things happen to a row:
+ *
+ *	BEFORE	complete the row, judge an UPDATE, hand the version that ends to
+ *			the history (history.c), which writes it with others
+ *	AFTER	once a statement, write what is left; row by row only where other
+ *			BEFORE triggers fire after ours, or where a new deal may not
+ *			fulfil what its stage demands
+ *
+ * The invariant: what stands in the table is what was judged.  Where ours is
+ * the last BEFORE trigger that holds by construction; else AFTER judges the
+ * row again and raises an error that names the other trigger.
+ *
+ * Must never trust a bookkeeping value that a client sends, but for rows
+ * that arrive with all of it from a member of the table owner's role: those
+ * are a restore or a copy.  Must never take a time for its own: everything a
+ * transaction changes bears one instant.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/partition.h"
+#include "catalog/pg_inherits.h"
+#include "commands/trigger.h"
+#include "compat.h"
+#include "deals/deals.h"
+#include "deals/history.h"
+#include "deals/mapping.h"
+#include "deals/rules.h"
+#include "definitions/definitions.h"
+#include "errors.h"
+#include "executor/spi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "pipelines.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(pipelines_deal_before);
+PG_FUNCTION_INFO_V1(pipelines_deal_after);
+PG_FUNCTION_INFO_V1(pipelines_deal_truncate);
+PG_FUNCTION_INFO_V1(pipelines_columns);
+PG_FUNCTION_INFO_V1(pipelines_pending);
+PG_FUNCTION_INFO_V1(pipelines_trigger_name);
+PG_FUNCTION_INFO_V1(pipelines_rebook);
+
+/* the instant of the running transaction; 0: not taken yet */
+static TimestampTz transaction_instant = 0;
+
+/* the subtransaction that took it: with it the lock goes that made it sure */
+static SubTransactionId instant_subid = InvalidSubTransactionId;
+
+/*
+ * Rows that the AFTER trigger is wanted for, one by one.  It may be too high
+ * when a row was called off after we saw it: then AFTER is called once more
+ * than needed, which does no harm.
+ */
+static int	rows_to_judge = 0;
+
+/*
+ * The closing day that was worked out for the row that an INSERT proposed
+ * last.  If the statement turns out to be an upsert that sets all columns to
+ * EXCLUDED's, the day comes back, but nobody gave it.
+ */
+static struct
+{
+	MemoryContext statement;	/* NULL: none; never followed */
+	DateADT		closed_on;
+} proposed_closing;
+
+/* deals table whose bookkeeping is being set from outside, see _rebook() */
+static Oid	rebooking = InvalidOid;
+
+static void
+deals_xact_callback(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
+		event == XACT_EVENT_PREPARE)
+	{
+		transaction_instant = 0;
+		rows_to_judge = 0;
+		rebooking = InvalidOid;
+		proposed_closing.statement = NULL;
+		mapping_forget_locks();
+		mapping_free_retired();
+	}
+}
+
+static void
+deals_subxact_callback(SubXactEvent event, SubTransactionId subid,
+					   SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+	{
+		/*
+		 * Locks taken inside are gone.  So is the lock on the definitions,
+		 * by which settled_at() knows that we are writing: an instant taken
+		 * under it must not be used again.
+		 */
+		mapping_forget_locks();
+		if (transaction_instant != 0 && instant_subid >= subid)
+			transaction_instant = 0;
+	}
+	else if (event == SUBXACT_EVENT_COMMIT_SUB && instant_subid == subid)
+		instant_subid = parent;
+}
+
+void
+deals_init(void)
+{
+	mapping_init();
+	history_init();
+	RegisterXactCallback(deals_xact_callback, NULL);
+	RegisterSubXactCallback(deals_subxact_callback, NULL);
+}
+
+TimestampTz
+deals_transaction_instant(void)
+{
+	if (transaction_instant == 0)
+	{
+		transaction_instant = GetCurrentTimestamp();
+		instant_subid = GetCurrentSubTransactionId();
+	}
+	return transaction_instant;
+}
+
+/* one row, taken apart */
+typedef struct DealRow
+{
+	Datum	   *values;
+	bool	   *nulls;
+} DealRow;
+
+static void
+deform_row(DealRow *row, HeapTuple tuple, TupleDesc tupdesc)
+{
+	row->values = palloc(sizeof(Datum) * tupdesc->natts);
+	row->nulls = palloc(sizeof(bool) * tupdesc->natts);
+	heap_deform_tuple(tuple, tupdesc, row->values, row->nulls);
+}
+
+static inline bool
+role_is_null(const DealsTable *table, const DealRow *row, DealRole role)
+{
+	AttrNumber	attnum = table->role[role];
+
+	return attnum == InvalidAttrNumber || row->nulls[attnum - 1];
+}
+
+static inline Datum
+role_value(const DealsTable *table, const DealRow *row, DealRole role)
+{
+	return row->values[table->role[role] - 1];
+}
+
+static inline int32
+role_int32(const DealsTable *table, const DealRow *row, DealRole role)
+{
+	return role_is_null(table, row, role) ? 0 :
+		DatumGetInt32(role_value(table, row, role));
+}
+
+static inline void
+set_role(const DealsTable *table, DealRow *row, DealRole role, Datum value, bool isnull)
+{
+	AttrNumber	attnum = table->role[role];
+
+	if (attnum == InvalidAttrNumber)
+		return;
+	row->values[attnum - 1] = value;
+	row->nulls[attnum - 1] = isnull;
+}
+
+static void
+read_state(const DealsTable *table, const DealRow *row, DealState *state)
+{
+	state->pipeline_id = role_int32(table, row, ROLE_PIPELINE_ID);
+	state->stage_id = role_int32(table, row, ROLE_STAGE_ID);
+	state->furthest_stage_id = role_int32(table, row, ROLE_FURTHEST_STAGE_ID);
+	state->gate_stage_id = role_int32(table, row, ROLE_GATE_STAGE_ID);
+	state->episode = role_int32(table, row, ROLE_EPISODE);
+	state->version = role_int32(table, row, ROLE_VERSION);
+	state->stage_entered_at = role_is_null(table, row, ROLE_STAGE_ENTERED_AT) ? 0 :
+		DatumGetTimestampTz(role_value(table, row, ROLE_STAGE_ENTERED_AT));
+	state->changed_at = role_is_null(table, row, ROLE_CHANGED_AT) ? 0 :
+		DatumGetTimestampTz(role_value(table, row, ROLE_CHANGED_AT));
+	state->has_closed_at = !role_is_null(table, row, ROLE_CLOSED_AT);
+	state->closed_at = state->has_closed_at ?
+		DatumGetTimestampTz(role_value(table, row, ROLE_CLOSED_AT)) : 0;
+	state->has_closed_on = !role_is_null(table, row, ROLE_CLOSED_ON);
+	state->closed_on = state->has_closed_on ?
+		DatumGetDateADT(role_value(table, row, ROLE_CLOSED_ON)) : 0;
+}
+
+static void
+write_state(const DealsTable *table, DealRow *row, const DealState *state)
+{
+	set_role(table, row, ROLE_PIPELINE_ID, Int32GetDatum(state->pipeline_id), state->pipeline_id == 0);
+	set_role(table, row, ROLE_STAGE_ID, Int32GetDatum(state->stage_id), state->stage_id == 0);
+	set_role(table, row, ROLE_FURTHEST_STAGE_ID, Int32GetDatum(state->furthest_stage_id), false);
+	set_role(table, row, ROLE_GATE_STAGE_ID, Int32GetDatum(state->gate_stage_id), state->gate_stage_id == 0);
+	set_role(table, row, ROLE_EPISODE, Int32GetDatum(state->episode), false);
+	set_role(table, row, ROLE_VERSION, Int32GetDatum(state->version), false);
+	set_role(table, row, ROLE_STAGE_ENTERED_AT, TimestampTzGetDatum(state->stage_entered_at), false);
+	set_role(table, row, ROLE_CHANGED_AT, TimestampTzGetDatum(state->changed_at), false);
+	set_role(table, row, ROLE_CLOSED_AT, TimestampTzGetDatum(state->closed_at), !state->has_closed_at);
+	set_role(table, row, ROLE_CLOSED_ON, DateADTGetDatum(state->closed_on), !state->has_closed_on);
+}
+
+static bool
+values_differ(const TrackedColumn *column,
+			  Datum a, bool a_null, Datum b, bool b_null)
+{
+	if (a_null || b_null)
+		return a_null != b_null;
+	if (column->byval)
+		return a != b;
+	if (datum_image_eq(a, b, false, column->len))
+		return false;
+	if (column->comparison == COMPARE_NUMERIC)
+		return !DatumGetBool(DirectFunctionCall2(numeric_eq, a, b));
+	return true;
+}
+
+/* did a column change that we remember? */
+static bool
+tracked_column_changed(const DealsTable *table,
+					   const DealRow *old, const DealRow *row)
+{
+	for (int i = 0; i < table->ntracked; i++)
+	{
+		const TrackedColumn *column = &table->tracked[i];
+		int			c = column->attnum - 1;
+
+		if (!column->bookkeeping && column->comparison != COMPARE_NEVER &&
+			values_differ(column, old->values[c], old->nulls[c],
+						  row->values[c], row->nulls[c]))
+			return true;
+	}
+	return false;
+}
+
+static void
+refuse_changed_column(const DealContext *deal, TupleDesc tupdesc,
+					  const DealRow *old, const DealRow *row,
+					  const AttrNumber *columns, int ncolumns, bool partition_key)
+{
+	for (int i = 0; i < ncolumns; i++)
+	{
+		int			c = columns[i] - 1;
+		Form_pg_attribute att = TupleDescAttr(tupdesc, c);
+
+		if (old->nulls[c] && row->nulls[c])
+			continue;
+		if (!old->nulls[c] && !row->nulls[c] &&
+			datum_image_eq(old->values[c], row->values[c], att->attbyval, att->attlen))
+			continue;
+		ereport(ERROR,
+				(errcode(ERRCODE_PIPELINES_KEY_CHANGED),
+				 errmsg("column \"%s\" of %s of table \"%s\" can't be changed",
+						NameStr(att->attname),
+						deal_label(deal->table, tupdesc, old->values, old->nulls),
+						RelationGetRelationName(deal->rel)),
+				 partition_key ?
+				 errdetail("It decides the partition of the deal; a deal never moves between partitions.") :
+				 errdetail("It is part of the deal key, by which the history knows the deal."),
+				 partition_key ?
+				 errhint("Choose a partition key that never changes, or delete the deal and insert it anew.") :
+				 errhint("Keep a name that may change in another column."),
+				 errtablecol(deal->rel, columns[i])));
+	}
+}
+
+static void
+check_event_time(TimestampTz event_time, const DealContext *deal,
+				 bool has_changed_at, TimestampTz changed_at)
+{
+	if (!has_privs_of_role(GetOuterUserId(), deal->table->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to set the event time of changes of table \"%s\"",
+						RelationGetRelationName(deal->rel)),
+				 errdetail("Only members of role \"%s\", which owns the table, may use pipelines.event_time.",
+						   GetUserNameFromId(deal->table->owner, true)),
+				 errhint("RESET pipelines.event_time.")));
+	if (event_time > GetCurrentTimestamp())
+		ereport(ERROR,
+				(errcode(ERRCODE_PIPELINES_EVENT_TIME),
+				 errmsg("event time %s lies in the future", timestamptz_to_str(event_time)),
+				 errhint("Set pipelines.event_time to an instant that has passed.")));
+	if (has_changed_at && event_time < changed_at)
+		ereport(ERROR,
+				(errcode(ERRCODE_PIPELINES_EVENT_TIME),
+				 errmsg("event time %s lies before the last change of %s of table \"%s\"",
+						pstrdup(timestamptz_to_str(event_time)),
+						deal_label(deal->table, RelationGetDescr(deal->rel),
+								   deal->values, deal->nulls),
+						RelationGetRelationName(deal->rel)),
+				 errdetail("It last changed at %s.", timestamptz_to_str(changed_at)),
+				 errhint("Apply events in their order, or load them with pipelines.import_history().")));
+}
+
+/*
+ * When does this change happen?  At the transaction's instant, though always
+ * after the last change of the same deal; or when an import says.
+ */
+static TimestampTz
+instant_of_change(const DealContext *deal, bool has_changed_at, TimestampTz changed_at)
+{
+	TimestampTz instant = deals_transaction_instant();
+
+	if (unlikely(pipelines_event_time[0] != '\0'))
+	{
+		instant = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
+														  CStringGetDatum(pipelines_event_time),
+														  ObjectIdGetDatum(InvalidOid),
+														  Int32GetDatum(-1)));
+		check_event_time(instant, deal, has_changed_at, changed_at);
+		return instant;
+	}
+	if (has_changed_at && instant <= changed_at)
+		return changed_at + 1;
+	return instant;
+}
+
+/*
+ * CORE 3: does this row come from a restore or a copy?
+ */
+static bool
+is_kept(const DealsTable *table, const DealRow *row, const DealState *state)
+{
+	if (role_is_null(table, row, ROLE_STAGE_ENTERED_AT) ||
+		role_is_null(table, row, ROLE_FURTHEST_STAGE_ID) ||
+		role_is_null(table, row, ROLE_EPISODE) ||
+		role_is_null(table, row, ROLE_VERSION) ||
+		role_is_null(table, row, ROLE_CHANGED_AT) ||
+		state->pipeline_id == 0 || state->stage_id == 0)
+		return false;
+	return state->version >= 1 && state->episode >= 1 &&
+		state->stage_entered_at <= state->changed_at &&
+		state->changed_at <= GetCurrentTimestamp() &&
+		has_privs_of_role(GetUserId(), table->owner);
+}
+
+static HeapTuple
+complete_insert(Relation rel, HeapTuple tuple)
+{
+	TupleDesc	tupdesc = RelationGetDescr(rel);
+	DealRow		row;
+	DealState	state;
+	DealsTable *table;
+	DealContext deal;
+	int32		version;
+	int32		episode;
+	TimestampTz valid_to;
+	bool		returning;
+	bool		given_closed_on;
+
+	deform_row(&row, tuple, tupdesc);
+	table = deals_table(rel, false);
+	read_state(table, &row, &state);
+	deal.rel = rel;
+	deal.table = table;
+	deal.values = row.values;
+	deal.nulls = row.nulls;
+
+	if (is_kept(table, &row, &state))
+	{
+		/* a data-only restore may load deals before definitions */
+		if (definitions_exist())
+		{
+			definitions_lock();
+			check_kept_deal(&deal, &state);
+		}
+		if (table->later_insert != NULL)
+			rows_to_judge++;
+		return tuple;
+	}
+
+	definitions_lock();
+	table = deals_table(rel, true);
+	deal.table = table;
+
+	/* CORE 2: a key that comes back continues its versions */
+	returning = history_last_version(table, tupdesc, row.values, row.nulls,
+									 &version, &valid_to, &episode);
+	state.version = returning ? version + 1 : 1;
+	state.episode = returning ? episode + 1 : 1;
+	state.changed_at = instant_of_change(&deal, returning, valid_to);
+	given_closed_on = state.has_closed_on;
+	judge_new_deal(&deal, &state);
+	proposed_closing.statement = NULL;
+	if (state.has_closed_on && !given_closed_on)
+	{
+		proposed_closing.statement = MemoryContextGetParent(CurrentMemoryContext);
+		proposed_closing.closed_on = state.closed_on;
+	}
+	write_state(table, &row, &state);
+	if (role_is_null(table, &row, ROLE_CREATED_AT))
+		set_role(table, &row, ROLE_CREATED_AT, TimestampTzGetDatum(state.changed_at), false);
+	if (role_is_null(table, &row, ROLE_CREATED_BY))
+		set_role(table, &row, ROLE_CREATED_BY,
+				 CStringGetTextDatum(pipelines_actor[0] != '\0' ? pipelines_actor :
+									 GetUserNameFromId(GetSessionUserId(), false)),
+				 false);
+
+	if (table->later_insert != NULL || judge_new_deal_needed(&state))
+		rows_to_judge++;
+	return heap_form_tuple(tupdesc, row.values, row.nulls);
+}
+
+/*
+ * Complete and judge the new row of an UPDATE in place.  Returns whether a
+ * version ends.
+ */
+static bool
+complete_update(Relation rel, const DealsTable *table, const DealRow *old, DealRow *row,
+				DealState *old_state, DealState *state, Verdict *verdict)
+{
+	TupleDesc	tupdesc = RelationGetDescr(rel);
+	DealContext deal = {rel, table, old->values, old->nulls};
+	TimestampTz instant;
+
+	refuse_changed_column(&deal, tupdesc, old, row, table->keys, table->nkeys, false);
+	refuse_changed_column(&deal, tupdesc, old, row, table->partkeys, table->npartkeys, true);
+
+	read_state(table, old, old_state);
+	read_state(table, row, state);
+	instant = deals_transaction_instant();
+	if (instant <= old_state->changed_at)
+		instant = old_state->changed_at + 1;
+	if (unlikely(pipelines_event_time[0] != '\0'))
+		instant = instant_of_change(&deal, true, old_state->changed_at);
+
+	if (unlikely(proposed_closing.statement != NULL) &&
+		proposed_closing.statement == MemoryContextGetParent(CurrentMemoryContext) &&
+		state->has_closed_on && state->closed_on == proposed_closing.closed_on)
+	{
+		state->has_closed_on = old_state->has_closed_on;
+		state->closed_on = old_state->closed_on;
+	}
+
+	judge_change(&deal, old_state, state, instant, verdict);
+	state->version = old_state->version;
+	state->changed_at = old_state->changed_at;
+	write_state(table, row, state);
+
+	/* what the client did not write in this statement goes */
+	if (verdict->clear_overrides || verdict->clear_closing)
+	{
+		static const struct
+		{
+			DealRole	role;
+			bool		closing;
+		}			clearable[] = {
+			{ROLE_PROBABILITY, false},
+			{ROLE_FORECAST_CATEGORY, false},
+			{ROLE_CLOSE_REASON, true},
+			{ROLE_COMPETITOR, true},
+			{ROLE_CLOSE_NOTES, true}
+		};
+
+		for (int i = 0; i < (int) lengthof(clearable); i++)
+		{
+			AttrNumber	attnum = table->role[clearable[i].role];
+			Form_pg_attribute att;
+
+			if (attnum == InvalidAttrNumber || row->nulls[attnum - 1] ||
+				!(clearable[i].closing ? verdict->clear_closing : verdict->clear_overrides))
+				continue;
+			att = TupleDescAttr(tupdesc, attnum - 1);
+			if (!old->nulls[attnum - 1] &&
+				datum_image_eq(old->values[attnum - 1], row->values[attnum - 1],
+							   att->attbyval, att->attlen))
+				row->nulls[attnum - 1] = true;
+		}
+	}
+
+	if (!verdict->moved && !tracked_column_changed(table, old, row))
+		return false;
+	if (verdict->kind == CHANGE_NONE)
+		verdict->kind = CHANGE_OTHER;
+	state->version = old_state->version + 1;
+	state->changed_at = instant;
+	set_role(table, row, ROLE_VERSION, Int32GetDatum(state->version), false);
+	set_role(table, row, ROLE_CHANGED_AT, TimestampTzGetDatum(state->changed_at), false);
+	return true;
+}
+
+/* heap_modify_tuple() for a row that was taken apart already */
+static HeapTuple
+form_row(TupleDesc tupdesc, HeapTuple original, const DealRow *row)
+{
+	HeapTuple	tuple = heap_form_tuple(tupdesc, row->values, row->nulls);
+
+	tuple->t_data->t_ctid = original->t_data->t_ctid;
+	tuple->t_self = original->t_self;
+	tuple->t_tableOid = original->t_tableOid;
+	return tuple;
+}
+
+static HeapTuple
+before_update(Relation rel, HeapTuple oldtuple, HeapTuple newtuple)
+{
+	TupleDesc	tupdesc = RelationGetDescr(rel);
+	DealsTable *table;
+	DealRow		old;
+	DealRow		row;
+	DealState	old_state;
+	DealState	state;
+	Verdict		verdict;
+
+	definitions_lock();
+	table = deals_table(rel, true);
+	if (unlikely(rebooking == table->root))
+		return newtuple;
+
+	deform_row(&old, oldtuple, tupdesc);
+	deform_row(&row, newtuple, tupdesc);
+	if (complete_update(rel, table, &old, &row, &old_state, &state, &verdict) &&
+		table->later_update == NULL)
+		history_append(table, tupdesc, old.values, old.nulls,
+					   &old_state, &state, &verdict, state.changed_at);
+	if (table->later_update != NULL)
+		rows_to_judge++;
+	return form_row(tupdesc, newtuple, &row);
+}
+
+static void
+end_by_delete(Relation rel, const DealsTable *table, HeapTuple tuple)
+{
+	TupleDesc	tupdesc = RelationGetDescr(rel);
+	DealRow		old;
+	DealState	old_state;
+	DealContext deal;
+	Verdict		verdict;
+
+	deform_row(&old, tuple, tupdesc);
+	read_state(table, &old, &old_state);
+	deal.rel = rel;
+	deal.table = table;
+	deal.values = old.values;
+	deal.nulls = old.nulls;
+	memset(&verdict, 0, sizeof(verdict));
+	verdict.kind = CHANGE_DELETE;
+	history_append(table, tupdesc, old.values, old.nulls, &old_state, NULL, &verdict,
+				   instant_of_change(&deal, true, old_state.changed_at));
+}
+
+static HeapTuple
+before_delete(Relation rel, HeapTuple tuple)
+{
+	DealsTable *table;
+
+	definitions_lock();
+	table = deals_table(rel, true);
+	if (table->later_delete != NULL)
+		rows_to_judge++;
+	else
+		end_by_delete(rel, table, tuple);
+	return tuple;
+}
+
+static TriggerData *
+row_trigger(FunctionCallInfo fcinfo, bool before, const char *name)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(trigdata->tg_event) ||
+		(before ? !TRIGGER_FIRED_BEFORE(trigdata->tg_event) :
+		 !TRIGGER_FIRED_AFTER(trigdata->tg_event)))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" must be called as a %s ROW trigger",
+						name, before ? "BEFORE" : "AFTER"),
+				 errhint("Deals tables get their triggers from pipelines.create_deals() and pipelines.resume().")));
+	return trigdata;
+}
+
+Datum
+pipelines_deal_before(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = row_trigger(fcinfo, true, "_deal_before");
+	HeapTuple	result;
+
+	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+		result = before_update(trigdata->tg_relation, trigdata->tg_trigtuple,
+							   trigdata->tg_newtuple);
+	else if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
+		result = complete_insert(trigdata->tg_relation, trigdata->tg_trigtuple);
+	else
+		result = before_delete(trigdata->tg_relation, trigdata->tg_trigtuple);
+	return PointerGetDatum(result);
+}
+
+static pg_attribute_noreturn() void
+row_was_altered(Relation rel, const DealsTable *table, const DealRow *row,
+				const char *others, DealRole role)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_PIPELINES_ROW_ALTERED),
+			 errmsg("%s of table \"%s\" was altered after it had been judged",
+					deal_label(table, RelationGetDescr(rel), row->values, row->nulls),
+					RelationGetRelationName(rel)),
+			 errdetail("Column \"%s\" is not what it must be.  These triggers fire after ours: %s.",
+					   NameStr(TupleDescAttr(RelationGetDescr(rel), table->role[role] - 1)->attname),
+					   others == NULL ? "none" : others),
+			 errhint("Rename the trigger so that it sorts before \"%s\".",
+					 NameStr(*DatumGetName(DirectFunctionCall1(pipelines_trigger_name, (Datum) 0)))),
+			 errtablecol(rel, table->role[role])));
+}
+
+/*
+ * Compare the bookkeeping of the row as it stands with what it must be.
+ */
+static void
+check_bookkeeping(Relation rel, const DealsTable *table, const DealRow *found,
+				  const DealRow *expected, const char *others)
+{
+	static const DealRole checked[] = {
+		ROLE_PIPELINE_ID, ROLE_STAGE_ID, ROLE_CLOSED_AT, ROLE_STAGE_ENTERED_AT,
+		ROLE_FURTHEST_STAGE_ID, ROLE_GATE_STAGE_ID, ROLE_EPISODE, ROLE_VERSION,
+		ROLE_CHANGED_AT
+	};
+
+	for (int i = 0; i < (int) lengthof(checked); i++)
+	{
+		AttrNumber	attnum = table->role[checked[i]];
+		Form_pg_attribute att;
+
+		if (attnum == InvalidAttrNumber)
+			continue;
+		att = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
+		if (found->nulls[attnum - 1] != expected->nulls[attnum - 1] ||
+			(!found->nulls[attnum - 1] &&
+			 !datumIsEqual(found->values[attnum - 1], expected->values[attnum - 1],
+						   att->attbyval, att->attlen)))
+			row_was_altered(rel, table, found, others, checked[i]);
+	}
+}
+
+static void
+after_insert(Relation rel, HeapTuple tuple)
+{
+	TupleDesc	tupdesc = RelationGetDescr(rel);
+	DealsTable *table = deals_table(rel, false);
+	DealRow		row;
+	DealState	state;
+	DealState	expected;
+	DealContext deal;
+
+	deform_row(&row, tuple, tupdesc);
+	read_state(table, &row, &state);
+	deal.rel = rel;
+	deal.table = table;
+	deal.values = row.values;
+	deal.nulls = row.nulls;
+
+	/* a restored row was judged when it was made */
+	if (!definitions_exist() || !OidIsValid(table->history) ||
+		state.stage_entered_at != state.changed_at ||
+		(pipelines_event_time[0] == '\0' &&
+		 state.changed_at < deals_transaction_instant()))
+		return;
+	if (table->later_insert != NULL)
+	{
+		DealRow		again = row;
+
+		expected = state;
+		judge_new_deal(&deal, &expected);
+		again.values = memcpy(palloc(sizeof(Datum) * tupdesc->natts), row.values,
+							  sizeof(Datum) * tupdesc->natts);
+		again.nulls = memcpy(palloc(sizeof(bool) * tupdesc->natts), row.nulls,
+							 sizeof(bool) * tupdesc->natts);
+		write_state(table, &again, &expected);
+		check_bookkeeping(rel, table, &row, &again, table->later_insert);
+	}
+	judge_entry(&deal, &state);
+}
+
+static void
+after_update(Relation rel, HeapTuple oldtuple, HeapTuple newtuple)
+{
+	TupleDesc	tupdesc = RelationGetDescr(rel);
+	DealsTable *table = deals_table(rel, true);
+	DealRow		old;
+	DealRow		row;
+	DealRow		found;
+	DealState	old_state;
+	DealState	state;
+	Verdict		verdict;
+	bool		ends;
+
+	deform_row(&old, oldtuple, tupdesc);
+	deform_row(&found, newtuple, tupdesc);
+	deform_row(&row, newtuple, tupdesc);
+	ends = complete_update(rel, table, &old, &row, &old_state, &state, &verdict);
+	check_bookkeeping(rel, table, &found, &row, table->later_update);
+	if (ends)
+		history_append(table, tupdesc, old.values, old.nulls,
+					   &old_state, &state, &verdict, state.changed_at);
+}
+
+Datum
+pipelines_deal_after(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = row_trigger(fcinfo, false, "_deal_after");
+	Relation	rel = trigdata->tg_relation;
+	DealsTable *table;
+
+	history_flush();
+
+	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
+		after_insert(rel, trigdata->tg_trigtuple);
+	else if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+	{
+		table = deals_table(rel, true);
+		if (table->later_update != NULL && rebooking != table->root)
+			after_update(rel, trigdata->tg_trigtuple, trigdata->tg_newtuple);
+	}
+	else
+	{
+		table = deals_table(rel, true);
+		if (table->later_delete != NULL)
+			end_by_delete(rel, table, trigdata->tg_trigtuple);
+	}
+	history_flush();
+	return PointerGetDatum(NULL);
+}
+
+Datum
+pipelines_pending(PG_FUNCTION_ARGS)
+{
+	bool		result = history_announce();
+
+	if (rows_to_judge > 0)
+	{
+		rows_to_judge--;
+		result = true;
+	}
+	PG_RETURN_BOOL(result);
+}
+
+/*
+ * One deletion for each deal of a relation that is about to be emptied.
+ */
+static void
+record_truncate(Relation rel, const DealsTable *table)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
+	MemoryContext per_row = AllocSetContextCreate(CurrentMemoryContext, "pipelines truncate",
+												  ALLOCSET_DEFAULT_SIZES);
+	/* rows of one statement are known by the parent of their context */
+	MemoryContext oldcontext = MemoryContextSwitchTo(per_row);
+
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		bool		should_free;
+		HeapTuple	tuple = ExecFetchSlotHeapTuple(slot, false, &should_free);
+
+		end_by_delete(rel, table, tuple);
+		MemoryContextReset(per_row);
+		CHECK_FOR_INTERRUPTS();
+	}
+	MemoryContextSwitchTo(oldcontext);
+	MemoryContextDelete(per_row);
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	UnregisterSnapshot(snapshot);
+	history_flush();
+}
+
+Datum
+pipelines_deal_truncate(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	Relation	rel;
+	DealsTable *table;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_STATEMENT(trigdata->tg_event) ||
+		!TRIGGER_FIRED_BEFORE(trigdata->tg_event) ||
+		!TRIGGER_FIRED_BY_TRUNCATE(trigdata->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" must be called as a BEFORE TRUNCATE trigger",
+						"_deal_truncate")));
+
+	rel = trigdata->tg_relation;
+	definitions_lock();
+	table = deals_table(rel, true);
+	if (!table->record_truncate)
+		ereport(ERROR,
+				(errcode(ERRCODE_PIPELINES_TRUNCATE_REFUSED),
+				 errmsg("deals table \"%s\" can't be truncated", RelationGetRelationName(rel)),
+				 errdetail("Its history would not know what became of the deals."),
+				 errhint("Use DELETE, or set on_truncate of the table in pipelines.tracked_table to 'record'."),
+				 errtable(rel)));
+
+	/* partitions are emptied too, and each has this trigger itself */
+	if (rel->rd_rel->relkind == RELKIND_RELATION)
+		record_truncate(rel, table);
+	return PointerGetDatum(NULL);
+}
+
+Datum
+pipelines_columns(PG_FUNCTION_ARGS)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+			 errmsg("function \"%s\" must not be called", "_columns"),
+			 errhint("It only marks the columns of a deals table.")));
+	PG_RETURN_NULL();
+}
+
+/*
+ * A sign that sorts after every ASCII one, in the byte order that triggers
+ * fire in: the section sign where the encoding has it.  In single-byte
+ * encodings the same byte may look different, but sorts as well.
+ */
+Datum
+pipelines_trigger_name(PG_FUNCTION_ARGS)
+{
+	Name		name = palloc0(NAMEDATALEN);
+	int			encoding = GetDatabaseEncoding();
+	const char *sign;
+
+	if (encoding == PG_UTF8)
+		sign = "\xc2\xa7";
+	else if (pg_database_encoding_max_length() == 1)
+		sign = "\xa7";
+	else
+		sign = "~~~~";
+	namestrcpy(name, psprintf("%spipelines_before", sign));
+	PG_RETURN_NAME(name);
+}
+
+/*
+ * Set the bookkeeping of deals from outside.  The values have been checked by
+ * the functions that call this one; what we check is who calls.
+ */
+Datum
+pipelines_rebook(PG_FUNCTION_ARGS)
+{
+	static const DealRole roles[] = {
+		ROLE_STAGE_ENTERED_AT, ROLE_FURTHEST_STAGE_ID, ROLE_GATE_STAGE_ID,
+		ROLE_EPISODE, ROLE_VERSION, ROLE_CHANGED_AT, ROLE_CLOSED_AT, ROLE_CLOSED_ON
+	};
+	static const char *const columns[] = {
+		"stage_entered_at", "furthest_stage_id", "gate_stage_id",
+		"episode", "version", "changed_at", "closed_at", "closed_on"
+	};
+	Oid			relid = PG_GETARG_OID(0);
+	Oid			source = PG_GETARG_OID(1);
+	Relation	rel = table_open(relid, RowExclusiveLock);
+	TupleDesc	tupdesc = RelationGetDescr(rel);
+	DealsTable *table;
+	StringInfoData query;
+	uint64		processed = 0;
+	bool		first = true;
+
+	if (!has_privs_of_role(GetUserId(), rel->rd_rel->relowner))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, RelationGetRelationName(rel));
+	definitions_lock();
+	table = deals_table(rel, true);
+	if (table->root != relid)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("table \"%s\" is a partition", RelationGetRelationName(rel)),
+				 errhint("Name the deals table itself.")));
+
+	initStringInfo(&query);
+	appendStringInfo(&query, "UPDATE %s AS t SET ",
+					 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+												RelationGetRelationName(rel)));
+	for (int i = 0; i < (int) lengthof(roles); i++)
+	{
+		AttrNumber	attnum = table->role[roles[i]];
+
+		if (attnum == InvalidAttrNumber)
+			continue;
+		appendStringInfo(&query, "%s%s = b.%s", first ? "" : ", ",
+						 quote_identifier(NameStr(TupleDescAttr(tupdesc, attnum - 1)->attname)),
+						 columns[i]);
+		first = false;
+	}
+	appendStringInfo(&query, " FROM %s AS b WHERE ",
+					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(source)),
+												get_rel_name(source)));
+	for (int i = 0; i < table->nkeys; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(tupdesc, table->keys[i] - 1);
+		const char *key = quote_identifier(NameStr(att->attname));
+
+		appendStringInfo(&query, "%st.%s %s b.%s", i > 0 ? " AND " : "",
+						 key, equality_of_type(att->atttypid), key);
+	}
+
+	rebooking = relid;
+	PG_TRY();
+	{
+		if (SPI_connect() != SPI_OK_CONNECT)
+			elog(ERROR, "SPI_connect failed");
+		if (SPI_execute(query.data, false, 0) != SPI_OK_UPDATE)
+			elog(ERROR, "SPI_execute failed");
+		processed = SPI_processed;
+		if (SPI_finish() != SPI_OK_FINISH)
+			elog(ERROR, "SPI_finish failed");
+	}
+	PG_FINALLY();
+	{
+		rebooking = InvalidOid;
+	}
+	PG_END_TRY();
+	table_close(rel, NoLock);
+	PG_RETURN_INT64((int64) processed);
+}

@@ -1,0 +1,676 @@
+-------------------------------------------------------------------------------
+-- views.sql
+--   The views of a deals table T: T_current, T_board, T_forecast, T_visits,
+--   T_stalled, and the function T_as_of.
+--
+-- Each function _…_view returns the text of one view, from the mapping of T.
+-- A view names its columns (never *), shows built-in types only, and stands on
+-- tables alone, so that each can be remade without the others.  What is said
+-- about outcome, probability and category of a deal is said once, in
+-- _deal_from().  No deal is ever dropped: one whose definition is missing (as
+-- in the middle of a restore) shows with NULL names.
+-------------------------------------------------------------------------------
+
+CREATE FUNCTION pipelines._view_kinds()
+RETURNS TABLE (n integer, kind text, comment text)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE COST 10 ROWS 5
+SET search_path = pg_catalog, pg_temp
+AS $$
+	VALUES
+	(1, 'current', 'Each deal as it is now, with the names, the probability and the category that count.'),
+	(2, 'board', 'Deals by pipeline, stage and currency, in the order of the stages, empty stages included.'),
+	(3, 'forecast', 'Deals by pipeline, month of closing, owner and currency; overdue and undated ones in rows of their own.'),
+	(4, 'visits', 'Each stay of a deal in a stage, from the history and the deal itself.'),
+	(5, 'stalled', 'Open deals that are longer in their stage than its limit allows, and why they need a look.')
+$$;
+COMMENT ON FUNCTION pipelines._view_kinds() IS
+	'The views that every deals table has.';
+
+-- Comments of the columns that are not simply columns of T.
+CREATE FUNCTION pipelines._view_columns()
+RETURNS TABLE (kind text, name text, comment text)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE COST 10 ROWS 80
+SET search_path = pg_catalog, pg_temp
+AS $$
+	VALUES
+	('current', 'pipeline_name', 'Name of the pipeline.'),
+	('current', 'stage_name', 'Name of the stage.'),
+	('current', 'position', 'Position of the stage in its pipeline.'),
+	('current', 'outcome', 'Outcome of the stage: open, on_hold, won, lost, disqualified, done.'),
+	('current', 'effective_probability', 'Percent: 100 when won, 0 when closed otherwise; else the override of the deal, else that of the stage.'),
+	('current', 'probability_source', 'Where effective_probability comes from: deal, score or stage.'),
+	('current', 'effective_category', 'closed when won, omitted when closed otherwise; else the override of the deal, else that of the stage, else pipeline (on_hold: omitted).'),
+	('current', 'weighted', 'amount times effective_probability, exact; 0 for a deal that is omitted, NULL without an amount.'),
+	('current', 'days_in_stage', 'Days of 24 hours since the stage was entered; 0 once the deal is closed.'),
+	('current', 'age_days', 'Days of 24 hours from creation to closing, or until now.'),
+	('board', 'pipeline_id', 'Pipeline.'),
+	('board', 'pipeline_name', 'Name of the pipeline.'),
+	('board', 'stage_id', 'Stage.'),
+	('board', 'stage_name', 'Name of the stage.'),
+	('board', 'position', 'Position of the stage in its pipeline.'),
+	('board', 'outcome', 'Outcome of the stage: open, on_hold, won, lost, disqualified, done.'),
+	('board', 'currency', 'Currency of the amounts; NULL: the table has no default currency, and none was given.'),
+	('board', 'deals', 'How many deals are in the stage.'),
+	('board', 'unpriced', 'How many of them have no amount.'),
+	('board', 'amount', 'Sum of their amounts.'),
+	('board', 'weighted', 'Sum of their amounts times their probabilities, exact; omitted deals add nothing.'),
+	('board', 'avg_days_in_stage', 'Mean of the days of 24 hours since they entered the stage; 0 for closed stages, NULL for empty ones.'),
+	('forecast', 'pipeline_id', 'Pipeline.'),
+	('forecast', 'pipeline_name', 'Name of the pipeline.'),
+	('forecast', 'month', 'First day of the month: of the closing for closed deals, of the expected closing for the others.'),
+	('forecast', 'bucket', 'month; overdue: still open on a later day than expected, in the time zone of the pipeline; undated: the day is not known.'),
+	('forecast', 'owner', 'Owner of the deals.'),
+	('forecast', 'currency', 'Currency of the amounts; NULL: the table has no default currency, and none was given.'),
+	('forecast', 'deals', 'How many deals.'),
+	('forecast', 'unpriced', 'How many of them have no amount.'),
+	('forecast', 'pipeline', 'Sum of the amounts that are still open (omitted deals add nothing).'),
+	('forecast', 'weighted', 'Sum of the amounts times their probabilities, exact.'),
+	('forecast', 'won', 'Sum of the amounts that were won.'),
+	('forecast', 'lost', 'Sum of the amounts that were lost.'),
+	('forecast', 'stddev', 'Standard deviation of what will come in, the deals taken as independent.'),
+	('forecast', 'p10', 'At most this much comes in with a chance of 10 %.'),
+	('forecast', 'p50', 'At most this much comes in with a chance of 50 %.'),
+	('forecast', 'p90', 'At most this much comes in with a chance of 90 %.'),
+	('visits', 'visit', 'Number of the visit in the life of the deal, from 1.'),
+	('visits', 'episode', 'Episode in which the visit ended or runs: 1, and one more for each reopening.'),
+	('visits', 'pipeline_id', 'Pipeline.'),
+	('visits', 'pipeline_name', 'Present name of the pipeline.'),
+	('visits', 'stage_id', 'Stage.'),
+	('visits', 'stage_name', 'Present name of the stage.'),
+	('visits', 'entered_at', 'When the deal entered the stage.'),
+	('visits', 'exited_at', 'When it left the stage or was deleted; NULL: it is there.'),
+	('visits', 'duration', 'How long it was, or has been, in the stage.'),
+	('visits', 'running', 'Is the deal in the stage now?'),
+	('visits', 'transient', 'Was the stage left at once (within 20 microseconds, as by the next change of the same transaction)?'),
+	('visits', 'owner', 'Owner at the end of the visit.'),
+	('visits', 'amount', 'Amount at the end of the visit.'),
+	('visits', 'change', 'Kind of change that ended the visit; NULL while it runs.'),
+	('stalled', 'stalled_at', 'When the limit of the stage was reached.'),
+	('stalled', 'days_over', 'Days of 24 hours since then.'),
+	('stalled', 'reasons', 'Why the deal needs a look: over_limit, past_expected_close, no_amount, no_next_action (none planned, or missed), skipped_stage:<name>.')
+$$;
+COMMENT ON FUNCTION pipelines._view_columns() IS
+	'What the columns of the views mean.';
+
+-- A column of the deals (d) or of their history (h) by its role, in the type
+-- that views show it in; a typed NULL where the table has none.
+CREATE FUNCTION pipelines._column(deals regclass, role text, type text DEFAULT NULL, of_history boolean DEFAULT false)
+RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE COST 2000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT coalesce(
+		(SELECT CASE WHEN $3 IS NULL OR a.atttypid = $3::regtype
+				THEN format('%s.%I', x.alias, a.attname)
+				ELSE format('CAST(%s.%I AS %s)', x.alias, a.attname, $3) END
+		 FROM pipelines._roles($1) m
+		 CROSS JOIN LATERAL (SELECT CASE WHEN $4 THEN 'h' ELSE 'd' END AS alias,
+									CASE WHEN $4 THEN m.history_column ELSE m.column_name END AS name,
+									CASE WHEN $4 THEN t.history ELSE t.relation END AS relation
+							 FROM pipelines.tracked_table t WHERE t.relation = $1) x
+		 JOIN pg_attribute a ON a.attrelid = x.relation AND a.attname = x.name AND a.attnum > 0
+		 WHERE m.role = $2),
+		format('CAST(NULL AS %s)', coalesce($3, 'text')))
+$$;
+COMMENT ON FUNCTION pipelines._column(regclass, text, text, boolean) IS
+	'A column of a deals table or its history by role, as SQL text.';
+
+-- a name for a column of ours beside those that are taken
+CREATE FUNCTION pipelines._free_name(taken name[], wanted text)
+RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE COST 10
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT quote_ident(CASE WHEN $2::name = ANY ($1) THEN 'pipelines_' || $2 ELSE $2 END)
+$$;
+COMMENT ON FUNCTION pipelines._free_name(name[], text) IS
+	'A column name, with the prefix pipelines_ where it is taken; quoted.';
+
+-- The deals (d) with their definitions (p pipeline, ps pipeline stage, s
+-- stage) and what follows from both (e): closed, probability, category.
+-- pipeline: what stands for the table pipelines.pipeline.
+CREATE FUNCTION pipelines._deal_from(deals regclass, pipeline text DEFAULT 'pipelines.pipeline')
+RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format($sql$
+	FROM %1$s d
+	LEFT JOIN %2$s p ON p.pipeline_id = %3$s
+	LEFT JOIN pipelines.pipeline_stage ps ON ps.pipeline_id = %3$s AND ps.stage_id = %4$s
+	LEFT JOIN pipelines.stage s ON s.stage_id = %4$s
+	CROSS JOIN LATERAL (
+		SELECT coalesce(ps.outcome NOT IN ('open', 'on_hold'), false) AS closed,
+			   CASE WHEN ps.outcome = 'won' THEN 100::numeric
+					WHEN ps.outcome IN ('lost', 'disqualified', 'done') THEN 0::numeric
+					ELSE coalesce(%5$s, ps.probability) END AS probability,
+			   CASE WHEN ps.outcome = 'won' THEN 'closed'
+					WHEN ps.outcome IN ('lost', 'disqualified', 'done') THEN 'omitted'
+					ELSE coalesce(%6$s, ps.forecast_category,
+								  CASE WHEN ps.outcome = 'on_hold' THEN 'omitted' ELSE 'pipeline' END)
+					END AS category
+	) e$sql$,
+		$1, $2, pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'),
+		pipelines._column($1, 'probability', 'numeric'), pipelines._column($1, 'forecast_category', 'text'))
+$$;
+COMMENT ON FUNCTION pipelines._deal_from(regclass, text) IS
+	'The FROM clause that joins deals with their definitions, as SQL text.';
+
+-- The columns of T_current.
+CREATE FUNCTION pipelines._current_list(deals regclass)
+RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	own text;
+	taken name[];
+BEGIN
+	-- a column of a type of ours would be dropped with the extension
+	SELECT string_agg(CASE WHEN t.typnamespace = 'pipelines'::regnamespace
+					  THEN format('CAST(d.%1$I AS text) AS %1$I', a.attname)
+					  ELSE format('d.%I', a.attname) END, ', ' ORDER BY a.attnum),
+		   array_agg(a.attname)
+	INTO own, taken
+	FROM pg_attribute a
+	JOIN pg_type t ON t.oid = a.atttypid
+	WHERE a.attrelid = _current_list.deals AND a.attnum > 0 AND NOT a.attisdropped;
+
+	RETURN own || format($sql$,
+	p.name AS %s,
+	s.name AS %s,
+	ps.position AS %s,
+	ps.outcome AS %s,
+	e.probability AS %s,
+	CASE WHEN e.closed OR %s IS NULL THEN 'stage' ELSE 'deal' END AS %s,
+	e.category AS %s,
+	CASE WHEN e.category <> 'omitted' THEN %s * e.probability * 0.01
+		 WHEN %s IS NOT NULL THEN 0::numeric END AS %s,
+	CASE WHEN e.closed THEN 0::numeric
+		 ELSE round((extract(epoch FROM greatest(now() - %s, interval '0')) / 86400)::numeric, 2) END AS %s,
+	round((extract(epoch FROM coalesce(CASE WHEN e.closed THEN %s END, now()) - %s) / 86400)::numeric, 2) AS %s$sql$,
+		pipelines._free_name(taken, 'pipeline_name'),
+		pipelines._free_name(taken, 'stage_name'),
+		pipelines._free_name(taken, 'position'),
+		pipelines._free_name(taken, 'outcome'),
+		pipelines._free_name(taken, 'effective_probability'),
+		pipelines._column(deals, 'probability', 'numeric'),
+		pipelines._free_name(taken, 'probability_source'),
+		pipelines._free_name(taken, 'effective_category'),
+		pipelines._column(deals, 'amount', 'numeric'),
+		pipelines._column(deals, 'amount', 'numeric'),
+		pipelines._free_name(taken, 'weighted'),
+		pipelines._column(deals, 'stage_entered_at'),
+		pipelines._free_name(taken, 'days_in_stage'),
+		pipelines._column(deals, 'closed_at', 'timestamptz'),
+		pipelines._column(deals, 'created_at', 'timestamptz'),
+		pipelines._free_name(taken, 'age_days'));
+END
+$$;
+COMMENT ON FUNCTION pipelines._current_list(regclass) IS
+	'The select list of T_current, as SQL text.';
+
+CREATE FUNCTION pipelines._current_view(deals regclass)
+RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT 'SELECT ' || pipelines._current_list($1) || pipelines._deal_from($1)
+$$;
+COMMENT ON FUNCTION pipelines._current_view(regclass) IS 'The text of the view T_current.';
+
+-- One pass over the deals, grouped by stage before the definitions are joined:
+-- a stage's probability multiplies a sum once, and not each amount.  Apart are
+-- kept the deals with an override of the probability (their products), and
+-- those with an override of the category (which omits them, or not).
+CREATE FUNCTION pipelines._board_view(deals regclass)
+RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format($sql$
+	SELECT p.pipeline_id,
+		   p.name AS pipeline_name,
+		   ps.stage_id,
+		   s.name AS stage_name,
+		   ps.position,
+		   ps.outcome,
+		   coalesce(g.currency, %1$s) AS currency,
+		   coalesce(g.deals, 0) AS deals,
+		   coalesce(g.unpriced, 0) AS unpriced,
+		   coalesce(g.amount, 0) AS amount,
+		   CASE WHEN ps.outcome = 'won' THEN coalesce(g.amount, 0)
+				WHEN ps.outcome IN ('lost', 'disqualified', 'done') THEN 0::numeric
+				ELSE (coalesce(g.said_product, 0) + coalesce(g.said_amount, 0) * ps.probability +
+					  CASE WHEN coalesce(ps.forecast_category, ps.outcome) NOT IN ('omitted', 'on_hold')
+						   THEN coalesce(g.product, 0) + coalesce(g.plain_amount, 0) * ps.probability
+						   ELSE 0::numeric END) * 0.01
+				END AS weighted,
+		   CASE WHEN g.deals IS NULL THEN NULL
+				WHEN ps.outcome NOT IN ('open', 'on_hold') THEN 0::numeric
+				ELSE round(((extract(epoch FROM now()) - g.entered) / 86400)::numeric, 2)
+				END AS avg_days_in_stage
+	FROM pipelines.pipeline p
+	JOIN pipelines.pipeline_stage ps ON ps.pipeline_id = p.pipeline_id
+	JOIN pipelines.stage s ON s.stage_id = ps.stage_id
+	LEFT JOIN (
+		SELECT x.pipeline_id, x.stage_id, x.currency,
+			   count(*) AS deals,
+			   count(*) - count(x.amount) AS unpriced,
+			   sum(x.amount) AS amount,
+			   sum(x.amount) FILTER (WHERE x.probability IS NULL AND x.category IS NULL) AS plain_amount,
+			   sum(x.amount * x.probability) FILTER (WHERE x.probability IS NOT NULL AND x.category IS NULL) AS product,
+			   sum(x.amount) FILTER (WHERE x.probability IS NULL AND x.category <> 'omitted') AS said_amount,
+			   sum(x.amount * x.probability) FILTER (WHERE x.probability IS NOT NULL AND x.category <> 'omitted') AS said_product,
+			   avg(date_part('epoch', x.entered)) AS entered
+		FROM (SELECT %2$s AS pipeline_id, %3$s AS stage_id, coalesce(%4$s, %1$s) AS currency,
+					 %5$s AS amount, %6$s AS probability, %7$s AS category, %8$s AS entered
+			  FROM %9$s d) x
+		GROUP BY x.pipeline_id, x.stage_id, x.currency
+	) g ON g.pipeline_id = ps.pipeline_id AND g.stage_id = ps.stage_id
+	WHERE p.layout_id = %10$s
+		AND (g.deals IS NOT NULL OR (ps.archived_at IS NULL AND p.archived_at IS NULL))
+	ORDER BY p.pipeline_id, ps.position, ps.stage_id, g.currency$sql$,
+		quote_nullable(t.currency) || '::text',
+		pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'),
+		pipelines._column($1, 'currency', 'text'), pipelines._column($1, 'amount', 'numeric'),
+		pipelines._column($1, 'probability', 'numeric'), pipelines._column($1, 'forecast_category', 'text'),
+		pipelines._column($1, 'stage_entered_at'), $1, t.layout_id)
+	FROM pipelines.tracked_table t
+	WHERE t.relation = $1
+$$;
+COMMENT ON FUNCTION pipelines._board_view(regclass) IS 'The text of the view T_board.';
+
+-- One pass over the deals.  An omitted deal counts as a deal and adds nothing:
+-- it goes into the aggregate as done.
+CREATE FUNCTION pipelines._forecast_view(deals regclass)
+RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format($sql$
+	SELECT g.pipeline_id, g.pipeline_name, g.month, g.bucket, g.owner, g.currency,
+		   g.deals, g.unpriced,
+		   pipelines.pipeline(g.forecast) AS pipeline,
+		   pipelines.weighted(g.forecast) AS weighted,
+		   pipelines.won(g.forecast) AS won,
+		   pipelines.lost(g.forecast) AS lost,
+		   pipelines.stddev(g.forecast) AS stddev,
+		   pipelines.quantile(g.forecast, 0.1) AS p10,
+		   pipelines.quantile(g.forecast, 0.5) AS p50,
+		   pipelines.quantile(g.forecast, 0.9) AS p90
+	FROM (
+		SELECT x.pipeline_id, x.pipeline_name, x.month, x.bucket, x.owner, x.currency,
+			   count(*) AS deals,
+			   count(*) - count(x.amount) AS unpriced,
+			   pipelines.forecast(x.amount, x.probability, x.outcome) AS forecast
+		FROM (
+			SELECT %1$s AS pipeline_id,
+				   p.name AS pipeline_name,
+				   date_trunc('month', (CASE WHEN e.closed THEN %2$s ELSE %3$s END)::timestamp)::date AS month,
+				   CASE WHEN e.closed AND %2$s IS NOT NULL THEN 'month'
+						WHEN e.closed OR %3$s IS NULL THEN 'undated'
+						WHEN %3$s < p.today THEN 'overdue'
+						ELSE 'month' END AS bucket,
+				   %4$s AS owner,
+				   coalesce(%5$s, %6$s) AS currency,
+				   %7$s AS amount,
+				   coalesce(e.probability, 0) AS probability,
+				   CASE WHEN e.closed THEN ps.outcome
+						WHEN e.category = 'omitted' THEN 'done'
+						ELSE 'open' END AS outcome%8$s
+		) x
+		GROUP BY x.pipeline_id, x.pipeline_name, x.month, x.bucket, x.owner, x.currency
+	) g$sql$,
+		pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'closed_on', 'date'),
+		pipelines._column($1, 'expected_close_on', 'date'), pipelines._column($1, 'owner', 'text'),
+		pipelines._column($1, 'currency', 'text'), quote_nullable(t.currency) || '::text',
+		pipelines._column($1, 'amount', 'numeric'),
+		-- OFFSET 0: the day is worked out once a pipeline, not once a deal
+		pipelines._deal_from($1, $sub$(SELECT q.pipeline_id, q.name, (now() AT TIME ZONE coalesce(q.time_zone, current_setting('TimeZone')))::date AS today
+			FROM pipelines.pipeline q OFFSET 0)$sub$))
+	FROM pipelines.tracked_table t
+	WHERE t.relation = $1
+$$;
+COMMENT ON FUNCTION pipelines._forecast_view(regclass) IS 'The text of the view T_forecast.';
+
+-- A visit ends with the version whose successor is elsewhere (or deleted), or
+-- runs in the deal itself; its beginning is in the bookkeeping of its last
+-- version.  So only last versions are read, and the window function only
+-- counts; a condition on the key reaches both indexes through PARTITION BY.
+-- Changes of one transaction are a microsecond apart each: a stay of so few
+-- of them is one that no one ever saw.
+CREATE FUNCTION pipelines._visits_view(deals regclass)
+RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format($sql$
+	SELECT %1$s,
+		   row_number() OVER (PARTITION BY %1$s ORDER BY v.version_)::integer AS %2$s,
+		   v.episode_ AS %3$s,
+		   v.pipeline_ AS %4$s,
+		   p.name AS %5$s,
+		   v.stage_ AS %6$s,
+		   s.name AS %7$s,
+		   v.entered_ AS %8$s,
+		   v.exited_ AS %9$s,
+		   greatest(coalesce(v.exited_, now()) - v.entered_, interval '0') AS %10$s,
+		   v.exited_ IS NULL AS %11$s,
+		   coalesce(v.exited_ - v.entered_ < interval '20 microseconds', false) AS %12$s,
+		   v.owner_ AS %13$s,
+		   v.amount_ AS %14$s,
+		   v.change_ AS %15$s
+	FROM (
+		SELECT %16$s, h.%17$I AS version_, %18$s AS episode_, %19$s AS pipeline_, %20$s AS stage_,
+			   %21$s AS entered_, h.%22$I AS exited_, %23$s AS owner_, %24$s AS amount_, h.%25$I AS change_
+		FROM %26$s h
+		WHERE %20$s <> h.%27$I OR %19$s <> h.%28$I OR h.%27$I IS NULL
+		UNION ALL
+		SELECT %29$s, %30$s, %31$s, %32$s, %33$s, %34$s, NULL, %35$s, %36$s, NULL
+		FROM %37$s d
+	) v
+	LEFT JOIN pipelines.pipeline p ON p.pipeline_id = v.pipeline_
+	LEFT JOIN pipelines.stage s ON s.stage_id = v.stage_$sql$,
+		k.names,
+		pipelines._free_name(k.taken, 'visit'), pipelines._free_name(k.taken, 'episode'),
+		pipelines._free_name(k.taken, 'pipeline_id'), pipelines._free_name(k.taken, 'pipeline_name'),
+		pipelines._free_name(k.taken, 'stage_id'), pipelines._free_name(k.taken, 'stage_name'),
+		pipelines._free_name(k.taken, 'entered_at'), pipelines._free_name(k.taken, 'exited_at'),
+		pipelines._free_name(k.taken, 'duration'), pipelines._free_name(k.taken, 'running'),
+		pipelines._free_name(k.taken, 'transient'), pipelines._free_name(k.taken, 'owner'),
+		pipelines._free_name(k.taken, 'amount'), pipelines._free_name(k.taken, 'change'),
+		k.in_history, pipelines._own_column(t.history, 'version'),
+		pipelines._column($1, 'episode', NULL, true), pipelines._column($1, 'pipeline_id', NULL, true),
+		pipelines._column($1, 'stage_id', NULL, true), pipelines._column($1, 'stage_entered_at', NULL, true),
+		pipelines._own_column(t.history, 'valid_to'),
+		pipelines._column($1, 'owner', 'text', true), pipelines._column($1, 'amount', 'numeric', true),
+		pipelines._own_column(t.history, 'change'), t.history,
+		pipelines._own_column(t.history, 'to_stage_id'), pipelines._own_column(t.history, 'to_pipeline_id'),
+		k.in_deals, pipelines._column($1, 'version'),
+		pipelines._column($1, 'episode'), pipelines._column($1, 'pipeline_id'),
+		pipelines._column($1, 'stage_id'), pipelines._column($1, 'stage_entered_at'),
+		pipelines._column($1, 'owner', 'text'), pipelines._column($1, 'amount', 'numeric'), $1)
+	FROM pipelines.tracked_table t
+	CROSS JOIN (SELECT string_agg('v.' || quote_ident(m.column_name), ', ' ORDER BY m.n) AS names,
+					   string_agg(format('h.%I AS %I', m.history_column, m.column_name), ', ' ORDER BY m.n) AS in_history,
+					   string_agg('d.' || quote_ident(m.column_name), ', ' ORDER BY m.n) AS in_deals,
+					   array_agg(m.column_name) AS taken
+				FROM pipelines._roles($1) m
+				WHERE m.role ~ '^key[1-9]') k
+	WHERE t.relation = $1
+$$;
+COMMENT ON FUNCTION pipelines._visits_view(regclass) IS 'The text of the view T_visits.';
+
+-- T_current of the open deals whose limit is reached.  Days and months of a
+-- limit are those of the calendar of the pipeline's time zone.  The history is
+-- only read for the rows that come out.
+CREATE FUNCTION pipelines._stalled_view(deals regclass)
+RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format($sql$
+	SELECT %1$s,
+		   w.stalled_at AS %2$s,
+		   round((extract(epoch FROM now() - w.stalled_at) / 86400)::numeric, 2) AS %3$s,
+		   array_remove(ARRAY['over_limit',
+							  CASE WHEN %4$s < (now() AT TIME ZONE w.zone)::date THEN 'past_expected_close' END,
+							  CASE WHEN %5$s IS NULL THEN 'no_amount' END,
+							  CASE WHEN %6$s >= now() THEN NULL ELSE 'no_next_action' END], NULL)
+		   || ARRAY(SELECT 'skipped_stage:' || ks.name
+					FROM (SELECT DISTINCT k.stage_id
+						  FROM %7$s h, unnest(h.%8$I) k(stage_id)
+						  WHERE %9$s AND %10$s = %11$s AND %12$s = %13$s) k
+					JOIN pipelines.stage ks ON ks.stage_id = k.stage_id
+					LEFT JOIN pipelines.pipeline_stage kp ON kp.pipeline_id = %13$s AND kp.stage_id = k.stage_id
+					WHERE k.stage_id <> %14$s
+						AND NOT EXISTS (SELECT FROM %7$s h
+										WHERE %9$s AND %10$s = %11$s AND %12$s = %13$s AND %15$s = k.stage_id)
+					ORDER BY kp.position, ks.name) AS %16$s%17$s
+	CROSS JOIN LATERAL (
+		SELECT coalesce(p.time_zone, current_setting('TimeZone')) AS zone,
+			   ((CASE ps.stall_basis WHEN 'activity' THEN %18$s WHEN 'age' THEN %19$s ELSE %20$s END
+				 AT TIME ZONE coalesce(p.time_zone, current_setting('TimeZone'))) + ps.stall_limit)
+				AT TIME ZONE coalesce(p.time_zone, current_setting('TimeZone')) AS stalled_at
+	) w
+	WHERE ps.outcome = 'open' AND ps.stall_limit IS NOT NULL AND w.stalled_at <= now()$sql$,
+		pipelines._current_list($1),
+		pipelines._free_name(c.taken, 'stalled_at'), pipelines._free_name(c.taken, 'days_over'),
+		pipelines._column($1, 'expected_close_on', 'date'), pipelines._column($1, 'amount', 'numeric'),
+		pipelines._column($1, 'next_action_at', 'timestamptz'),
+		t.history, pipelines._own_column(t.history, 'skipped_stages'), k.matches,
+		pipelines._column($1, 'episode', NULL, true), pipelines._column($1, 'episode'),
+		pipelines._column($1, 'pipeline_id', NULL, true), pipelines._column($1, 'pipeline_id'),
+		pipelines._column($1, 'stage_id'), pipelines._column($1, 'stage_id', NULL, true),
+		pipelines._free_name(c.taken, 'reasons'), pipelines._deal_from($1),
+		pipelines._column($1, 'changed_at'), pipelines._column($1, 'created_at', 'timestamptz'),
+		pipelines._column($1, 'stage_entered_at'))
+	FROM pipelines.tracked_table t
+	CROSS JOIN (SELECT string_agg(format('h.%I = d.%I', m.history_column, m.column_name), ' AND ' ORDER BY m.n) AS matches
+				FROM pipelines._roles($1) m
+				WHERE m.role ~ '^key[1-9]') k
+	CROSS JOIN (SELECT array_agg(a.attname) AS taken
+				FROM pg_attribute a
+				WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped) c
+	WHERE t.relation = $1
+$$;
+COMMENT ON FUNCTION pipelines._stalled_view(regclass) IS 'The text of the view T_stalled.';
+
+CREATE FUNCTION pipelines._view_text(deals regclass, kind text)
+RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE $2
+		WHEN 'current' THEN pipelines._current_view($1)
+		WHEN 'board' THEN pipelines._board_view($1)
+		WHEN 'forecast' THEN pipelines._forecast_view($1)
+		WHEN 'visits' THEN pipelines._visits_view($1)
+		WHEN 'stalled' THEN pipelines._stalled_view($1)
+		END
+$$;
+COMMENT ON FUNCTION pipelines._view_text(regclass, text) IS
+	'The text of one view of a deals table.';
+
+-- The view of a kind that a deals table has: known by what it stands on, its
+-- owner, and its name or its comment, so that it is found after a rename.
+CREATE FUNCTION pipelines._find_view(deals regclass, kind text)
+RETURNS regclass
+LANGUAGE sql STABLE PARALLEL SAFE COST 1000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT v.oid::regclass
+	FROM pg_class t
+	JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = t.oid
+		AND d.classid = 'pg_rewrite'::regclass
+	JOIN pg_rewrite r ON r.oid = d.objid
+	JOIN pg_class v ON v.oid = r.ev_class AND v.relkind = 'v' AND v.relowner = t.relowner
+	JOIN pipelines._view_kinds() k ON k.kind = $2
+	CROSS JOIN LATERAL (SELECT v.relnamespace = t.relnamespace AND v.relname = t.relname || '_' || k.kind AS named) n
+	WHERE t.oid = $1
+		AND (n.named OR (obj_description(v.oid, 'pg_class') = k.comment AND v.relname ~ ('_' || k.kind || '$')))
+	ORDER BY n.named DESC, v.oid
+	LIMIT 1
+$$;
+COMMENT ON FUNCTION pipelines._find_view(regclass, text) IS
+	'The view of a kind that a deals table has, or NULL.';
+
+-- The function T_as_of(timestamptz) of a deals table, also after a rename.
+CREATE FUNCTION pipelines._find_as_of(deals regclass)
+RETURNS regprocedure
+LANGUAGE sql STABLE PARALLEL SAFE COST 1000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT p.oid::regprocedure
+	FROM pg_class t
+	JOIN pg_proc p ON p.prorettype = t.reltype AND p.proretset AND p.proowner = t.relowner
+	WHERE t.oid = $1
+		AND p.proargtypes = ARRAY['timestamptz'::regtype::oid]::oidvector
+		AND p.proname ~ '_as_of$'
+	ORDER BY (p.pronamespace = t.relnamespace AND p.proname = t.relname || '_as_of') DESC, p.oid
+	LIMIT 1
+$$;
+COMMENT ON FUNCTION pipelines._find_as_of(regclass) IS
+	'The function T_as_of() of a deals table, or NULL.';
+
+-- Make the views that are missing and, if asked to, those anew that are there;
+-- say what was done.  A view that must be dropped for it gets back the
+-- privileges that it had; a view that is new is for those who may read the
+-- deals.  An error if something else stands in the way or on the view.
+CREATE FUNCTION pipelines._create_views(deals regclass, remake boolean)
+RETURNS TABLE (item text, action text)
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 100000 ROWS 5
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	relation pg_class;
+	version CONSTANT integer := current_setting('server_version_num')::integer;
+	options text := '';
+	kind record;
+	existing regclass;
+	target text;
+	definition text;
+	before text;
+	privileges aclitem[];
+	as_of regprocedure;
+BEGIN
+	SELECT c.* INTO STRICT relation FROM pg_class c WHERE c.oid = _create_views.deals;
+	IF version >= 150000 THEN
+		options := ' WITH (security_invoker = true)';
+	ELSIF relation.relrowsecurity THEN
+		RAISE EXCEPTION 'no views can be made on table % with row security', deals
+			USING ERRCODE = 'feature_not_supported',
+				  DETAIL = 'Before PostgreSQL 15 a view shows every row that its owner may see.',
+				  HINT = 'Upgrade the server, or disable row security on the table.';
+	END IF;
+
+	FOR kind IN SELECT k.kind, k.comment FROM pipelines._view_kinds() k ORDER BY k.n LOOP
+		target := format('%s.%I', relation.relnamespace::regnamespace, relation.relname || '_' || kind.kind);
+		item := 'view ' || target;
+		action := NULL;
+		definition := pipelines._view_text(deals, kind.kind);
+		existing := pipelines._find_view(deals, kind.kind);
+
+		IF existing IS NOT NULL AND existing::text <> target AND remake THEN
+			IF (SELECT c.relnamespace FROM pg_class c WHERE c.oid = existing) <> relation.relnamespace THEN
+				EXECUTE format('ALTER VIEW %s SET SCHEMA %s', existing, relation.relnamespace::regnamespace);
+			END IF;
+			IF existing::text <> target THEN
+				EXECUTE format('ALTER VIEW %s RENAME TO %I', existing, relation.relname || '_' || kind.kind);
+			END IF;
+			action := 'renamed';
+		END IF;
+
+		IF existing IS NULL THEN
+			EXECUTE format('CREATE VIEW %s%s AS %s', target, options, definition);
+			existing := target::regclass;
+			PERFORM pipelines._give_to_owner(existing, deals);
+			PERFORM pipelines._grant_like(existing, 'SELECT',
+										  (SELECT array_agg(makeaclitem(x.grantee, relation.relowner, 'SELECT', x.is_grantable))
+										   FROM aclexplode(relation.relacl) x
+										   WHERE x.privilege_type = 'SELECT' AND x.grantee <> relation.relowner));
+			action := 'created';
+		ELSIF remake THEN
+			before := pg_get_viewdef(existing);
+			BEGIN
+				EXECUTE format('CREATE OR REPLACE VIEW %s%s AS %s', target, options, definition);
+			EXCEPTION WHEN invalid_table_definition THEN
+				-- its columns are others now
+				SELECT c.relacl INTO privileges FROM pg_class c WHERE c.oid = existing;
+				EXECUTE format('DROP VIEW %s', existing);
+				EXECUTE format('CREATE VIEW %s%s AS %s', target, options, definition);
+				existing := target::regclass;
+				PERFORM pipelines._give_to_owner(existing, deals);
+				PERFORM pipelines._grant_like(existing, NULL, privileges);
+			END;
+			IF before IS DISTINCT FROM pg_get_viewdef(existing) THEN
+				action := 'remade';
+			END IF;
+		END IF;
+		PERFORM pipelines._comment_view(existing, deals, kind.kind, kind.comment);
+		IF action IS NOT NULL THEN
+			RETURN NEXT;
+		END IF;
+	END LOOP;
+
+	-- as_of() for this table, in a form that the planner can see through
+	target := format('%s.%I', relation.relnamespace::regnamespace, relation.relname || '_as_of');
+	item := format('function %s(timestamp with time zone)', target);
+	as_of := pipelines._find_as_of(deals);
+	IF as_of IS NULL OR remake THEN
+		before := (SELECT p.prosrc FROM pg_proc p WHERE p.oid = as_of);
+		action := CASE WHEN as_of IS NULL THEN 'created' ELSE 'remade' END;
+		IF as_of <> to_regprocedure(target || '(timestamptz)') THEN
+			EXECUTE format('DROP FUNCTION %s', as_of);
+		END IF;
+		PERFORM pipelines._make_as_of(deals);
+		IF before IS DISTINCT FROM (SELECT p.prosrc FROM pg_proc p WHERE p.oid = pipelines._find_as_of(deals)) THEN
+			RETURN NEXT;
+		END IF;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION pipelines._create_views(regclass, boolean) IS
+	'Makes the views of a deals table that are missing, or all of them anew.';
+
+-- Grant what a list of privileges says (of one kind only, if one is named).
+CREATE FUNCTION pipelines._grant_like(relation regclass, privilege text, privileges aclitem[])
+RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 1000
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	entry record;
+BEGIN
+	FOR entry IN
+		SELECT x.grantee, x.privilege_type, x.is_grantable
+		FROM pg_class c, aclexplode(_grant_like.privileges) x
+		WHERE c.oid = _grant_like.relation AND x.grantee <> c.relowner
+			AND (_grant_like.privilege IS NULL OR x.privilege_type = _grant_like.privilege)
+	LOOP
+		EXECUTE format('GRANT %s ON %s TO %s%s', entry.privilege_type, relation,
+					   CASE WHEN entry.grantee = 0 THEN 'PUBLIC' ELSE entry.grantee::regrole::text END,
+					   CASE WHEN entry.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pipelines._grant_like(regclass, text, aclitem[]) IS
+	'Grants on a relation what a list of privileges says.';
+
+-- Comments on a view and its columns, where there are none.  Columns that are
+-- those of the deals take over their comments.
+CREATE FUNCTION pipelines._comment_view(view regclass, deals regclass, kind text, comment text)
+RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	c record;
+BEGIN
+	IF obj_description(view, 'pg_class') IS NULL THEN
+		EXECUTE format('COMMENT ON VIEW %s IS %L', view, comment);
+	END IF;
+	FOR c IN
+		SELECT v.attname, coalesce(col_description(t.attrelid, t.attnum), k.comment) AS comment
+		FROM pg_attribute v
+		LEFT JOIN pg_attribute t
+			ON t.attrelid = _comment_view.deals AND t.attname = v.attname AND t.attnum > 0
+			AND NOT t.attisdropped
+			AND (_comment_view.kind IN ('current', 'stalled')
+				 OR EXISTS (SELECT FROM pipelines._roles(_comment_view.deals) m
+							WHERE m.role ~ '^key[1-9]' AND m.column_name = t.attname))
+		LEFT JOIN pipelines._view_columns() k
+			ON v.attname IN (k.name, 'pipelines_' || k.name)
+			AND (k.kind = _comment_view.kind OR (k.kind = 'current' AND _comment_view.kind = 'stalled'))
+		WHERE v.attrelid = _comment_view.view AND v.attnum > 0
+			AND col_description(v.attrelid, v.attnum) IS NULL
+			AND coalesce(col_description(t.attrelid, t.attnum), k.comment) IS NOT NULL
+	LOOP
+		EXECUTE format('COMMENT ON COLUMN %s.%I IS %L', view, c.attname, c.comment);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pipelines._comment_view(regclass, regclass, text, text) IS
+	'Comments on a view of a deals table and its columns.';

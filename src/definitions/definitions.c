@@ -1,0 +1,1163 @@
+/*-------------------------------------------------------------------------
+ *
+ * definitions.c
+ *	  The definitions as each backend knows them, and the lock that keeps
+ *	  them in place while deals change.
+ *
+ * Owns two things.  First, a copy of all pipelines, stages, maps and
+ * transitions in the backend's memory.  Its invariant: whoever looks
+ * something up sees the newest committed definitions plus the changes of
+ * their own transaction, whatever the isolation level, as foreign keys do.
+ * Every change of a definition table sends a relcache invalidation of that
+ * table (bookkeeping.c); the callback here only counts it.  What is loaded is
+ * current as long as the count has not moved since before the load began.
+ *
+ * Second, the writers' side of the lock protocol: whoever changes a deal
+ * holds ROW SHARE on pipelines.definition_lock until the end of the
+ * transaction; destructive changes of definitions hold EXCLUSIVE (usage.c).
+ *
+ * Must never run SQL (it serves row triggers under any search_path and any
+ * role), never touch a catalog or allocate in a callback, and never trust a
+ * table because of its name alone: all definition tables belong to one role.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
+#include "definitions/definitions_private.h"
+#include "errors.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+/* names listed in an error message at most */
+#define MAX_LISTED		20
+
+/* attempts at locking tables that keep changing under us */
+#define MAX_ATTEMPTS	5
+
+typedef enum DefinitionTable
+{
+	TABLE_LAYOUT,
+	TABLE_STAGE,
+	TABLE_PIPELINE,
+	TABLE_PIPELINE_STAGE,
+	TABLE_STAGE_MAP,
+	TABLE_STAGE_TRANSITION,
+	TABLE_TRACKED_TABLE,
+	TABLE_DEFINITION_LOCK
+} DefinitionTable;
+
+#define N_TABLES		(TABLE_DEFINITION_LOCK + 1)
+/* the first ones are those that the cache is made of */
+#define N_CACHED		(TABLE_STAGE_TRANSITION + 1)
+
+static const char *const table_names[N_TABLES] = {
+	"layout", "stage", "pipeline", "pipeline_stage", "stage_map",
+	"stage_transition", "tracked_table", "definition_lock"
+};
+
+/* from ids to places in an array: open addressing, 0 = free, else place + 1 */
+typedef struct IdIndex
+{
+	uint32		mask;
+	int32	   *slots;
+} IdIndex;
+
+typedef struct CachedPipeline
+{
+	PipelineDef def;			/* first, what others see */
+	IdIndex		by_stage;
+	char	   *code;
+	char	  **stage_codes;	/* beside def.stages */
+} CachedPipeline;
+
+typedef struct MapDef
+{
+	int32		from_pipeline;
+	int32		from_stage;
+	int32		to_pipeline;
+	int32		to_stage;
+} MapDef;
+
+typedef struct EdgeDef
+{
+	int32		pipeline;
+	int32		from_stage;
+	int32		to_stage;
+} EdgeDef;
+
+typedef struct DefinitionCache
+{
+	MemoryContext context;
+	bool		in_parallel_mode;
+	int			npipelines;
+	CachedPipeline *pipelines;	/* by layout, then name */
+	const PipelineDef **pipeline_list;
+	IdIndex		by_pipeline;
+	int			nlayouts;
+	NamedDef   *layouts;		/* by id */
+	int			nstages;
+	NamedDef   *stages;			/* by id */
+	int			nmaps;
+	MapDef	   *maps;			/* sorted */
+	int			nedges;
+	EdgeDef    *edges;			/* sorted */
+} DefinitionCache;
+
+/* one row of pipeline_stage while loading */
+typedef struct LoadedStage
+{
+	int32		pipeline_id;
+	StageDef	def;
+} LoadedStage;
+
+/*
+ * Counts invalidations.  Oids, respectively contents, are current while the
+ * generation that they were read under is still the wanted one.  That makes
+ * an error in the middle of a load harmless and loses no invalidation that
+ * comes in during one.
+ */
+static uint64 wanted_generation = 1;
+static uint64 resolved_generation = 0;
+static uint64 loaded_generation = 0;
+
+static Oid	relids[N_TABLES];
+static Oid	tables_owner = InvalidOid;
+
+static DefinitionCache *cache = NULL;
+
+/*
+ * The cache before the present one.  It is kept until the next load, so that
+ * a caller who still holds a pointer when a nested lookup reloads reads old
+ * data rather than freed memory.
+ */
+static DefinitionCache *retired = NULL;
+
+/* the subtransaction that holds the writers' lock, if any does */
+static SubTransactionId lock_holder = InvalidSubTransactionId;
+
+static void relcache_callback(Datum arg, Oid relid);
+static void xact_callback(XactEvent event, void *arg);
+static void subxact_callback(SubXactEvent event, SubTransactionId my_subid,
+							 SubTransactionId parent_subid, void *arg);
+static bool resolve_tables(bool missing_ok);
+static void lock_tables(void);
+static void load_definitions(void);
+
+void
+definitions_init(void)
+{
+	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
+	RegisterXactCallback(xact_callback, NULL);
+	RegisterSubXactCallback(subxact_callback, NULL);
+}
+
+/*
+ * Something about a table has changed; InvalidOid stands for all of them.
+ */
+static void
+relcache_callback(Datum arg, Oid relid)
+{
+	int			i;
+
+	if (!OidIsValid(relid))
+	{
+		wanted_generation++;
+		return;
+	}
+	for (i = 0; i < N_TABLES; i++)
+	{
+		if (relids[i] == relid)
+		{
+			wanted_generation++;
+			return;
+		}
+	}
+}
+
+static void
+xact_callback(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_PARALLEL_COMMIT:
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PARALLEL_ABORT:
+		case XACT_EVENT_PREPARE:
+			lock_holder = InvalidSubTransactionId;
+			/* read with a snapshot of that transaction: worth nothing now */
+			if (cache != NULL && cache->in_parallel_mode)
+				loaded_generation = 0;
+			break;
+		default:
+			break;
+	}
+}
+
+/*
+ * ROLLBACK TO releases the locks of a subtransaction, RELEASE hands them to
+ * its parent.
+ */
+static void
+subxact_callback(SubXactEvent event, SubTransactionId my_subid,
+				 SubTransactionId parent_subid, void *arg)
+{
+	if (lock_holder != my_subid)
+		return;
+	if (event == SUBXACT_EVENT_COMMIT_SUB)
+		lock_holder = parent_subid;
+	else if (event == SUBXACT_EVENT_ABORT_SUB)
+		lock_holder = InvalidSubTransactionId;
+}
+
+/*
+ * Find the definition tables.  With missing_ok, false says that there are
+ * none (or not all of them, as in the middle of a restore); a table that is
+ * there but can't be trusted is always an error.
+ */
+static bool
+resolve_tables(bool missing_ok)
+{
+	uint64		generation = wanted_generation;
+	Oid			schema;
+	Oid			owner = InvalidOid;
+	int			i;
+
+	if (resolved_generation == wanted_generation)
+		return true;
+
+	schema = get_namespace_oid(PIPELINES_SCHEMA, true);
+
+	/* the lock first: its owner is who all the others must belong to */
+	for (i = N_TABLES - 1; i >= 0; i--)
+	{
+		HeapTuple	tuple;
+		Form_pg_class form;
+		char		relkind;
+		Oid			relowner;
+
+		relids[i] = OidIsValid(schema) ?
+			get_relname_relid(table_names[i], schema) : InvalidOid;
+		tuple = OidIsValid(relids[i]) ?
+			SearchSysCache1(RELOID, ObjectIdGetDatum(relids[i])) : NULL;
+		if (!HeapTupleIsValid(tuple))
+		{
+			if (missing_ok)
+				return false;
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("the definition table \"%s.%s\" does not exist",
+							PIPELINES_SCHEMA, table_names[i]),
+					 errhint(SETUP_HINT)));
+		}
+		form = (Form_pg_class) GETSTRUCT(tuple);
+		relkind = form->relkind;
+		relowner = form->relowner;
+		ReleaseSysCache(tuple);
+
+		if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("\"%s.%s\" is not a table",
+							PIPELINES_SCHEMA, table_names[i]),
+					 errdetail("Definitions are read from ordinary tables only."),
+					 errhint("Find out who made it and drop it; then run \"SELECT pipelines.setup();\".")));
+		if (i == TABLE_DEFINITION_LOCK)
+			owner = relowner;
+		else if (relowner != owner)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("the definition table \"%s.%s\" belongs to role \"%s\" instead of \"%s\"",
+							PIPELINES_SCHEMA, table_names[i],
+							GetUserNameFromId(relowner, true),
+							GetUserNameFromId(owner, true)),
+					 errdetail("All definition tables must belong to the owner of \"%s.definition_lock\".",
+							   PIPELINES_SCHEMA),
+					 errhint("Find out who made it, then drop it or ALTER TABLE ... OWNER TO, and run \"SELECT pipelines.setup();\".")));
+	}
+
+	tables_owner = owner;
+	resolved_generation = generation;
+	return true;
+}
+
+Oid
+definitions_owner(void)
+{
+	(void) resolve_tables(false);
+	return tables_owner;
+}
+
+Oid
+definitions_relid(const char *table_name)
+{
+	int			i;
+
+	(void) resolve_tables(false);
+	for (i = 0; i < N_TABLES; i++)
+	{
+		if (strcmp(table_names[i], table_name) == 0)
+			return relids[i];
+	}
+	elog(ERROR, "\"%s\" is not a definition table", table_name);
+	return InvalidOid;			/* keep the compiler quiet */
+}
+
+void
+definitions_lock(void)
+{
+	int			attempt;
+
+	if (lock_holder != InvalidSubTransactionId)
+		return;
+
+	/* nothing to protect where there is nothing; lookups say what is wrong */
+	if (!resolve_tables(true))
+		return;
+
+	for (attempt = 1;; attempt++)
+	{
+		Oid			relid = relids[TABLE_DEFINITION_LOCK];
+
+		/* this also takes in the changes that others have committed */
+		LockRelationOid(relid, RowShareLock);
+
+		/* was it dropped and made again while we waited? */
+		if (!resolve_tables(true))
+			return;
+		if (relid == relids[TABLE_DEFINITION_LOCK])
+			break;
+		UnlockRelationOid(relid, RowShareLock);
+		if (attempt >= MAX_ATTEMPTS)
+			ereport(ERROR,
+					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+					 errmsg("the definition tables are being made anew"),
+					 errhint("Try again.")));
+	}
+	lock_holder = GetCurrentSubTransactionId();
+}
+
+/*
+ * Lock what the cache is read from, so that no table is rewritten or dropped
+ * under the scan.
+ */
+static void
+lock_tables(void)
+{
+	int			attempt;
+
+	for (attempt = 1;; attempt++)
+	{
+		Oid			locked[N_CACHED];
+		int			i;
+
+		(void) resolve_tables(false);
+		memcpy(locked, relids, sizeof(locked));
+		for (i = 0; i < N_CACHED; i++)
+			LockRelationOid(locked[i], AccessShareLock);
+		(void) resolve_tables(false);
+		if (memcmp(locked, relids, sizeof(locked)) == 0)
+			return;
+		for (i = 0; i < N_CACHED; i++)
+			UnlockRelationOid(locked[i], AccessShareLock);
+		if (attempt >= MAX_ATTEMPTS)
+			ereport(ERROR,
+					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+					 errmsg("the definition tables are being made anew"),
+					 errhint("Try again.")));
+	}
+}
+
+/*
+ * Hash of an id.  Identity columns give dense numbers, so that the low bits
+ * would nearly do; the multiplication is for those who number otherwise.
+ */
+static inline uint32
+id_hash(int32 id)
+{
+	return ((uint32) id * 0x9E3779B1U) >> 8;
+}
+
+static void
+index_init(IdIndex *index, int n)
+{
+	uint32		size = 4;
+
+	while (size < (uint32) n * 2)
+		size *= 2;
+	index->mask = size - 1;
+	index->slots = (int32 *) palloc0(size * sizeof(int32));
+}
+
+static void
+index_add(IdIndex *index, int32 id, int32 place)
+{
+	uint32		slot = id_hash(id) & index->mask;
+
+	while (index->slots[slot] != 0)
+		slot = (slot + 1) & index->mask;
+	index->slots[slot] = place + 1;
+}
+
+/*
+ * Where a column is in a definition table.  They are found by name, so that
+ * the order of columns and columns added by users don't matter.
+ */
+static AttrNumber
+column_number(Relation rel, const char *name, Oid type)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	int			i;
+
+	for (i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped || strcmp(NameStr(att->attname), name) != 0)
+			continue;
+		if (att->atttypid != type)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("column \"%s\" of the definition table \"%s\" has the wrong type",
+							name, RelationGetRelationName(rel)),
+					 errdetail("It must have the type %s.", format_type_be(type)),
+					 errtablecol(rel, i + 1)));
+		return i + 1;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the definition table \"%s\" has no column \"%s\"",
+					RelationGetRelationName(rel), name),
+			 errhint(SETUP_HINT),
+			 errtable(rel)));
+	return InvalidAttrNumber;	/* keep the compiler quiet */
+}
+
+/*
+ * Reading one definition table, its partitions included.
+ */
+#define MAX_COLUMNS		12
+
+typedef struct ColumnSpec
+{
+	const char *name;
+	Oid			type;
+} ColumnSpec;
+
+typedef void (*RowReader) (const Datum *values, const bool *nulls, void *state);
+
+static void
+read_table(DefinitionTable which, Snapshot snapshot,
+		   const ColumnSpec *columns, RowReader reader, void *state)
+{
+	List	   *parts = find_all_inheritors(relids[which], AccessShareLock, NULL);
+	ListCell   *lc;
+
+	foreach(lc, parts)
+	{
+		Relation	rel = table_open(lfirst_oid(lc), NoLock);
+		AttrNumber	numbers[MAX_COLUMNS];
+		Datum		values[MAX_COLUMNS];
+		bool		nulls[MAX_COLUMNS];
+		TupleTableSlot *slot;
+		TableScanDesc scan;
+		int			n;
+
+		if (rel->rd_rel->relkind != RELKIND_RELATION)
+		{
+			table_close(rel, NoLock);
+			continue;
+		}
+		for (n = 0; columns[n].name != NULL; n++)
+			numbers[n] = column_number(rel, columns[n].name, columns[n].type);
+		Assert(n <= MAX_COLUMNS);
+
+		slot = table_slot_create(rel, NULL);
+		scan = table_beginscan(rel, snapshot, 0, NULL);
+		while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+		{
+			int			i;
+
+			for (i = 0; i < n; i++)
+				values[i] = slot_getattr(slot, numbers[i], &nulls[i]);
+			reader(values, nulls, state);
+		}
+		table_endscan(scan);
+		ExecDropSingleTupleTableSlot(slot);
+		table_close(rel, NoLock);
+	}
+	list_free(parts);
+}
+
+/* an array that grows while it is read */
+#define APPEND(array, n, room) \
+	do { \
+		if ((n) >= (room)) \
+		{ \
+			(room) = Max(16, (room) * 2); \
+			(array) = (array) == NULL ? \
+				palloc(sizeof(*(array)) * (room)) : \
+				repalloc((array), sizeof(*(array)) * (room)); \
+		} \
+	} while (0)
+
+typedef struct LoadState
+{
+	DefinitionCache *cache;
+	LoadedStage *stages;
+	int			nstages;
+	int			stage_room;
+	int			pipeline_room;
+	int			layout_room;
+	int			catalogue_room;
+	int			map_room;
+	int			edge_room;
+} LoadState;
+
+static char *
+text_or_null(Datum value, bool isnull)
+{
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+/*
+ * Place of a word in a list.  Constraints keep other words out; one that got
+ * in nevertheless must not be taken for something it is not.
+ */
+static int
+word_place(const char *word, const char *const *words, int nwords,
+		   const char *column)
+{
+	int			i;
+
+	for (i = 0; i < nwords; i++)
+	{
+		if (strcmp(word, words[i]) == 0)
+			return i;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("unknown %s \"%s\" in the definitions", column, word),
+			 errhint("Correct it, and run \"SELECT pipelines.setup();\" to have the constraints back.")));
+	return 0;					/* keep the compiler quiet */
+}
+
+static const char *const outcome_words[] = {
+	"open", "on_hold", "won", "lost", "disqualified", "done"
+};
+static const char *const mode_words[] = {"free", "warn", "strict", "graph"};
+static const char *const override_words[] = {
+	"keep", "clear_on_move", "clear_on_forward"
+};
+static const char *const transfer_words[] = {"error", "first", "nearest"};
+
+#define WORD(datum, words, column) \
+	word_place(TextDatumGetCString(datum), words, lengthof(words), column)
+
+/*
+ * The name of a time zone as a zone.  A name that this server does not know
+ * (another operating system's, after a restore) counts as UTC.
+ */
+static pg_tz *
+time_zone(const char *name)
+{
+	pg_tz	   *tz = name == NULL ? NULL : pg_tzset(name);
+
+	if (tz == NULL)
+		tz = pg_tzset("GMT");
+	return tz;
+}
+
+static const ColumnSpec layout_columns[] = {
+	{"layout_id", INT4OID}, {"name", TEXTOID}, {NULL, InvalidOid}
+};
+
+static void
+read_layout(const Datum *values, const bool *nulls, void *arg)
+{
+	LoadState  *state = (LoadState *) arg;
+	DefinitionCache *c = state->cache;
+	NamedDef   *def;
+
+	if (nulls[0])
+		return;
+	APPEND(c->layouts, c->nlayouts, state->layout_room);
+	def = &c->layouts[c->nlayouts++];
+	def->id = DatumGetInt32(values[0]);
+	def->name = nulls[1] ? pstrdup("") : TextDatumGetCString(values[1]);
+	def->code = NULL;
+}
+
+static const ColumnSpec stage_columns[] = {
+	{"stage_id", INT4OID}, {"name", TEXTOID}, {"code", TEXTOID}, {NULL, InvalidOid}
+};
+
+static void
+read_stage(const Datum *values, const bool *nulls, void *arg)
+{
+	LoadState  *state = (LoadState *) arg;
+	DefinitionCache *c = state->cache;
+	NamedDef   *def;
+
+	if (nulls[0])
+		return;
+	APPEND(c->stages, c->nstages, state->catalogue_room);
+	def = &c->stages[c->nstages++];
+	def->id = DatumGetInt32(values[0]);
+	def->name = nulls[1] ? pstrdup("") : TextDatumGetCString(values[1]);
+	def->code = text_or_null(values[2], nulls[2]);
+}
+
+static const ColumnSpec pipeline_columns[] = {
+	{"pipeline_id", INT4OID}, {"layout_id", INT4OID}, {"name", TEXTOID},
+	{"code", TEXTOID}, {"is_standard", BOOLOID}, {"mode", TEXTOID},
+	{"override_policy", TEXTOID}, {"transfer_policy", TEXTOID},
+	{"time_zone", TEXTOID}, {"archived_at", TIMESTAMPTZOID}, {NULL, InvalidOid}
+};
+
+static void
+read_pipeline(const Datum *values, const bool *nulls, void *arg)
+{
+	LoadState  *state = (LoadState *) arg;
+	DefinitionCache *c = state->cache;
+	CachedPipeline *p;
+	char	   *zone;
+
+	if (nulls[0] || nulls[1])
+		return;
+	APPEND(c->pipelines, c->npipelines, state->pipeline_room);
+	p = &c->pipelines[c->npipelines++];
+	memset(p, 0, sizeof(*p));
+	p->def.pipeline_id = DatumGetInt32(values[0]);
+	p->def.layout_id = DatumGetInt32(values[1]);
+	p->def.name = nulls[2] ? pstrdup("") : TextDatumGetCString(values[2]);
+	p->code = text_or_null(values[3], nulls[3]);
+	p->def.is_standard = !nulls[4] && DatumGetBool(values[4]);
+	p->def.mode = nulls[5] ? MODE_FREE :
+		(PipelineMode) WORD(values[5], mode_words, "mode");
+	p->def.override_policy = nulls[6] ? OVERRIDE_KEEP :
+		(OverridePolicy) WORD(values[6], override_words, "override_policy");
+	p->def.transfer_policy = nulls[7] ? TRANSFER_ERROR :
+		(TransferPolicy) WORD(values[7], transfer_words, "transfer_policy");
+	zone = text_or_null(values[8], nulls[8]);
+	p->def.tz = time_zone(zone);
+	p->def.archived = !nulls[9];
+}
+
+static const ColumnSpec pipeline_stage_columns[] = {
+	{"pipeline_id", INT4OID}, {"stage_id", INT4OID}, {"position", INT4OID},
+	{"outcome", TEXTOID}, {"probability", NUMERICOID}, {"mandatory", BOOLOID},
+	{"may_start", BOOLOID}, {"archived_at", TIMESTAMPTZOID}, {NULL, InvalidOid}
+};
+
+static void
+read_pipeline_stage(const Datum *values, const bool *nulls, void *arg)
+{
+	LoadState  *state = (LoadState *) arg;
+	LoadedStage *s;
+	int			i;
+
+	for (i = 0; i <= 4; i++)
+	{
+		if (nulls[i])
+			return;
+	}
+	APPEND(state->stages, state->nstages, state->stage_room);
+	s = &state->stages[state->nstages++];
+	memset(s, 0, sizeof(*s));
+	s->pipeline_id = DatumGetInt32(values[0]);
+	s->def.stage_id = DatumGetInt32(values[1]);
+	s->def.position = DatumGetInt32(values[2]);
+	s->def.outcome = (StageOutcome) WORD(values[3], outcome_words, "outcome");
+	s->def.probability =
+		DatumGetInt32(DirectFunctionCall1(numeric_int4,
+										  DirectFunctionCall2(numeric_mul, values[4],
+															  DirectFunctionCall1(int4_numeric,
+																				  Int32GetDatum(100)))));
+	s->def.mandatory = nulls[5] || DatumGetBool(values[5]);
+	s->def.may_start = nulls[6] || DatumGetBool(values[6]);
+	s->def.archived = !nulls[7];
+}
+
+static const ColumnSpec map_columns[] = {
+	{"from_pipeline_id", INT4OID}, {"from_stage_id", INT4OID},
+	{"to_pipeline_id", INT4OID}, {"to_stage_id", INT4OID}, {NULL, InvalidOid}
+};
+
+static void
+read_map(const Datum *values, const bool *nulls, void *arg)
+{
+	LoadState  *state = (LoadState *) arg;
+	DefinitionCache *c = state->cache;
+	MapDef	   *def;
+
+	APPEND(c->maps, c->nmaps, state->map_room);
+	def = &c->maps[c->nmaps++];
+	def->from_pipeline = DatumGetInt32(values[0]);
+	def->from_stage = DatumGetInt32(values[1]);
+	def->to_pipeline = DatumGetInt32(values[2]);
+	def->to_stage = DatumGetInt32(values[3]);
+}
+
+static const ColumnSpec edge_columns[] = {
+	{"pipeline_id", INT4OID}, {"from_stage_id", INT4OID},
+	{"to_stage_id", INT4OID}, {NULL, InvalidOid}
+};
+
+static void
+read_edge(const Datum *values, const bool *nulls, void *arg)
+{
+	LoadState  *state = (LoadState *) arg;
+	DefinitionCache *c = state->cache;
+	EdgeDef    *def;
+
+	APPEND(c->edges, c->nedges, state->edge_room);
+	def = &c->edges[c->nedges++];
+	def->pipeline = DatumGetInt32(values[0]);
+	def->from_stage = DatumGetInt32(values[1]);
+	def->to_stage = DatumGetInt32(values[2]);
+}
+
+static inline int
+compare_ids(int32 a, int32 b)
+{
+	return a < b ? -1 : (a > b ? 1 : 0);
+}
+
+static int
+compare_named(const void *a, const void *b)
+{
+	return compare_ids(((const NamedDef *) a)->id, ((const NamedDef *) b)->id);
+}
+
+static int
+compare_pipelines(const void *a, const void *b)
+{
+	const PipelineDef *pa = &((const CachedPipeline *) a)->def;
+	const PipelineDef *pb = &((const CachedPipeline *) b)->def;
+	int			c = compare_ids(pa->layout_id, pb->layout_id);
+
+	if (c == 0)
+		c = strcmp(pa->name, pb->name);
+	if (c == 0)
+		c = compare_ids(pa->pipeline_id, pb->pipeline_id);
+	return c;
+}
+
+/* by pipeline; there live stages by position, then archived ones */
+static int
+compare_stages(const void *a, const void *b)
+{
+	const LoadedStage *sa = (const LoadedStage *) a;
+	const LoadedStage *sb = (const LoadedStage *) b;
+	int			c = compare_ids(sa->pipeline_id, sb->pipeline_id);
+
+	if (c == 0)
+		c = (int) sa->def.archived - (int) sb->def.archived;
+	if (c == 0)
+		c = compare_ids(sa->def.position, sb->def.position);
+	if (c == 0)
+		c = compare_ids(sa->def.stage_id, sb->def.stage_id);
+	return c;
+}
+
+static int
+compare_maps(const void *a, const void *b)
+{
+	const MapDef *ma = (const MapDef *) a;
+	const MapDef *mb = (const MapDef *) b;
+	int			c = compare_ids(ma->from_pipeline, mb->from_pipeline);
+
+	if (c == 0)
+		c = compare_ids(ma->from_stage, mb->from_stage);
+	if (c == 0)
+		c = compare_ids(ma->to_pipeline, mb->to_pipeline);
+	return c;
+}
+
+static int
+compare_edges(const void *a, const void *b)
+{
+	const EdgeDef *ea = (const EdgeDef *) a;
+	const EdgeDef *eb = (const EdgeDef *) b;
+	int			c = compare_ids(ea->pipeline, eb->pipeline);
+
+	if (c == 0)
+		c = compare_ids(ea->from_stage, eb->from_stage);
+	if (c == 0)
+		c = compare_ids(ea->to_stage, eb->to_stage);
+	return c;
+}
+
+/* qsort() must not be given the NULL of an empty array */
+#define SORT(array, n, compare) \
+	do { \
+		if ((n) > 1) \
+			qsort((array), (n), sizeof(*(array)), (compare)); \
+	} while (0)
+
+static const NamedDef *
+find_named(const NamedDef *array, int n, int32 id)
+{
+	NamedDef	key = {0};
+
+	key.id = id;
+	return n == 0 ? NULL :
+		(const NamedDef *) bsearch(&key, array, n, sizeof(NamedDef), compare_named);
+}
+
+static CachedPipeline *
+find_pipeline(const DefinitionCache *c, int32 pipeline_id)
+{
+	uint32		slot;
+	int32		place;
+
+	for (slot = id_hash(pipeline_id) & c->by_pipeline.mask;
+		 (place = c->by_pipeline.slots[slot]) != 0;
+		 slot = (slot + 1) & c->by_pipeline.mask)
+	{
+		if (c->pipelines[place - 1].def.pipeline_id == pipeline_id)
+			return &c->pipelines[place - 1];
+	}
+	return NULL;
+}
+
+/*
+ * Distribute the stages, which are sorted, to their pipelines.
+ */
+static void
+assemble_pipelines(LoadState *state)
+{
+	DefinitionCache *c = state->cache;
+	int			i;
+
+	SORT(c->pipelines, c->npipelines, compare_pipelines);
+	SORT(state->stages, state->nstages, compare_stages);
+
+	index_init(&c->by_pipeline, c->npipelines);
+	c->pipeline_list = palloc(sizeof(PipelineDef *) * Max(c->npipelines, 1));
+	for (i = 0; i < c->npipelines; i++)
+	{
+		index_add(&c->by_pipeline, c->pipelines[i].def.pipeline_id, i);
+		c->pipeline_list[i] = &c->pipelines[i].def;
+		index_init(&c->pipelines[i].by_stage, 0);
+	}
+
+	i = 0;
+	while (i < state->nstages)
+	{
+		int32		pipeline_id = state->stages[i].pipeline_id;
+		int			n = 1;
+		CachedPipeline *p;
+		int			j;
+
+		while (i + n < state->nstages &&
+			   state->stages[i + n].pipeline_id == pipeline_id)
+			n++;
+		p = find_pipeline(c, pipeline_id);
+		if (p != NULL)
+		{
+			p->def.nstages = n;
+			p->def.stages = palloc(sizeof(StageDef) * n);
+			p->stage_codes = palloc(sizeof(char *) * n);
+			index_init(&p->by_stage, n);
+			for (j = 0; j < n; j++)
+			{
+				StageDef   *def = &p->def.stages[j];
+				const NamedDef *named;
+
+				*def = state->stages[i + j].def;
+				named = find_named(c->stages, c->nstages, def->stage_id);
+				def->name = named != NULL ? named->name : psprintf("%d", def->stage_id);
+				p->stage_codes[j] = named != NULL ? named->code : NULL;
+				index_add(&p->by_stage, def->stage_id, j);
+			}
+		}
+		i += n;
+	}
+}
+
+static void
+load_definitions(void)
+{
+	uint64		generation;
+	MemoryContext context;
+	MemoryContext old_context;
+	LoadState	state = {0};
+	DefinitionCache *c;
+	Snapshot	snapshot;
+	bool		in_parallel_mode = IsInParallelMode();
+
+	lock_tables();
+	generation = wanted_generation;
+
+	context = AllocSetContextCreate(CurrentMemoryContext,
+									"pipelines definitions",
+									ALLOCSET_SMALL_SIZES);
+	old_context = MemoryContextSwitchTo(context);
+	c = state.cache = palloc0(sizeof(DefinitionCache));
+	c->context = context;
+	c->in_parallel_mode = in_parallel_mode;
+
+	/*
+	 * The newest snapshot, as for foreign keys: under REPEATABLE READ the
+	 * transaction's own would load a past that stays in the cache after it.
+	 * Parallel mode forbids taking one; what is read there is used there
+	 * only.
+	 */
+	snapshot = RegisterSnapshot(in_parallel_mode ?
+								GetActiveSnapshot() : GetLatestSnapshot());
+	read_table(TABLE_LAYOUT, snapshot, layout_columns, read_layout, &state);
+	read_table(TABLE_STAGE, snapshot, stage_columns, read_stage, &state);
+	read_table(TABLE_PIPELINE, snapshot, pipeline_columns, read_pipeline, &state);
+	read_table(TABLE_PIPELINE_STAGE, snapshot, pipeline_stage_columns,
+			   read_pipeline_stage, &state);
+	read_table(TABLE_STAGE_MAP, snapshot, map_columns, read_map, &state);
+	read_table(TABLE_STAGE_TRANSITION, snapshot, edge_columns, read_edge, &state);
+	UnregisterSnapshot(snapshot);
+
+	SORT(c->layouts, c->nlayouts, compare_named);
+	SORT(c->stages, c->nstages, compare_named);
+	SORT(c->maps, c->nmaps, compare_maps);
+	SORT(c->edges, c->nedges, compare_edges);
+	assemble_pipelines(&state);
+
+	/* nothing can fail from here on */
+	MemoryContextSwitchTo(old_context);
+	MemoryContextSetParent(context, CacheMemoryContext);
+	if (retired != NULL)
+		MemoryContextDelete(retired->context);
+	retired = cache;
+	cache = c;
+	loaded_generation = generation;
+}
+
+static inline void
+ensure_loaded(void)
+{
+	if (likely(loaded_generation == wanted_generation &&
+			   (!cache->in_parallel_mode || IsInParallelMode())))
+		return;
+	load_definitions();
+}
+
+bool
+definitions_exist(void)
+{
+	if (loaded_generation != wanted_generation && !resolve_tables(true))
+		return false;
+	ensure_loaded();
+	return cache->npipelines > 0;
+}
+
+const PipelineDef *
+definitions_pipeline(int32 pipeline_id)
+{
+	const CachedPipeline *p;
+
+	ensure_loaded();
+	p = find_pipeline(cache, pipeline_id);
+	return p == NULL ? NULL : &p->def;
+}
+
+/*
+ * Loads nothing: it reads what the pipeline at hand consists of.
+ */
+const StageDef *
+definitions_stage(const PipelineDef *pipeline, int32 stage_id)
+{
+	const IdIndex *index = &((const CachedPipeline *) pipeline)->by_stage;
+	uint32		slot;
+	int32		place;
+
+	for (slot = id_hash(stage_id) & index->mask;
+		 (place = index->slots[slot]) != 0;
+		 slot = (slot + 1) & index->mask)
+	{
+		if (pipeline->stages[place - 1].stage_id == stage_id)
+			return &pipeline->stages[place - 1];
+	}
+	return NULL;
+}
+
+/*
+ * The standard pipeline of a layout.  Layout 0 stands for 'not said': the
+ * layout called default, or the only one that there is.
+ */
+const PipelineDef *
+definitions_standard_pipeline(int32 layout_id)
+{
+	int			i;
+
+	ensure_loaded();
+	if (layout_id == 0)
+	{
+		const NamedDef *layout = definitions_layout_named("default");
+
+		if (layout == NULL && cache->nlayouts == 1)
+			layout = &cache->layouts[0];
+		if (layout == NULL)
+			return NULL;
+		layout_id = layout->id;
+	}
+	for (i = 0; i < cache->npipelines; i++)
+	{
+		const PipelineDef *p = &cache->pipelines[i].def;
+
+		if (p->layout_id == layout_id && p->is_standard)
+			return p;
+	}
+	return NULL;
+}
+
+int32
+definitions_mapped_stage(int32 from_pipeline, int32 from_stage, int32 to_pipeline)
+{
+	MapDef		key = {from_pipeline, from_stage, to_pipeline, 0};
+	const MapDef *found;
+
+	ensure_loaded();
+	found = cache->nmaps == 0 ? NULL :
+		(const MapDef *) bsearch(&key, cache->maps, cache->nmaps,
+								 sizeof(MapDef), compare_maps);
+	return found == NULL ? 0 : found->to_stage;
+}
+
+bool
+definitions_transition_listed(int32 pipeline_id, int32 from_stage, int32 to_stage)
+{
+	EdgeDef		key = {pipeline_id, from_stage, to_stage};
+
+	ensure_loaded();
+	return cache->nedges > 0 &&
+		bsearch(&key, cache->edges, cache->nedges,
+				sizeof(EdgeDef), compare_edges) != NULL;
+}
+
+/* add 'name (id)' to a list; false when it is full */
+static bool
+append_listed(StringInfo buf, int place, const char *name, int32 id)
+{
+	if (place == MAX_LISTED)
+	{
+		appendStringInfoString(buf, ", ...");
+		return false;
+	}
+	if (place > 0)
+		appendStringInfoString(buf, ", ");
+	appendStringInfo(buf, "%s (%d)", name, id);
+	return true;
+}
+
+char *
+definitions_stage_list(const PipelineDef *pipeline)
+{
+	StringInfoData buf;
+	int			i;
+	int			n = 0;
+
+	initStringInfo(&buf);
+	for (i = 0; i < pipeline->nstages; i++)
+	{
+		const StageDef *s = &pipeline->stages[i];
+
+		if (!s->archived && !append_listed(&buf, n++, s->name, s->stage_id))
+			break;
+	}
+	return buf.data;
+}
+
+char *
+definitions_pipeline_list(int32 layout_id)
+{
+	StringInfoData buf;
+	int			i;
+	int			n = 0;
+
+	ensure_loaded();
+	initStringInfo(&buf);
+	for (i = 0; i < cache->npipelines; i++)
+	{
+		const PipelineDef *p = &cache->pipelines[i].def;
+
+		if (p->archived || (layout_id != 0 && p->layout_id != layout_id))
+			continue;
+		if (!append_listed(&buf, n++, p->name, p->pipeline_id))
+			break;
+	}
+	return buf.data;
+}
+
+char *
+definitions_layout_list(void)
+{
+	StringInfoData buf;
+	int			i;
+
+	ensure_loaded();
+	initStringInfo(&buf);
+	for (i = 0; i < cache->nlayouts; i++)
+	{
+		if (!append_listed(&buf, i, cache->layouts[i].name, cache->layouts[i].id))
+			break;
+	}
+	return buf.data;
+}
+
+int
+definitions_pipelines(const PipelineDef ***pipelines)
+{
+	ensure_loaded();
+	*pipelines = cache->pipeline_list;
+	return cache->npipelines;
+}
+
+const char *
+definitions_pipeline_code(const PipelineDef *pipeline)
+{
+	return ((const CachedPipeline *) pipeline)->code;
+}
+
+/* of the stage at that place of pipeline->stages */
+const char *
+definitions_stage_code(const PipelineDef *pipeline, int place)
+{
+	return ((const CachedPipeline *) pipeline)->stage_codes[place];
+}
+
+const NamedDef *
+definitions_layout_named(const char *name)
+{
+	int			i;
+
+	ensure_loaded();
+	for (i = 0; i < cache->nlayouts; i++)
+	{
+		if (strcmp(cache->layouts[i].name, name) == 0)
+			return &cache->layouts[i];
+	}
+	return NULL;
+}
+
+const NamedDef *
+definitions_catalogue_stage(int32 stage_id)
+{
+	ensure_loaded();
+	return find_named(cache->stages, cache->nstages, stage_id);
+}

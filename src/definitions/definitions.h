@@ -1,0 +1,116 @@
+/*-------------------------------------------------------------------------
+ *
+ * definitions.h
+ *	  What a pipeline is, as the triggers on deals see it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PIPELINES_DEFINITIONS_H
+#define PIPELINES_DEFINITIONS_H
+
+#include "datatype/timestamp.h"
+#include "pgtime.h"
+#include "utils/relcache.h"
+
+typedef enum StageOutcome
+{
+	OUTCOME_OPEN,
+	OUTCOME_ON_HOLD,
+	OUTCOME_WON,
+	OUTCOME_LOST,
+	OUTCOME_DISQUALIFIED,
+	OUTCOME_DONE
+} StageOutcome;
+
+/* does a deal in such a stage count as closed? */
+#define OUTCOME_IS_CLOSED(outcome)	((outcome) >= OUTCOME_WON)
+
+typedef enum PipelineMode
+{
+	MODE_FREE,
+	MODE_WARN,
+	MODE_STRICT,
+	MODE_GRAPH
+} PipelineMode;
+
+typedef enum OverridePolicy
+{
+	OVERRIDE_KEEP,
+	OVERRIDE_CLEAR_ON_MOVE,
+	OVERRIDE_CLEAR_ON_FORWARD
+} OverridePolicy;
+
+typedef enum TransferPolicy
+{
+	TRANSFER_ERROR,
+	TRANSFER_FIRST,
+	TRANSFER_NEAREST
+} TransferPolicy;
+
+typedef struct StageDef
+{
+	int32		stage_id;
+	int32		position;
+	StageOutcome outcome;
+	int32		probability;	/* hundredths of a percent, 0 to 10000 */
+	bool		mandatory;
+	bool		may_start;
+	bool		archived;
+	char	   *name;
+} StageDef;
+
+typedef struct PipelineDef
+{
+	int32		pipeline_id;
+	int32		layout_id;
+	PipelineMode mode;
+	OverridePolicy override_policy;
+	TransferPolicy transfer_policy;
+	bool		is_standard;
+	bool		archived;
+	pg_tz	   *tz;				/* of time_zone; never NULL */
+	char	   *name;
+	int			nstages;
+	StageDef   *stages;			/* live ones by position, then archived ones */
+} PipelineDef;
+
+extern void definitions_init(void);
+
+/*
+ * Take the lock that keeps destructive changes of definitions away until the
+ * end of the transaction.  Call it before looking anything up.  Cheap when
+ * the (sub)transaction holds it already.
+ */
+extern void definitions_lock(void);
+
+/*
+ * Are there any definitions at all?  False in a data-only restore that loads
+ * deals first (tables missing or pipeline empty).
+ */
+extern bool definitions_exist(void);
+
+/*
+ * Lookups.  They load the definitions (newest committed state plus our own
+ * changes) when something was changed.  NULL where there is no such thing.
+ * A pointer is valid until the next call of any of these functions, provided
+ * that no invalidation came in; use it at once, keep ids.
+ */
+extern const PipelineDef *definitions_pipeline(int32 pipeline_id);
+extern const PipelineDef *definitions_standard_pipeline(int32 layout_id);
+extern const StageDef *definitions_stage(const PipelineDef *pipeline, int32 stage_id);
+/* stored stage_map; 0 where there is none */
+extern int32 definitions_mapped_stage(int32 from_pipeline, int32 from_stage,
+									  int32 to_pipeline);
+/* is the edge listed in stage_transition? */
+extern bool definitions_transition_listed(int32 pipeline_id, int32 from_stage,
+										  int32 to_stage);
+/* palloc'd list of names for errdetail: 'name (id), …', at most 20 */
+extern char *definitions_stage_list(const PipelineDef *pipeline);
+extern char *definitions_pipeline_list(int32 layout_id);
+
+/* owner of the definition tables; ERROR with hint when they are not there */
+extern Oid	definitions_owner(void);
+/* oid of a definition table, checked for kind and owner; same ERROR */
+extern Oid	definitions_relid(const char *table_name);
+
+#endif							/* PIPELINES_DEFINITIONS_H */

@@ -1,0 +1,522 @@
+-- definitions.sql: the definition tables, made by setup() and owned by a role,
+-- never by the extension; the trigger functions that keep them; registration.
+
+-- The schema is not a member of the extension (definitions survive DROP
+-- EXTENSION), so it may have been there before.  Refuse one that belongs to
+-- somebody else, or in which somebody else left code: from here on this
+-- script and every administrator would run it.
+DO $guard$
+DECLARE
+	script_path text := pg_catalog.current_setting('search_path');
+	schema_oid oid;
+	schema_owner name;
+	planted text;
+BEGIN
+	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+
+	SELECT n.oid, r.rolname INTO schema_oid, schema_owner
+	FROM pg_catalog.pg_namespace AS n
+	JOIN pg_catalog.pg_roles AS r ON r.oid = n.nspowner
+	WHERE n.nspname = 'pipelines'
+		AND n.nspowner <> (SELECT u.oid FROM pg_catalog.pg_roles AS u WHERE u.rolname = current_user)
+		AND NOT r.rolsuper;
+	IF FOUND THEN
+		RAISE EXCEPTION 'schema "pipelines" belongs to role "%"', schema_owner
+			USING ERRCODE = 'insufficient_privilege',
+				HINT = 'If its contents can be trusted, ALTER SCHEMA pipelines OWNER TO the role that creates the extension; else drop it.';
+	END IF;
+
+	SELECT pg_catalog.string_agg(pg_catalog.format('%s (of role "%s")', o.what, r.rolname), ', ')
+	INTO planted
+	FROM (
+		SELECT 'function ' || p.oid::pg_catalog.regprocedure::text AS what, p.proowner AS owner,
+			'pg_catalog.pg_proc'::pg_catalog.regclass AS class, p.oid
+		FROM pg_catalog.pg_proc AS p WHERE p.pronamespace = 'pipelines'::pg_catalog.regnamespace
+		UNION ALL
+		SELECT 'operator ' || p.oid::pg_catalog.regoperator::text, p.oprowner,
+			'pg_catalog.pg_operator'::pg_catalog.regclass, p.oid
+		FROM pg_catalog.pg_operator AS p WHERE p.oprnamespace = 'pipelines'::pg_catalog.regnamespace
+		UNION ALL
+		SELECT 'type ' || p.oid::pg_catalog.regtype::text, p.typowner,
+			'pg_catalog.pg_type'::pg_catalog.regclass, p.oid
+		FROM pg_catalog.pg_type AS p
+		WHERE p.typnamespace = 'pipelines'::pg_catalog.regnamespace
+			AND p.typrelid = 0 AND p.typelem = 0
+		UNION ALL
+		SELECT 'view ' || p.oid::pg_catalog.regclass::text, p.relowner,
+			'pg_catalog.pg_class'::pg_catalog.regclass, p.oid
+		FROM pg_catalog.pg_class AS p
+		WHERE p.relnamespace = 'pipelines'::pg_catalog.regnamespace AND p.relkind IN ('v', 'm', 'f')
+	) AS o
+	JOIN pg_catalog.pg_roles AS r ON r.oid = o.owner
+	WHERE NOT r.rolsuper AND r.rolname <> current_user
+		AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS d
+			WHERE d.classid = o.class AND d.objid = o.oid AND d.deptype = 'e');
+	IF planted IS NOT NULL THEN
+		RAISE EXCEPTION 'schema "pipelines" contains what is not ours: %', planted
+			USING ERRCODE = 'insufficient_privilege',
+				HINT = 'Find out who made it, and drop it before CREATE EXTENSION.';
+	END IF;
+
+	PERFORM pg_catalog.set_config('search_path', script_path, true);
+END
+$guard$;
+
+GRANT USAGE ON SCHEMA pipelines TO PUBLIC;
+
+CREATE FUNCTION pipelines._definition_before() RETURNS trigger
+LANGUAGE c VOLATILE PARALLEL UNSAFE COST 10
+AS 'MODULE_PATHNAME', 'pipelines_definition_before';
+COMMENT ON FUNCTION pipelines._definition_before() IS
+'BEFORE ROW trigger on a definition table: sets version and changed_at, judges the row, and keeps what deals refer to. Raises 23514, 23S05, 23S07, 0A000, 55P03.';
+
+CREATE FUNCTION pipelines._definition_after() RETURNS trigger
+LANGUAGE c VOLATILE PARALLEL UNSAFE COST 100
+AS 'MODULE_PATHNAME', 'pipelines_definition_after';
+COMMENT ON FUNCTION pipelines._definition_after() IS
+'AFTER ROW trigger on a definition table: writes the version that ended to <table>_history as its owner, and tells every session. Raises 23S06.';
+
+CREATE FUNCTION pipelines._definition_truncate() RETURNS trigger
+LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1
+AS 'MODULE_PATHNAME', 'pipelines_definition_truncate';
+COMMENT ON FUNCTION pipelines._definition_truncate() IS
+'BEFORE TRUNCATE trigger on a definition table: refuses (23S13).';
+
+CREATE FUNCTION pipelines._history_guard() RETURNS trigger
+LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1
+AS 'MODULE_PATHNAME', 'pipelines_history_guard';
+COMMENT ON FUNCTION pipelines._history_guard() IS
+'BEFORE trigger on a table of past versions: refuses UPDATE, DELETE and TRUNCATE (23S11), whoever runs it.';
+
+CREATE FUNCTION pipelines._register(relation regclass, history regclass, layout_id integer,
+	key text[], columns jsonb, currency text, foreign_keys boolean, on_truncate text,
+	tracked_since timestamptz, adopted boolean) RETURNS void
+LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000
+AS 'MODULE_PATHNAME', 'pipelines_register';
+COMMENT ON FUNCTION pipelines._register(regclass, regclass, integer, text[], jsonb, text, boolean, text, timestamptz, boolean) IS
+'Notes a deals table in pipelines.tracked_table, in the name of the definitions'' owner. The caller must own the table and its history (42501).';
+
+CREATE FUNCTION pipelines._unregister(relation regclass) RETURNS boolean
+LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000
+AS 'MODULE_PATHNAME', 'pipelines_unregister';
+COMMENT ON FUNCTION pipelines._unregister(regclass) IS
+'Removes a deals table from pipelines.tracked_table; false if it was not there. The caller must own the table (42501), unless it does not exist any more.';
+
+-- What the definition tables consist of.  setup() makes whatever is missing,
+-- so a later version adds lines here and needs no other upgrade.
+
+CREATE FUNCTION pipelines._definition_tables()
+RETURNS TABLE (ordinal integer, table_name name, versioned boolean, comment text)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE COST 10 ROWS 8
+SET search_path = pg_catalog, pg_temp
+AS $$
+	VALUES
+	(1, 'layout'::name, true, 'What pipelines belong to; a deal moves between pipelines of one layout only.'),
+	(2, 'stage', true, 'The picklist of stages that all pipelines choose from: the same stage in two pipelines is the same row.'),
+	(3, 'pipeline', true, 'Sales pipelines: ordered selections of stages with their rules.'),
+	(4, 'pipeline_stage', true, 'What a stage is in a pipeline: position, outcome, probability, limits.'),
+	(5, 'stage_map', true, 'Where a deal goes that changes its pipeline, if the target does not have its stage.'),
+	(6, 'stage_transition', true, 'The moves that a pipeline of mode graph allows.'),
+	(7, 'tracked_table', true, 'Tables of deals: what their columns mean and where their history is. Written by functions of pipelines only.'),
+	(8, 'definition_lock', false, 'Always empty. Changes of deals lock it in ROW SHARE MODE, removals of definitions in EXCLUSIVE MODE.')
+$$;
+COMMENT ON FUNCTION pipelines._definition_tables() IS
+'The definition tables that setup() makes, in the order in which they refer to each other.';
+
+CREATE FUNCTION pipelines._definition_columns()
+RETURNS TABLE (table_name name, column_name name, definition text, is_key boolean, comment text)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE COST 10 ROWS 80
+SET search_path = pg_catalog, pg_temp
+AS $$
+	VALUES
+	('layout'::name, 'layout_id'::name, 'integer GENERATED BY DEFAULT AS IDENTITY', true, 'Key; never changes.'),
+	('layout', 'name', 'text NOT NULL', false, 'Unique name.'),
+	('layout', 'description', 'text', false, 'For people.'),
+	('layout', 'attrs', 'jsonb', false, 'The application''s own properties.'),
+
+	('stage', 'stage_id', 'integer GENERATED BY DEFAULT AS IDENTITY', true, 'Key; never changes. Deals refer to it.'),
+	('stage', 'name', 'text NOT NULL', false, 'Unique name.'),
+	('stage', 'code', 'text', false, 'Unique short name for programs, or NULL.'),
+	('stage', 'description', 'text', false, 'What is to be done, and when the stage is complete.'),
+
+	('pipeline', 'pipeline_id', 'integer GENERATED BY DEFAULT AS IDENTITY', true, 'Key; never changes. Deals refer to it.'),
+	('pipeline', 'layout_id', 'integer NOT NULL', false, 'The layout that it belongs to.'),
+	('pipeline', 'name', 'text NOT NULL', false, 'Name, unique in its layout.'),
+	('pipeline', 'code', 'text', false, 'Unique short name for programs, or NULL.'),
+	('pipeline', 'kind', 'text', false, 'What it is for: new_business, upsell, renewal, service or anything else; check_definitions() knows these.'),
+	('pipeline', 'is_standard', 'boolean NOT NULL', false, 'Do deals of the layout go here that name no pipeline? One per layout; the first one unless said otherwise.'),
+	('pipeline', 'mode', 'text NOT NULL DEFAULT ''free''', false, 'Moves: free, warn (skips are reported), strict (no skips), graph (those of stage_transition).'),
+	('pipeline', 'override_policy', 'text NOT NULL DEFAULT ''keep''', false, 'A deal''s own probability and category at a move: keep, clear_on_move, clear_on_forward.'),
+	('pipeline', 'transfer_policy', 'text NOT NULL DEFAULT ''error''', false, 'Stage of a deal that comes from another pipeline without a counterpart: error, first, nearest.'),
+	('pipeline', 'use_scores', 'boolean NOT NULL DEFAULT false', false, 'Do scores stand in for the stage''s probability?'),
+	('pipeline', 'time_zone', 'text NOT NULL', false, 'Where a day begins for closed_on and reports; the session''s TimeZone unless given.'),
+	('pipeline', 'archived_at', 'timestamptz', false, 'Since when it takes no more deals, or NULL.'),
+	('pipeline', 'attrs', 'jsonb', false, 'The application''s own properties.'),
+
+	('pipeline_stage', 'pipeline_id', 'integer', true, 'The pipeline.'),
+	('pipeline_stage', 'stage_id', 'integer', true, 'The stage.'),
+	('pipeline_stage', 'position', 'integer NOT NULL', false, 'Order; unique among live stages of the pipeline.'),
+	('pipeline_stage', 'outcome', 'text NOT NULL', false, 'What a deal is in here: open, on_hold, won, lost, disqualified, done. Nothing else says so.'),
+	('pipeline_stage', 'probability', 'numeric NOT NULL', false, 'Percent: won 100; lost, disqualified, done 0; open, on_hold 0 to 99, two decimals. Read through by deals without one of their own.'),
+	('pipeline_stage', 'forecast_category', 'text NOT NULL', false, 'pipeline, best_case, commit, closed, omitted, or one of your own; by outcome unless given.'),
+	('pipeline_stage', 'mandatory', 'boolean NOT NULL DEFAULT true', false, 'Is leaving it out a skip?'),
+	('pipeline_stage', 'stall_limit', 'interval', false, 'How long a deal may stay before it counts as stalled, or NULL for ever.'),
+	('pipeline_stage', 'stall_basis', 'text NOT NULL DEFAULT ''stage''', false, 'What the limit counts from: stage (entry), activity (last one), age (of the deal).'),
+	('pipeline_stage', 'may_start', 'boolean NOT NULL DEFAULT true', false, 'May a deal be created here?'),
+	('pipeline_stage', 'entry_rule', 'text', false, 'Not supported yet: NULL.'),
+	('pipeline_stage', 'exit_rule', 'text', false, 'Not supported yet: NULL.'),
+	('pipeline_stage', 'colour', 'text', false, 'For boards.'),
+	('pipeline_stage', 'archived_at', 'timestamptz', false, 'Since when it takes no more deals, or NULL.'),
+	('pipeline_stage', 'attrs', 'jsonb', false, 'The application''s own properties.'),
+
+	('stage_map', 'from_pipeline_id', 'integer', true, 'The pipeline that the deal leaves.'),
+	('stage_map', 'from_stage_id', 'integer', true, 'The stage that the deal leaves.'),
+	('stage_map', 'to_pipeline_id', 'integer', true, 'The pipeline that the deal enters.'),
+	('stage_map', 'to_stage_id', 'integer NOT NULL', false, 'The stage that the deal enters.'),
+
+	('stage_transition', 'pipeline_id', 'integer', true, 'The pipeline.'),
+	('stage_transition', 'from_stage_id', 'integer', true, 'The stage that the deal leaves.'),
+	('stage_transition', 'to_stage_id', 'integer', true, 'The stage that the deal may enter.'),
+
+	('tracked_table', 'relation', 'regclass', true, 'The table of deals.'),
+	('tracked_table', 'history', 'regclass NOT NULL', false, 'The table of its ended versions.'),
+	('tracked_table', 'layout_id', 'integer', false, 'Where deals that name no pipeline belong; NULL: the default layout.'),
+	('tracked_table', 'key', 'text[] NOT NULL', false, 'The key''s columns when it was registered.'),
+	('tracked_table', 'columns', 'jsonb NOT NULL', false, 'Part -> column when it was registered; the trigger pipelines_columns follows renames.'),
+	('tracked_table', 'currency', 'text', false, 'Currency of amounts without one.'),
+	('tracked_table', 'foreign_keys', 'boolean NOT NULL DEFAULT false', false, 'Has it real foreign keys to the definitions?'),
+	('tracked_table', 'on_truncate', 'text NOT NULL DEFAULT ''refuse''', false, 'TRUNCATE: refuse, or record one deletion per deal.'),
+	('tracked_table', 'tracked_since', 'timestamptz NOT NULL DEFAULT ''-infinity''', false, 'Since when its past is known.'),
+	('tracked_table', 'tracked', 'jsonb NOT NULL DEFAULT ''{}''', false, 'Column -> since when it is tracked, for columns added by track().'),
+	('tracked_table', 'adopted', 'boolean NOT NULL DEFAULT false', false, 'Was it the application''s before?')
+$$;
+COMMENT ON FUNCTION pipelines._definition_columns() IS
+'The columns of the definition tables that setup() makes; version and changed_at are added to each versioned table.';
+
+CREATE FUNCTION pipelines._definition_constraints()
+RETURNS TABLE (ordinal integer, table_name name, constraint_name name, definition text)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE COST 10 ROWS 60
+SET search_path = pg_catalog, pg_temp
+AS $$
+	VALUES
+	(100, 'layout'::name, 'layout_pkey'::name, 'PRIMARY KEY (layout_id)'),
+	(101, 'layout', 'layout_name_is_unique', 'UNIQUE (name)'),
+	(102, 'layout', 'name_is_trimmed_and_short', 'CHECK (name = btrim(name, E'' \t\r\n'') AND length(name) BETWEEN 1 AND 200)'),
+	(103, 'layout', 'attrs_is_an_object', 'CHECK (jsonb_typeof(attrs) = ''object'')'),
+
+	(200, 'stage', 'stage_pkey', 'PRIMARY KEY (stage_id)'),
+	(201, 'stage', 'stage_name_is_unique', 'UNIQUE (name)'),
+	(202, 'stage', 'stage_code_is_unique', 'UNIQUE (code)'),
+	(203, 'stage', 'name_is_trimmed_and_short', 'CHECK (name = btrim(name, E'' \t\r\n'') AND length(name) BETWEEN 1 AND 200)'),
+	(204, 'stage', 'code_is_trimmed_and_short', 'CHECK (code = btrim(code, E'' \t\r\n'') AND length(code) BETWEEN 1 AND 200)'),
+
+	(300, 'pipeline', 'pipeline_pkey', 'PRIMARY KEY (pipeline_id)'),
+	(301, 'pipeline', 'pipeline_belongs_to_a_layout', 'FOREIGN KEY (layout_id) REFERENCES pipelines.layout (layout_id)'),
+	(302, 'pipeline', 'pipeline_name_is_unique_in_its_layout', 'UNIQUE (layout_id, name)'),
+	(303, 'pipeline', 'pipeline_code_is_unique', 'UNIQUE (code)'),
+	(304, 'pipeline', 'one_standard_pipeline_per_layout',
+		'EXCLUDE USING btree (layout_id WITH =) WHERE (is_standard) DEFERRABLE INITIALLY IMMEDIATE'),
+	(305, 'pipeline', 'standard_pipeline_is_not_archived', 'CHECK (NOT is_standard OR archived_at IS NULL)'),
+	(306, 'pipeline', 'name_is_trimmed_and_short', 'CHECK (name = btrim(name, E'' \t\r\n'') AND length(name) BETWEEN 1 AND 200)'),
+	(307, 'pipeline', 'code_is_trimmed_and_short', 'CHECK (code = btrim(code, E'' \t\r\n'') AND length(code) BETWEEN 1 AND 200)'),
+	(308, 'pipeline', 'kind_is_trimmed_and_short', 'CHECK (kind = btrim(kind, E'' \t\r\n'') AND length(kind) BETWEEN 1 AND 200)'),
+	(309, 'pipeline', 'mode_is_known', 'CHECK (mode IN (''free'', ''warn'', ''strict'', ''graph''))'),
+	(310, 'pipeline', 'override_policy_is_known', 'CHECK (override_policy IN (''keep'', ''clear_on_move'', ''clear_on_forward''))'),
+	(311, 'pipeline', 'transfer_policy_is_known', 'CHECK (transfer_policy IN (''error'', ''first'', ''nearest''))'),
+	(312, 'pipeline', 'attrs_is_an_object', 'CHECK (jsonb_typeof(attrs) = ''object'')'),
+
+	(400, 'pipeline_stage', 'pipeline_stage_pkey', 'PRIMARY KEY (pipeline_id, stage_id)'),
+	(401, 'pipeline_stage', 'stage_belongs_to_a_pipeline', 'FOREIGN KEY (pipeline_id) REFERENCES pipelines.pipeline (pipeline_id) ON DELETE CASCADE'),
+	(402, 'pipeline_stage', 'stage_is_in_the_picklist', 'FOREIGN KEY (stage_id) REFERENCES pipelines.stage (stage_id)'),
+	(403, 'pipeline_stage', 'live_stages_have_different_positions',
+		'EXCLUDE USING btree (pipeline_id WITH =, "position" WITH =) WHERE (archived_at IS NULL) DEFERRABLE INITIALLY IMMEDIATE'),
+	(404, 'pipeline_stage', 'outcome_is_known', 'CHECK (outcome IN (''open'', ''on_hold'', ''won'', ''lost'', ''disqualified'', ''done''))'),
+	(405, 'pipeline_stage', 'won_means_100_percent', 'CHECK (outcome <> ''won'' OR probability = 100)'),
+	(406, 'pipeline_stage', 'open_means_0_to_99_percent', 'CHECK (outcome NOT IN (''open'', ''on_hold'') OR probability BETWEEN 0 AND 99)'),
+	(407, 'pipeline_stage', 'closed_without_win_means_0_percent', 'CHECK (outcome NOT IN (''lost'', ''disqualified'', ''done'') OR probability = 0)'),
+	(408, 'pipeline_stage', 'probability_has_two_decimals', 'CHECK (probability = round(probability, 2))'),
+	(409, 'pipeline_stage', 'forecast_category_is_trimmed_and_short',
+		'CHECK (forecast_category = btrim(forecast_category, E'' \t\r\n'') AND length(forecast_category) BETWEEN 1 AND 200)'),
+	(410, 'pipeline_stage', 'stall_limit_is_positive', 'CHECK (stall_limit > interval ''0'')'),
+	(411, 'pipeline_stage', 'stall_basis_is_known', 'CHECK (stall_basis IN (''stage'', ''activity'', ''age''))'),
+	(412, 'pipeline_stage', 'attrs_is_an_object', 'CHECK (jsonb_typeof(attrs) = ''object'')'),
+
+	(500, 'stage_map', 'stage_map_pkey', 'PRIMARY KEY (from_pipeline_id, from_stage_id, to_pipeline_id)'),
+	(501, 'stage_map', 'map_leaves_a_stage',
+		'FOREIGN KEY (from_pipeline_id, from_stage_id) REFERENCES pipelines.pipeline_stage (pipeline_id, stage_id) ON DELETE CASCADE'),
+	(502, 'stage_map', 'map_enters_a_stage',
+		'FOREIGN KEY (to_pipeline_id, to_stage_id) REFERENCES pipelines.pipeline_stage (pipeline_id, stage_id) ON DELETE CASCADE'),
+	(503, 'stage_map', 'map_leads_to_another_pipeline', 'CHECK (from_pipeline_id <> to_pipeline_id)'),
+
+	(600, 'stage_transition', 'stage_transition_pkey', 'PRIMARY KEY (pipeline_id, from_stage_id, to_stage_id)'),
+	(601, 'stage_transition', 'transition_leaves_a_stage',
+		'FOREIGN KEY (pipeline_id, from_stage_id) REFERENCES pipelines.pipeline_stage (pipeline_id, stage_id) ON DELETE CASCADE'),
+	(602, 'stage_transition', 'transition_enters_a_stage',
+		'FOREIGN KEY (pipeline_id, to_stage_id) REFERENCES pipelines.pipeline_stage (pipeline_id, stage_id) ON DELETE CASCADE'),
+	(603, 'stage_transition', 'transition_leads_to_another_stage', 'CHECK (from_stage_id <> to_stage_id)'),
+
+	(700, 'tracked_table', 'tracked_table_pkey', 'PRIMARY KEY (relation)'),
+	(701, 'tracked_table', 'history_belongs_to_one_table', 'UNIQUE (history)'),
+	(702, 'tracked_table', 'tracked_table_belongs_to_a_layout', 'FOREIGN KEY (layout_id) REFERENCES pipelines.layout (layout_id)'),
+	(703, 'tracked_table', 'on_truncate_is_known', 'CHECK (on_truncate IN (''refuse'', ''record''))'),
+	(704, 'tracked_table', 'table_has_a_key', 'CHECK (cardinality(key) > 0)'),
+	(705, 'tracked_table', 'columns_is_an_object', 'CHECK (jsonb_typeof(columns) = ''object'')'),
+	(706, 'tracked_table', 'tracked_is_an_object', 'CHECK (jsonb_typeof(tracked) = ''object'')'),
+	(707, 'tracked_table', 'history_is_another_table', 'CHECK (history <> relation)')
+$$;
+COMMENT ON FUNCTION pipelines._definition_constraints() IS
+'The constraints of the definition tables that setup() makes, in the order in which they can be made.';
+
+CREATE FUNCTION pipelines.setup(owner regrole DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 100000
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	schema_oid oid := to_regnamespace('pipelines');
+	schema_owner oid;
+	expected oid;
+	found_relation record;
+	t record;
+	c record;
+	relation oid;
+	twin oid;
+	twin_name name;
+	missing text;
+BEGIN
+	-- two of these at once would both find the same things missing
+	PERFORM pg_advisory_xact_lock(2615, schema_oid::bigint::bit(32)::integer);
+
+	-- whose schema is it?
+	SELECT n.nspowner INTO schema_owner FROM pg_namespace AS n WHERE n.oid = schema_oid;
+	IF NOT (SELECT r.rolsuper FROM pg_roles AS r WHERE r.oid = schema_owner)
+		AND schema_owner <> (SELECT e.extowner FROM pg_extension AS e WHERE e.extname = 'pipelines')
+	THEN
+		RAISE EXCEPTION 'schema "pipelines" belongs to role "%"', pg_get_userbyid(schema_owner)
+			USING ERRCODE = 'insufficient_privilege',
+				HINT = 'ALTER SCHEMA pipelines OWNER TO the owner of the extension, if its contents can be trusted.';
+	END IF;
+
+	-- whose tables will they be?  All belong to one role; those that exist decide.
+	expected := setup.owner;
+	FOR found_relation IN
+		SELECT r.relname, r.relkind, r.relowner
+		FROM pg_class AS r
+		JOIN pipelines._definition_tables() AS d
+			ON r.relname = d.table_name OR (d.versioned AND r.relname = d.table_name || '_history')
+		WHERE r.relnamespace = schema_oid
+		ORDER BY d.table_name = 'definition_lock' DESC, r.relname
+	LOOP
+		IF found_relation.relkind NOT IN ('r', 'p') THEN
+			RAISE EXCEPTION '"pipelines.%" is not a table', found_relation.relname
+				USING ERRCODE = 'duplicate_object',
+					SCHEMA = 'pipelines', TABLE = found_relation.relname,
+					HINT = 'Definition tables need this name. Find out who made it, and drop it.';
+		END IF;
+		expected := coalesce(expected, found_relation.relowner);
+		IF found_relation.relowner <> expected THEN
+			RAISE EXCEPTION 'table "pipelines.%" belongs to role "%" instead of "%"',
+					found_relation.relname, pg_get_userbyid(found_relation.relowner), pg_get_userbyid(expected)
+				USING ERRCODE = 'insufficient_privilege',
+					SCHEMA = 'pipelines', TABLE = found_relation.relname,
+					DETAIL = 'All definition tables belong to one role.',
+					HINT = 'Find out who made it. Drop it, or ALTER TABLE ... OWNER TO, or name its owner: SELECT pipelines.setup(owner => ...).';
+		END IF;
+	END LOOP;
+	expected := coalesce(expected, (SELECT r.oid FROM pg_roles AS r WHERE r.rolname = current_user));
+	IF NOT pg_has_role(current_user, expected, 'USAGE') THEN
+		RAISE EXCEPTION 'definitions belong to role "%"', pg_get_userbyid(expected)
+			USING ERRCODE = 'insufficient_privilege',
+				HINT = 'Only members of that role, and the database''s administrator, may run pipelines.setup().';
+	END IF;
+
+	-- USAGE is granted by the install script; a restore without grants loses it
+	IF pg_has_role(current_user, schema_owner, 'USAGE')
+		AND NOT EXISTS (SELECT FROM pg_namespace AS n, aclexplode(n.nspacl) AS a
+			WHERE n.oid = schema_oid AND a.grantee = 0 AND a.privilege_type = 'USAGE')
+	THEN
+		GRANT USAGE ON SCHEMA pipelines TO PUBLIC;
+	END IF;
+
+	FOR t IN SELECT * FROM pipelines._definition_tables() AS d ORDER BY d.ordinal LOOP
+		PERFORM pipelines._setup_table(t.table_name, t.comment, expected, ARRAY(
+				SELECT format('%I %s', k.column_name, k.definition)
+				FROM pipelines._definition_columns() AS k WHERE k.table_name = t.table_name)
+			|| CASE WHEN t.versioned
+				THEN ARRAY['version integer NOT NULL', 'changed_at timestamptz NOT NULL']
+				ELSE ARRAY[]::text[] END);
+	END LOOP;
+
+	FOR c IN
+		SELECT k.table_name, k.constraint_name, k.definition
+		FROM pipelines._definition_constraints() AS k
+		WHERE NOT EXISTS (SELECT FROM pg_constraint AS p
+			WHERE p.conrelid = format('pipelines.%I', k.table_name)::regclass
+				AND p.conname = k.constraint_name)
+		ORDER BY k.ordinal
+	LOOP
+		EXECUTE format('ALTER TABLE pipelines.%I ADD CONSTRAINT %I %s',
+			c.table_name, c.constraint_name, c.definition);
+	END LOOP;
+
+	FOR t IN SELECT * FROM pipelines._definition_tables() AS d WHERE d.versioned ORDER BY d.ordinal LOOP
+		relation := format('pipelines.%I', t.table_name)::regclass;
+		twin_name := t.table_name || '_history';
+
+		-- the twin: the table's columns as plain types, whatever they are today
+		PERFORM pipelines._setup_table(twin_name,
+			format('Versions of pipelines.%I that ended. Append only.', t.table_name), expected, ARRAY(
+				SELECT format('%I %s%s', a.attname,
+					CASE WHEN a.atttypid = 'regclass'::regtype THEN 'text' ELSE format_type(a.atttypid, a.atttypmod) END,
+					CASE WHEN a.attname = 'version' OR k.is_key THEN ' NOT NULL' ELSE '' END)
+				FROM pg_attribute AS a
+				LEFT JOIN pipelines._definition_columns() AS k
+					ON k.table_name = t.table_name AND k.column_name = a.attname
+				WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
+				ORDER BY a.attnum)
+			|| ARRAY['valid_from timestamptz NOT NULL', 'valid_to timestamptz NOT NULL',
+				'change text NOT NULL', 'actor text', 'recorded_at timestamptz NOT NULL']);
+		twin := format('pipelines.%I', twin_name)::regclass;
+		FOR c IN
+			SELECT k.constraint_name, k.definition
+			FROM (VALUES
+				(1, twin_name || '_pkey', format('PRIMARY KEY (%s, version)', (
+					SELECT string_agg(quote_ident(k.column_name), ', ')
+					FROM pipelines._definition_columns() AS k
+					WHERE k.table_name = t.table_name AND k.is_key))),
+				(2, 'version_ends_after_it_began', 'CHECK (valid_from < valid_to)'),
+				(3, 'change_is_known', 'CHECK (change IN (''update'', ''delete''))')
+			) AS k (ordinal, constraint_name, definition)
+			WHERE NOT EXISTS (SELECT FROM pg_constraint AS p
+				WHERE p.conrelid = twin AND p.conname = k.constraint_name)
+			ORDER BY k.ordinal
+		LOOP
+			EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I %s', twin::regclass, c.constraint_name, c.definition);
+		END LOOP;
+
+		PERFORM pipelines._setup_trigger(relation, '~pipelines_before',
+			'BEFORE INSERT OR UPDATE OR DELETE', 'ROW', 'pipelines._definition_before()');
+		PERFORM pipelines._setup_trigger(relation, 'pipelines_after',
+			'AFTER INSERT OR UPDATE OR DELETE', 'ROW', 'pipelines._definition_after()');
+		PERFORM pipelines._setup_trigger(relation, 'pipelines_truncate',
+			'BEFORE TRUNCATE', 'STATEMENT', 'pipelines._definition_truncate()');
+		PERFORM pipelines._setup_trigger(twin, 'pipelines_guard',
+			'BEFORE UPDATE OR DELETE', 'ROW', 'pipelines._history_guard()');
+		PERFORM pipelines._setup_trigger(twin, 'pipelines_guard_truncate',
+			'BEFORE TRUNCATE', 'STATEMENT', 'pipelines._history_guard()');
+	END LOOP;
+
+	FOR c IN
+		SELECT k.table_name, k.column_name, k.comment
+		FROM pipelines._definition_columns() AS k
+		JOIN pg_attribute AS a ON a.attrelid = format('pipelines.%I', k.table_name)::regclass
+			AND a.attname = k.column_name
+		WHERE col_description(a.attrelid, a.attnum) IS DISTINCT FROM k.comment
+	LOOP
+		EXECUTE format('COMMENT ON COLUMN pipelines.%I.%I IS %L', c.table_name, c.column_name, c.comment);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pipelines.setup(regrole) IS
+'Makes the definition tables, or whatever is missing of them: columns, constraints, triggers, comments, grants. Safe to call again. They belong to owner (default: whom they belong to already, else the caller). For the database''s administrator; raises 42501 or 42710 where a schema or table of the name belongs to somebody else.';
+
+CREATE FUNCTION pipelines._setup_table(table_name name, comment text, owner oid, columns text[]) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	relation oid := to_regclass(format('pipelines.%I', table_name));
+	sequence regclass;
+	missing text;
+BEGIN
+	IF relation IS NULL THEN
+		IF NOT has_schema_privilege(current_user, 'pipelines', 'CREATE') THEN
+			RAISE EXCEPTION 'permission denied to create table "pipelines.%"', table_name
+				USING ERRCODE = 'insufficient_privilege',
+					HINT = format('Ask the database''s administrator to run SELECT pipelines.setup(owner => %L).', pg_get_userbyid(owner));
+		END IF;
+		EXECUTE format('CREATE TABLE pipelines.%I (%s)', table_name, array_to_string(columns, ', '));
+		relation := to_regclass(format('pipelines.%I', table_name));
+		IF pg_get_userbyid(owner) <> current_user THEN
+			EXECUTE format('ALTER TABLE pipelines.%I OWNER TO %I', table_name, pg_get_userbyid(owner));
+		END IF;
+	ELSE
+		SELECT string_agg('ADD COLUMN ' || k.definition, ', ' ORDER BY k.ordinal) INTO missing
+		FROM unnest(columns) WITH ORDINALITY AS k (definition, ordinal)
+		WHERE NOT EXISTS (SELECT FROM pg_attribute AS a
+			WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
+				AND starts_with(k.definition, quote_ident(a.attname) || ' '));
+		IF missing IS NOT NULL THEN
+			EXECUTE format('ALTER TABLE pipelines.%I %s', table_name, missing);
+		END IF;
+	END IF;
+	-- once: whoever revokes it later means it
+	IF (SELECT r.relacl IS NULL FROM pg_class AS r WHERE r.oid = relation) THEN
+		EXECUTE format('GRANT SELECT ON pipelines.%I TO PUBLIC', table_name);
+		-- a dump reads the sequence behind an identity column, too
+		FOR sequence IN
+			SELECT d.objid::regclass FROM pg_depend AS d
+			WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = relation
+				AND d.classid = 'pg_class'::regclass AND d.deptype = 'i'
+				AND (SELECT r.relkind = 'S' FROM pg_class AS r WHERE r.oid = d.objid)
+		LOOP
+			EXECUTE format('GRANT SELECT ON SEQUENCE %s TO PUBLIC', sequence);
+		END LOOP;
+	END IF;
+	IF obj_description(relation, 'pg_class') IS DISTINCT FROM comment THEN
+		EXECUTE format('COMMENT ON TABLE pipelines.%I IS %L', table_name, comment);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION pipelines._setup_table(name, text, oid, text[]) IS
+'Makes one definition table, or the columns that it lacks.';
+
+CREATE FUNCTION pipelines._setup_trigger(relation oid, trigger_name name, event text, level text, function text) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	enabled "char";
+BEGIN
+	SELECT t.tgenabled INTO enabled FROM pg_trigger AS t
+	WHERE t.tgrelid = relation AND t.tgname = trigger_name AND t.tgfoid = function::regprocedure;
+	IF NOT FOUND THEN
+		EXECUTE format('CREATE TRIGGER %I %s ON %s FOR EACH %s EXECUTE FUNCTION %s',
+			trigger_name, event, relation::regclass, level, function);
+	END IF;
+	IF enabled IS DISTINCT FROM 'A' THEN
+		EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', relation::regclass, trigger_name);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION pipelines._setup_trigger(oid, name, text, text, text) IS
+'Makes one trigger that fires in every session, the replica role included, or makes it so again.';
+
+CREATE FUNCTION pipelines._require_setup() RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 1000
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	missing text;
+BEGIN
+	SELECT string_agg(d.table_name, ', ' ORDER BY d.ordinal) INTO missing
+	FROM pipelines._definition_tables() AS d
+	WHERE NOT EXISTS (SELECT FROM pg_class AS r
+		WHERE r.relnamespace = to_regnamespace('pipelines') AND r.relname = d.table_name
+			AND (NOT d.versioned OR EXISTS (SELECT FROM pg_trigger AS t
+				WHERE t.tgrelid = r.oid AND t.tgname = 'pipelines_after')));
+	IF missing IS NULL THEN
+		RETURN;
+	END IF;
+	IF NOT has_schema_privilege(current_user, 'pipelines', 'CREATE') THEN
+		RAISE EXCEPTION 'the definition tables are missing or without their triggers: %', missing
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				HINT = 'Ask the database''s administrator to run SELECT pipelines.setup(owner => ...) with the role that shall own them.';
+	END IF;
+	PERFORM pipelines.setup();
+END
+$$;
+COMMENT ON FUNCTION pipelines._require_setup() IS
+'Calls setup() if definition tables are missing and the caller may create them; else raises 55000 with a hint.';

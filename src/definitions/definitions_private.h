@@ -1,0 +1,69 @@
+/*-------------------------------------------------------------------------
+ *
+ * definitions_private.h
+ *	  What the files of src/definitions share among themselves.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PIPELINES_DEFINITIONS_PRIVATE_H
+#define PIPELINES_DEFINITIONS_PRIVATE_H
+
+#include "access/htup.h"
+#include "definitions/definitions.h"
+#include "utils/rel.h"
+
+/* the schema of the control file; it can't be chosen at CREATE EXTENSION */
+#define PIPELINES_SCHEMA	"pipelines"
+
+#define SETUP_HINT	"Run \"SELECT pipelines.setup();\" as the database's administrator."
+
+/*
+ * definitions.c
+ */
+
+/* a catalogue stage, or a layout: what has a name but no rules */
+typedef struct NamedDef
+{
+	int32		id;
+	char	   *name;
+	char	   *code;			/* NULL: none */
+} NamedDef;
+
+extern int	definitions_pipelines(const PipelineDef ***pipelines);
+extern const char *definitions_pipeline_code(const PipelineDef *pipeline);
+extern const char *definitions_stage_code(const PipelineDef *pipeline, int place);
+extern const NamedDef *definitions_layout_named(const char *name);
+extern const NamedDef *definitions_catalogue_stage(int32 stage_id);
+extern char *definitions_layout_list(void);
+
+/*
+ * usage.c
+ */
+
+/* what a destructive change is about; 0 stands for 'any' */
+typedef struct Usage
+{
+	int32		pipeline_id;
+	int32		stage_id;
+	bool		in_history;		/* does the past count, too? */
+} Usage;
+
+extern void usage_lock(void);
+extern char *usage_report(const Usage *usage);
+
+/*
+ * privilege.c
+ */
+
+/* what run_as() changed, for run_as_end() */
+typedef struct RunAs
+{
+	Oid			userid;
+	int			sec_context;
+	int			nest_level;
+} RunAs;
+
+extern void run_as(Oid userid, RunAs *saved);
+extern void run_as_end(const RunAs *saved);
+
+#endif							/* PIPELINES_DEFINITIONS_PRIVATE_H */

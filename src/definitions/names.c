@@ -1,0 +1,198 @@
+/*-------------------------------------------------------------------------
+ *
+ * names.c
+ *	  From names to ids: pipeline_id() and stage_id().
+ *
+ * Owns the two functions with which people name pipelines and stages in
+ * SQL.  The invariant: an answer is never a guess.  What is unknown, or could
+ * mean several pipelines, is an error that lists what there is.  They read
+ * the backend's copy of the definitions, since UPDATE calls them per row.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "compat.h"
+#include "definitions/definitions_private.h"
+#include "errors.h"
+#include "fmgr.h"
+#include "utils/builtins.h"
+
+PG_FUNCTION_INFO_V1(pipelines_pipeline_id);
+PG_FUNCTION_INFO_V1(pipelines_stage_id);
+
+/* a text that is nothing but an id of ours; 0 if it isn't */
+static int32
+text_id(const char *text)
+{
+	int64		id = 0;
+	const char *c;
+
+	for (c = text; *c >= '0' && *c <= '9' && id <= PG_INT32_MAX; c++)
+		id = id * 10 + (*c - '0');
+	return *c != '\0' || id > PG_INT32_MAX ? 0 : (int32) id;
+}
+
+typedef enum NameKind
+{
+	BY_NAME,
+	BY_CODE,
+	BY_ID
+} NameKind;
+
+static bool
+pipeline_matches(const PipelineDef *p, const char *name, int32 id, NameKind kind)
+{
+	const char *code = definitions_pipeline_code(p);
+
+	switch (kind)
+	{
+		case BY_NAME:
+			return strcmp(p->name, name) == 0;
+		case BY_CODE:
+			return code != NULL && strcmp(code, name) == 0;
+		case BY_ID:
+			return id != 0 && p->pipeline_id == id;
+	}
+	return false;
+}
+
+/*
+ * A name wins over a code, a code over an id; among pipelines of one name in
+ * several layouts, a live one over archived ones.
+ */
+static const PipelineDef *
+find_pipeline_by_text(const char *name, const char *layout)
+{
+	const PipelineDef **pipelines;
+	int			n;
+	int32		id = text_id(name);
+	int32		layout_id = 0;
+	NameKind	kind;
+
+	if (layout != NULL)
+	{
+		const NamedDef *found = definitions_layout_named(layout);
+
+		if (found == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_PIPELINES_UNKNOWN_STAGE),
+					 errmsg("there is no layout \"%s\"", layout),
+					 errdetail("Layouts: %s.", definitions_layout_list()),
+					 errhint("A layout is made by the first pipeline that is created in it.")));
+		layout_id = found->id;
+	}
+	n = definitions_pipelines(&pipelines);
+
+	for (kind = BY_NAME; kind <= BY_ID; kind++)
+	{
+		const PipelineDef *live = NULL;
+		const PipelineDef *archived = NULL;
+		int			nlive = 0;
+		int			narchived = 0;
+		int			i;
+
+		for (i = 0; i < n; i++)
+		{
+			if ((layout_id != 0 && pipelines[i]->layout_id != layout_id) ||
+				!pipeline_matches(pipelines[i], name, id, kind))
+				continue;
+			if (pipelines[i]->archived)
+			{
+				archived = pipelines[i];
+				narchived++;
+			}
+			else
+			{
+				live = pipelines[i];
+				nlive++;
+			}
+		}
+		if (nlive == 1)
+			return live;
+		if (nlive == 0 && narchived == 1)
+			return archived;
+		if (nlive + narchived > 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("there is more than one pipeline \"%s\"", name),
+					 errdetail("Layouts have pipelines of their own: %s.",
+							   definitions_layout_list()),
+					 errhint("Say which layout: pipelines.pipeline_id(name, layout); or use the pipeline's code or id.")));
+	}
+
+	if (n == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PIPELINES_UNKNOWN_STAGE),
+				 errmsg("there is no pipeline \"%s\"", name),
+				 errdetail("There are no pipelines yet."),
+				 errhint("Make one, for instance \"SELECT pipelines.create_pipeline('Sales', template => 'standard');\".")));
+	ereport(ERROR,
+			(errcode(ERRCODE_PIPELINES_UNKNOWN_STAGE),
+			 layout == NULL ?
+			 errmsg("there is no pipeline \"%s\"", name) :
+			 errmsg("there is no pipeline \"%s\" in layout \"%s\"", name, layout),
+			 errdetail("Pipelines: %s.",
+					   definitions_pipeline_list(layout_id)),
+			 errhint("Give a pipeline's name, code or id; upper and lower case differ.")));
+	return NULL;				/* keep the compiler quiet */
+}
+
+Datum
+pipelines_pipeline_id(PG_FUNCTION_ARGS)
+{
+	char	   *name;
+	char	   *layout;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	layout = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
+	PG_RETURN_INT32(find_pipeline_by_text(name, layout)->pipeline_id);
+}
+
+static bool
+stage_matches(const PipelineDef *p, int place, const char *name, int32 id,
+			  NameKind kind)
+{
+	const StageDef *s = &p->stages[place];
+	const char *code;
+
+	switch (kind)
+	{
+		case BY_NAME:
+			return strcmp(s->name, name) == 0;
+		case BY_CODE:
+			code = definitions_stage_code(p, place);
+			return code != NULL && strcmp(code, name) == 0;
+		case BY_ID:
+			return id != 0 && s->stage_id == id;
+	}
+	return false;
+}
+
+Datum
+pipelines_stage_id(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	const PipelineDef *p =
+		find_pipeline_by_text(text_to_cstring(PG_GETARG_TEXT_PP(0)), NULL);
+	int32		id = text_id(name);
+	NameKind	kind;
+	int			i;
+
+	for (kind = BY_NAME; kind <= BY_ID; kind++)
+	{
+		for (i = 0; i < p->nstages; i++)
+		{
+			if (stage_matches(p, i, name, id, kind))
+				PG_RETURN_INT32(p->stages[i].stage_id);
+		}
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_PIPELINES_UNKNOWN_STAGE),
+			 errmsg("pipeline \"%s\" has no stage \"%s\"", p->name, name),
+			 errdetail("Stages of the pipeline: %s.", definitions_stage_list(p)),
+			 errhint("Give a stage's name, code or id; upper and lower case differ.")));
+	PG_RETURN_NULL();			/* keep the compiler quiet */
+}

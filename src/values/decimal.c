@@ -1,0 +1,339 @@
+/*-------------------------------------------------------------------------
+ *
+ * decimal.c
+ *	  Exact decimals: on-disk numeric to 128-bit integers and back.
+ *
+ * Owns the only knowledge in pipelines of how a numeric is stored, and the
+ * calls into core's numeric for whatever does not fit into 128 bits.  The
+ * invariant: nothing here rounds.  A number either is decoded exactly, or is
+ * left to core.  Must never trust the layout blindly: the first use in a
+ * backend decodes a set of numbers that core has just made and compares;
+ * should a release ever change the layout, everything goes on working, at
+ * core's speed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "compat.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "values/decimal.h"
+
+int			decimal_layout = 0;
+
+/* digits of the largest 128-bit sum that we make of a numeric: 10^36 < 2^120 */
+#define DECIMAL128_DIGITS	36
+
+/* Make a numeric of its text form; anything but a number is an error. */
+Numeric
+decimal_from_text(const char *text)
+{
+	return DatumGetNumeric(DirectFunctionCall3(numeric_in,
+											   CStringGetDatum(text),
+											   ObjectIdGetDatum(InvalidOid),
+											   Int32GetDatum(-1)));
+}
+
+/* The text form of a numeric, with its display scale. */
+char *
+decimal_to_text(Numeric value)
+{
+	return DatumGetCString(DirectFunctionCall1(numeric_out,
+											   NumericGetDatum(value)));
+}
+
+Numeric
+decimal_add(Numeric a, Numeric b)
+{
+	return DatumGetNumeric(DirectFunctionCall2(numeric_add,
+											   NumericGetDatum(a),
+											   NumericGetDatum(b)));
+}
+
+Numeric
+decimal_subtract(Numeric a, Numeric b)
+{
+	return DatumGetNumeric(DirectFunctionCall2(numeric_sub,
+											   NumericGetDatum(a),
+											   NumericGetDatum(b)));
+}
+
+Numeric
+decimal_multiply(Numeric a, Numeric b)
+{
+	return DatumGetNumeric(DirectFunctionCall2(numeric_mul,
+											   NumericGetDatum(a),
+											   NumericGetDatum(b)));
+}
+
+/* <0, 0, >0; NaN is equal to itself and larger than everything else */
+int
+decimal_compare(Numeric a, Numeric b)
+{
+	return DatumGetInt32(DirectFunctionCall2(numeric_cmp,
+											 NumericGetDatum(a),
+											 NumericGetDatum(b)));
+}
+
+bool
+decimal_is_finite(Numeric value)
+{
+	return !numeric_is_nan(value) && !compat_numeric_is_inf(value);
+}
+
+/* Display scale of a finite number. */
+int
+decimal_dscale(Numeric value)
+{
+	return DatumGetInt32(DirectFunctionCall1(numeric_scale,
+											 NumericGetDatum(value)));
+}
+
+/* Nearest double; infinite where a double can't hold the number. */
+double
+decimal_to_double(Numeric value)
+{
+	return DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow,
+											  NumericGetDatum(value)));
+}
+
+/* A number that is needed again and again, kept for the backend's life. */
+static Numeric
+constant(Numeric *cache, const char *text)
+{
+	if (*cache == NULL)
+	{
+		Numeric		value = decimal_from_text(text);
+
+		*cache = (Numeric) MemoryContextAlloc(TopMemoryContext,
+											  VARSIZE_ANY(value));
+		memcpy(*cache, value, VARSIZE_ANY(value));
+		pfree(value);
+	}
+	return *cache;
+}
+
+Numeric
+decimal_zero(void)
+{
+	static Numeric cache = NULL;
+
+	return constant(&cache, "0");
+}
+
+Numeric
+decimal_hundred(void)
+{
+	static Numeric cache = NULL;
+
+	return constant(&cache, "100");
+}
+
+Numeric
+decimal_hundredth(void)
+{
+	static Numeric cache = NULL;
+
+	return constant(&cache, "0.01");
+}
+
+/*
+ * Is a numeric stored as decimal_decode_inline() expects?  Asked once per
+ * backend.  The samples cover both header forms, both signs, every number of
+ * digit groups, stripped zeroes on either side, and what must be declined.
+ */
+bool
+decimal_layout_is_known(void)
+{
+#ifdef DECIMAL_FAST
+	static const struct
+	{
+		const char *text;
+		bool		fits;
+		int64		value;
+		int			dscale;
+	}			sample[] =
+	{
+		{"0", true, 0, 0},
+		{"0.000", true, 0, 3},
+		{"1", true, 10000, 0},
+		{"-1", true, -10000, 0},
+		{"62.5", true, 625000, 1},
+		{"62.50", true, 625000, 2},
+		{"100", true, 1000000, 0},
+		{"0.0001", true, 1, 4},
+		{"-0.1000", true, -1000, 4},
+		{"9999.9999", true, 99999999, 4},
+		{"10000", true, 100000000, 0},
+		{"-480000.25", true, INT64CONST(-4800002500), 2},
+		{"100000000", true, INT64CONST(1000000000000), 0},
+		{"123456789012.3456", true, INT64CONST(1234567890123456), 4},
+		{"1000000000000", true, INT64CONST(10000000000000000), 0},
+		{"-921999999999999.9999", true, INT64CONST(-9219999999999999999), 4},
+		{"922000000000000", false, 0, 0},
+		{"10000000000000000", false, 0, 0},
+		{"0.00001", false, 0, 0},
+		{"1.00000", false, 0, 0},
+		{"0.00000000000000000000000000000000000000000000000000000000000000001", false, 0, 0},
+		{"NaN", false, 0, 0}
+	};
+
+	if (decimal_layout == 0)
+	{
+		int			verdict = 1;
+
+		for (int i = 0; i < (int) lengthof(sample); i++)
+		{
+			Numeric		number = decimal_from_text(sample[i].text);
+			int64		value = 0;
+			int			dscale = 0;
+			bool		fits;
+
+			fits = decimal_decode_inline(NumericGetDatum(number),
+										 &value, &dscale);
+			if (fits != sample[i].fits ||
+				(fits && (value != sample[i].value ||
+						  dscale != sample[i].dscale)))
+				verdict = -1;
+			pfree(number);
+		}
+		decimal_layout = verdict;
+	}
+#else
+	decimal_layout = -1;
+#endif
+	return decimal_layout > 0;
+}
+
+/* decimal_decode() until the layout has been compared, or where it differs */
+bool
+decimal_decode_checked(Datum datum, int64 *value, int *dscale)
+{
+	if (!decimal_layout_is_known())
+		return false;
+	return decimal_decode_inline(datum, value, dscale);
+}
+
+/*
+ * value / 10^scale as a numeric that shows dscale <= scale decimals.  The
+ * decimals that are not shown must be zeroes.
+ */
+Numeric
+decimal128_to_numeric(const Decimal128 *value, int scale, int dscale)
+{
+#ifdef DECIMAL_FAST
+	char		buffer[64];
+	char	   *at = buffer + sizeof(buffer);
+	int128		rest = *value;
+	uint128		magnitude = rest < 0 ? -(uint128) rest : (uint128) rest;
+
+	Assert(dscale >= 0 && dscale <= scale && scale < 20);
+	for (int i = dscale; i < scale; i++)
+	{
+		Assert(magnitude % 10 == 0);
+		magnitude /= 10;
+	}
+	*--at = '\0';
+	for (int i = 0; i <= dscale || magnitude != 0; i++)
+	{
+		if (i == dscale && dscale > 0)
+			*--at = '.';
+		/* divide one word as soon as one word is left */
+		if (magnitude <= PG_UINT64_MAX)
+		{
+			uint64		low = (uint64) magnitude;
+
+			*--at = '0' + (char) (low % 10);
+			magnitude = low / 10;
+		}
+		else
+		{
+			*--at = '0' + (char) (magnitude % 10);
+			magnitude /= 10;
+		}
+	}
+	if (rest < 0)
+		*--at = '-';
+	return decimal_from_text(at);
+#else
+	Assert(decimal128_is_zero(value));
+	return decimal_round(decimal_zero(), dscale);
+#endif
+}
+
+/* A number shown with dscale decimals; at most 1000 can be asked for. */
+Numeric
+decimal_round(Numeric value, int dscale)
+{
+	return DatumGetNumeric(DirectFunctionCall2(numeric_round,
+											   NumericGetDatum(value),
+											   Int32GetDatum(dscale)));
+}
+
+/*
+ * The inverse: false where the number is not finite, has more decimals than
+ * scale, or has more than 36 digits at that scale.
+ */
+bool
+decimal128_from_numeric(Numeric value, int scale, Decimal128 *result)
+{
+#ifdef DECIMAL_FAST
+	char	   *text;
+	char	   *at;
+	int			digits = 0;
+	int			decimals = -1;
+	bool		negative = false;
+	int128		sum = 0;
+
+	if (!decimal_is_finite(value) || decimal_dscale(value) > scale)
+		return false;
+	text = decimal_to_text(value);
+	for (at = text; *at != '\0'; at++)
+	{
+		if (*at == '-')
+			negative = true;
+		else if (*at == '.')
+			decimals = 0;
+		else
+		{
+			if (++digits > DECIMAL128_DIGITS)
+				return false;
+			sum = sum * 10 + (*at - '0');
+			if (decimals >= 0)
+				decimals++;
+		}
+	}
+	for (int i = Max(decimals, 0); i < scale; i++)
+	{
+		if (++digits > DECIMAL128_DIGITS)
+			return false;
+		sum *= 10;
+	}
+	pfree(text);
+	*result = negative ? -sum : sum;
+	return true;
+#else
+	return false;
+#endif
+}
+
+/* sum += value, or false and sum unchanged where that would overflow */
+bool
+decimal128_add(Decimal128 *sum, const Decimal128 *value)
+{
+#ifdef DECIMAL_FAST
+	/* half the range on either side, so that rows still fit afterwards */
+	const int128 limit = ((int128) 1) << 125;
+	int128		total;
+
+	if (*sum > limit || *sum < -limit || *value > limit || *value < -limit)
+		return false;
+	total = *sum + *value;
+	if (total > limit || total < -limit)
+		return false;
+	*sum = total;
+#endif
+	return true;
+}

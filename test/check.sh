@@ -1,0 +1,249 @@
+#!/usr/bin/env bash
+#
+# check.sh quick|all: every suite there is, on throwaway clusters.
+#
+# Suites: the mechanical house rules; a build without a warning; pg_regress
+# (REGRESS in the Makefile); isolation (test/isolation); TAP (test/t); the demo,
+# which must play through.  Two lanes run at a time: pg_regress, isolation and
+# demo on a cluster of their own, and the TAP files, which make their own, two
+# at a time.
+#
+# Counted are every regress file, every isolation spec, every single TAP
+# assertion, and the demo as one; house rules, build and preparation only count
+# when they fail.  The last line is always `N passed, N failed[, N skipped]`;
+# the exit code is zero when something passed and nothing failed.
+#
+# `all` sets PIPELINES_TEST_ALL=1, which TAP tests with a long variant obey.
+# PIPELINES_DATA names the folder of real data (default: ../shared/data beside
+# the project, where there is one); tests that need it skip without.
+# KEEP_SCRATCH=1 keeps the clusters' files and logs.  ONLY="regress tap" chooses
+# suites; PROVE_TESTS="test/t/a.pl ..." chooses TAP files.
+#
+set -u
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+extent=${1:-quick}
+only=${ONLY:-style regress isolation tap demo}
+case $extent in
+quick)
+	limit=480
+	;;
+all)
+	limit=7200
+	export PIPELINES_TEST_ALL=1
+	;;
+*) die "usage: check.sh quick|all" ;;
+esac
+
+passed=0 failed=0 skipped=0
+ok() {
+	passed=$((passed + 1))
+	printf 'ok      %s\n' "$1"
+}
+not_ok() {
+	failed=$((failed + 1))
+	printf 'FAILED  %s\n' "$1"
+}
+skip() {
+	skipped=$((skipped + 1))
+	printf 'skipped %s\n' "$1"
+}
+summary() {
+	printf '\n%d passed, %d failed' "$passed" "$failed"
+	[ "$skipped" -eq 0 ] || printf ', %d skipped' "$skipped"
+	printf '\n'
+	[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
+	exit
+}
+wants() { case " $only " in *" $1 "*) ;; *) return 1 ;; esac }
+
+bash "$root/test/prepare.sh" test || {
+	not_ok 'preparation'
+	summary
+}
+find_postgres || die 'no PostgreSQL'
+choose_user
+make_scratch check
+
+if wants style; then
+	heading 'House rules'
+	if perl "$root/test/style.pl"; then say 'kept'; else not_ok 'house rules'; fi
+fi
+
+heading "Build for $("$pg_config" --version)"
+tree=$scratch/project
+copy_project "$tree"
+if build_extension "$tree" "$scratch/install" COPT="$strict_flags"; then
+	say 'built without a warning'
+else
+	not_ok 'build'
+	summary
+fi
+settings=$(install_settings "$scratch/install")
+
+# ----- real data, by path where the user can read it, else as a copy
+data=${PIPELINES_DATA:-$root/../shared/data}
+unset PIPELINES_DATA
+if [ -d "$data" ]; then
+	data=$(cd "$data" && pwd)
+	if ! as_user test -r "$data" || [ -n "$(as_user find "$data" ! -readable 2>&1 | head -n 1)" ]; then
+		as_user mkdir "$scratch/data"
+		tar -C "$data" -cf - . | as_user tar -C "$scratch/data" --no-same-owner -xf -
+		data=$scratch/data
+	fi
+	export PIPELINES_DATA=$data
+fi
+
+# ----- lane 1: pg_regress and isolation
+listed() { sed -n "s/^$1 *//p" "$scratch/tests"; }
+as_user make -C "$tree" --no-print-directory -s PG_CONFIG="$pg_config" show-tests >"$scratch/tests"
+
+installcheck() { # log, arguments of make
+	local log=$1
+	shift
+	as_user timeout -k 10 "$limit" make -C "$tree" --no-print-directory -s \
+		PG_CONFIG="$pg_config" with_llvm=no PGHOST="$scratch/server" PGPORT=54329 PGUSER=postgres \
+		"$@" installcheck >"$log" 2>&1 </dev/null
+	echo "exit $?" >>"$log"
+}
+
+lane_installcheck() {
+	start_cluster "$scratch/server" 54329 <<-END
+		$settings
+		fsync = off
+		max_prepared_transactions = 10
+		wal_level = minimal
+		max_wal_senders = 0
+		timezone = 'UTC'
+	END
+	if wants regress && [ -n "$(listed regress)" ]; then
+		installcheck "$scratch/regress.log" ISOLATION=
+	fi
+	if wants isolation && [ -n "$(listed isolation)" ]; then
+		installcheck "$scratch/isolation.log" REGRESS=
+	fi
+	if wants demo; then
+		as_user "$bindir/createdb" -h "$scratch/server" -p 54329 -U postgres dealer &&
+			play_demo "$scratch/server" 54329 dealer >"$scratch/demo.log" 2>&1
+		echo "exit $?" >>"$scratch/demo.log"
+	fi
+	stop_server "$scratch/server"
+}
+
+# pg_regress prints `test name ... ok` until 15, and TAP from 16 on.
+read_installcheck() { # suite, its files
+	local suite=$1 log=$scratch/$1.log seen=0 line name
+	shift
+	[ $# -gt 0 ] || return 0
+	heading "$suite"
+	while read -r line; do
+		name=$(sed -E 's/^(test|ok [0-9]+|not ok [0-9]+) +[-+]? *([^ ]+).*/\2/' <<<"$line")
+		seen=$((seen + 1))
+		case $line in
+		ok*' # SKIP'*) skip "$name" ;;
+		ok*) ok "$name" ;;
+		not\ ok*) not_ok "$name" ;;
+		*FAILED* | *failed*) not_ok "$name" ;;
+		test*' ok '*) ok "$name" ;;
+		*) not_ok "$name" ;;
+		esac
+	done < <(grep -E '^(test |ok [0-9]|not ok [0-9])' "$log" 2>/dev/null)
+	if [ "$seen" -lt $# ]; then
+		not_ok "$suite: only $seen of $# files ran"
+	fi
+	if ! grep -qx 'exit 0' "$log" 2>/dev/null; then
+		[ -f "$log" ] && grep -vE '^(test |ok |not ok |# \+\+\+|exit )' "$log"
+		# where pg_regress wrote it: the older ones keep it beside the inputs
+		case $suite in
+		regress) cat "$tree/regression.diffs" 2>/dev/null ;;
+		isolation) cat "$tree/output_iso/regression.diffs" 2>/dev/null ;;
+		esac
+		crashed "$scratch/server/log"
+	fi
+}
+
+# What a server log says about a crash, if there was one.
+crashed() {
+	grep -hE 'PANIC|TRAP|was terminated by signal|server process .* exited' "$1" 2>/dev/null | head -n 20
+}
+
+# ----- lane 2: TAP
+perl_modules=$(dirname "$("$pg_config" --pgxs)")/../test/perl
+
+tap_missing() {
+	if ! perl -I"$perl_modules" -MPostgreSQL::Test::Cluster -MPostgreSQL::Test::Utils -e 1 2>/dev/null; then
+		say "this server's packages bring no PostgreSQL::Test::Cluster"
+	fi
+}
+
+lane_tap() {
+	as_user mkdir "$scratch/tap"
+	# read by each cluster that a TAP test makes
+	printf '%s\n' "$settings" 'fsync = off' | as_user tee "$scratch/tap.conf" >/dev/null
+	cd "$tree" || return
+	as_user env PATH="$bindir:$PATH" PERL5LIB="$perl_modules${PERL5LIB:+:$PERL5LIB}" \
+		TESTDIR="$tree" TESTDATADIR="$tree/tmp_check" TESTLOGDIR="$tree/tmp_check/log" PGPORT=65432 PG_CONFIG="$pg_config" TEMP_CONFIG="$scratch/tap.conf" \
+		PERL_TEST_HARNESS_DUMP_TAP="$scratch/tap" \
+		PG_REGRESS="$(dirname "$("$pg_config" --pgxs)")/../test/regress/pg_regress" \
+		TAP_LIMIT="$limit" \
+		perl test/tap.pl $PROVE_TESTS >"$scratch/tap.log" 2>&1 </dev/null
+	echo "exit $?" >>"$scratch/tap.log"
+}
+
+read_tap() {
+	local counts
+	heading 'tap'
+	grep -vE '^(exit|counts) ' "$scratch/tap.log"
+	counts=$(sed -n 's/^counts //p' "$scratch/tap.log")
+	if [ -z "$counts" ]; then
+		not_ok 'tap: the runner came to no end'
+		return
+	fi
+	set -- $counts
+	passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
+}
+
+# ----- both
+running_tap=
+tap_files=$(cd "$tree" && compgen -G "test/t/*.pl")
+if wants tap && [ -n "${PROVE_TESTS:=$tap_files}" ]; then
+	reason=$(tap_missing)
+	if [ -n "$reason" ]; then
+		skip "tap: $reason"
+	else
+		running_tap=yes
+	fi
+fi
+
+heading "Running $(listed regress | wc -w) regress files, $(listed isolation | wc -w) isolation specs, $(wc -w <<<"${running_tap:+$PROVE_TESTS}") TAP files"
+set -m # each lane is a process group, which can be ended as a whole
+lane_installcheck >"$scratch/lane.log" 2>&1 &
+lane=$!
+if [ -n "$running_tap" ]; then
+	lane_tap &
+	wait $!
+fi
+wait "$lane" || cat "$scratch/lane.log"
+set +m
+
+if wants regress; then
+	read_installcheck regress $(listed regress)
+fi
+if wants isolation; then
+	read_installcheck isolation $(listed isolation)
+	if [ -z "$(listed isolation)" ] && compgen -G "$tree/test/isolation/specs/*.spec" >/dev/null; then
+		skip "isolation: this server's packages bring no isolation tester"
+	fi
+fi
+if wants demo; then
+	heading 'demo'
+	# to the end, and with one error: the move that is refused
+	if grep -qx 'exit 0' "$scratch/demo.log" && [ "$(grep -c '^ERROR:' "$scratch/demo.log")" -eq 1 ]; then
+		ok 'demo'
+	else
+		not_ok 'demo'
+		tail -n 60 "$scratch/demo.log"
+	fi
+fi
+[ -z "$running_tap" ] || read_tap
+summary
