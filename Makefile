@@ -75,8 +75,17 @@ INSTALL_PARTS = $(wildcard $(INSTALL_SQL))
 DATA = $(wildcard sql/$(EXTENSION)--*--*.sql)
 DATA_built = sql/$(EXTENSION)--$(EXTVERSION).sql
 
-# in the order in which they run: each may use what those before it left
-REGRESS =
+# in the order in which they run; each works in a database of its own
+REGRESS = \
+	definitions \
+	definition_history \
+	create_pipeline \
+	templates \
+	create_deals \
+	grants \
+	resume \
+	moves \
+	views
 
 PG_CPPFLAGS = -I$(srcdir)/src
 

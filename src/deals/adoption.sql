@@ -289,27 +289,31 @@ BEGIN
 			SELECT 0 AS class, k.n::integer AS place, 'key' || k.n AS role, k.name AS name
 			FROM unnest(registration.key) WITH ORDINALITY k(name, n)
 			UNION ALL
-			SELECT CASE WHEN c.role IS NULL THEN 2 WHEN c.tracked THEN 1 ELSE 3 END,
-				   coalesce(c.n, nullif(regexp_replace(e.key, '\D', '', 'g'), '')::integer),
-				   e.key, e.value
+			SELECT CASE WHEN c.tracked THEN 1 ELSE 2 END, c.n, e.key, e.value
 			FROM jsonb_each_text(registration.columns) e
 			LEFT JOIN pipelines._deal_columns() c ON c.role = e.key
+		), own AS (
+			SELECT c.name AS meaning, pipelines._own_column(registration.history, c.name) AS name
+			FROM pipelines._history_columns() c
+		), found AS (
+			SELECT p.class, p.place, p.role, p.name, a.attname AS column_name, h.attname AS history_column
+			FROM part p
+			LEFT JOIN own o
+				ON o.meaning = CASE p.role WHEN 'version' THEN 'version' WHEN 'changed_at' THEN 'valid_from' END
+			LEFT JOIN pg_attribute a
+				ON a.attrelid = _roles.deals AND a.attname = p.name AND a.attnum > 0 AND NOT a.attisdropped
+			LEFT JOIN pg_attribute h
+				ON h.attrelid = registration.history AND h.attnum > 0 AND NOT h.attisdropped
+				AND h.attname = coalesce(o.name, p.name::name)
+				AND (o.name IS NOT NULL OR h.attname NOT IN (SELECT x.name FROM own x))
 		)
-		SELECT (row_number() OVER (ORDER BY p.class, p.place, p.role))::integer,
-			   p.role,
-			   a.attname,
-			   h.attname,
-			   p.name
-		FROM part p
-		LEFT JOIN pg_attribute a
-			ON a.attrelid = _roles.deals AND a.attname = p.name AND a.attnum > 0 AND NOT a.attisdropped
-		LEFT JOIN pg_attribute h
-			ON h.attrelid = registration.history AND h.attnum > 0 AND NOT h.attisdropped
-			AND p.class < 3
-			AND h.attname = CASE p.role
-							WHEN 'version' THEN pipelines._own_column(registration.history, 'version')
-							WHEN 'changed_at' THEN pipelines._own_column(registration.history, 'valid_from')
-							ELSE p.name::name END
+		SELECT (row_number() OVER (ORDER BY CASE WHEN f.class = 2 AND f.history_column IS NULL THEN 3 ELSE f.class END,
+										   f.place, f.role))::integer,
+			   f.role,
+			   f.column_name,
+			   f.history_column,
+			   f.name
+		FROM found f
 		ORDER BY 1;
 END
 $$;
@@ -318,8 +322,11 @@ COMMENT ON FUNCTION pipelines._roles(regclass) IS
 
 -- Make T_history: the key, columns of its own, and a plain copy of each
 -- tracked column, under its own name.  Nobody but the owner of the deals gets
--- any right on it, whatever the default privileges say.
-CREATE FUNCTION pipelines._create_history(deals regclass, key text[], columns jsonb)
+-- any right on it, whatever the default privileges say.  A partitioned one is
+-- so by the end of the versions, which is then part of its key, and begins with
+-- a default partition alone.
+CREATE FUNCTION pipelines._create_history(deals regclass, key text[], columns jsonb,
+	partitioned boolean DEFAULT false)
 RETURNS regclass
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 10000
 SET search_path = pg_catalog, pg_temp
@@ -332,6 +339,8 @@ DECLARE
 	copies text;
 	own_lead text;
 	own_rest text;
+	valid_to text;
+	part regclass;
 	grantee oid;
 BEGIN
 	SELECT c.* INTO STRICT relation FROM pg_class c WHERE c.oid = _create_history.deals;
@@ -363,31 +372,40 @@ BEGIN
 						c.type, c.condition) AS definition
 		  FROM pipelines._history_columns() c) x;
 
-	EXECUTE format('CREATE TABLE %s (%s, %s, %s, %s)', target, key_columns, own_lead, copies, own_rest);
-	EXECUTE format('ALTER TABLE %s ADD PRIMARY KEY (%s, %I)', target,
+	valid_to := CASE WHEN 'valid_to' = ANY (names) THEN 'pipelines_valid_to' ELSE 'valid_to' END;
+	EXECUTE format('CREATE TABLE %s (%s, %s, %s, %s)', target, key_columns, own_lead, copies, own_rest)
+		|| CASE WHEN partitioned THEN format(' PARTITION BY RANGE (%I)', valid_to) ELSE '' END;
+	EXECUTE format('ALTER TABLE %s ADD PRIMARY KEY (%s, %I%s)', target,
 				   (SELECT string_agg(quote_ident(k.name), ', ' ORDER BY k.n)
 					FROM unnest(_create_history.key) WITH ORDINALITY k(name, n)),
-				   pipelines._own_column(target::regclass, 'version'));
-	EXECUTE format('CREATE INDEX ON %s (%I)', target, pipelines._own_column(target::regclass, 'valid_to'));
-	PERFORM pipelines._give_to_owner(target::regclass, _create_history.deals);
-	FOR grantee IN
-		SELECT DISTINCT x.grantee
-		FROM pg_class c, aclexplode(c.relacl) x
-		WHERE c.oid = target::regclass AND x.grantee <> c.relowner
-	LOOP
-		EXECUTE format('REVOKE ALL ON %s FROM %s CASCADE', target,
-					   CASE WHEN grantee = 0 THEN 'PUBLIC' ELSE grantee::regrole::text END);
+				   pipelines._own_column(target::regclass, 'version'),
+				   CASE WHEN partitioned THEN ', ' || quote_ident(valid_to) ELSE '' END);
+	EXECUTE format('CREATE INDEX ON %s (%I)', target, valid_to);
+	IF partitioned THEN
+		EXECUTE format('CREATE TABLE %s.%I PARTITION OF %s DEFAULT', relation.relnamespace::regnamespace,
+					   relation.relname || '_history_default', target);
+	END IF;
+	FOR part IN SELECT r.relid FROM pipelines._parts(target::regclass) r LOOP
+		PERFORM pipelines._give_to_owner(part, _create_history.deals);
+		FOR grantee IN
+			SELECT DISTINCT x.grantee
+			FROM pg_class c, aclexplode(c.relacl) x
+			WHERE c.oid = part AND x.grantee <> c.relowner
+		LOOP
+			EXECUTE format('REVOKE ALL ON %s FROM %s CASCADE', part,
+						   CASE WHEN grantee = 0 THEN 'PUBLIC' ELSE grantee::regrole::text END);
+		END LOOP;
 	END LOOP;
 	RETURN target::regclass;
 END
 $$;
-COMMENT ON FUNCTION pipelines._create_history(regclass, text[], jsonb) IS
+COMMENT ON FUNCTION pipelines._create_history(regclass, text[], jsonb, boolean) IS
 	'Makes the history of a deals table.';
 
 -- What belongs to a deals table belongs to its owner, also where a superuser
 -- or another member of the owning role made it.
 CREATE FUNCTION pipelines._give_to_owner(relation regclass, deals regclass)
-RETURNS void
+RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 1000
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -401,11 +419,13 @@ BEGIN
 		EXECUTE format('ALTER %s %s OWNER TO %s',
 					   CASE mine.relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END,
 					   _give_to_owner.relation, its.relowner::regrole);
+		RETURN true;
 	END IF;
+	RETURN false;
 END
 $$;
 COMMENT ON FUNCTION pipelines._give_to_owner(regclass, regclass) IS
-	'Makes the owner of the deals the owner of a relation that belongs to them.';
+	'Makes the owner of the deals the owner of a relation that belongs to them; true if it was not.';
 
 -- Only the owner of a deals table changes what belongs to it.
 CREATE FUNCTION pipelines._need_owner(deals regclass)
@@ -655,13 +675,14 @@ COMMENT ON FUNCTION pipelines._layout_id(text) IS
 -- No SET clause here: the schema that a new table goes to is the caller's.
 CREATE FUNCTION pipelines.create_deals(name text, layout text DEFAULT NULL, currency text DEFAULT NULL,
 	key text[] DEFAULT '{deal_id}', foreign_keys boolean DEFAULT false,
-	on_truncate text DEFAULT 'refuse', partition_by text DEFAULT NULL)
+	on_truncate text DEFAULT 'refuse', partition_by text DEFAULT NULL,
+	partition_history boolean DEFAULT false)
 RETURNS regclass
 LANGUAGE sql VOLATILE PARALLEL UNSAFE COST 100000
 AS $$
-	SELECT pipelines._create_deals(pg_catalog.current_schema(), $1, $2, $3, $4, $5, $6, $7)
+	SELECT pipelines._create_deals(pg_catalog.current_schema(), $1, $2, $3, $4, $5, $6, $7, $8)
 $$;
-COMMENT ON FUNCTION pipelines.create_deals(text, text, text, text[], boolean, text, text) IS
+COMMENT ON FUNCTION pipelines.create_deals(text, text, text, text[], boolean, text, text, boolean) IS
 'Makes a deals table, its history and its views, all owned by the caller.
 name: of the table, with a schema or without (then as CREATE TABLE), at most 45 bytes, quoted as in SQL.
 layout: whose pipelines the deals may be in; left out: the only one.
@@ -670,10 +691,11 @@ key: names of the key columns, bigint NOT NULL, the last one an identity column;
 foreign_keys: declare a real foreign key (pipeline_id, stage_id) to pipelines.pipeline_stage; needs the privilege REFERENCES on it.
 on_truncate: refuse, or record (one delete in the history per deal).
 partition_by: as after PARTITION BY, on key columns or created_at, e.g. HASH (deal_id); afterwards make partitions and call pipelines.resume().
+partition_history: partition the history by valid_to, beginning with a default partition; its key is then (key, version, valid_to).
 Errors: 42P07 something of that name exists, 42622 name too long, 42939 reserved schema, 0A000 temporary table, 42704 unknown layout, 55000 no definitions yet.';
 
 CREATE FUNCTION pipelines._create_deals(creation_schema name, name text, layout text, currency text,
-	key text[], foreign_keys boolean, on_truncate text, partition_by text)
+	key text[], foreign_keys boolean, on_truncate text, partition_by text, partition_history boolean)
 RETURNS regclass
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 100000
 SET search_path = pg_catalog, pg_temp
@@ -692,8 +714,8 @@ DECLARE
 	partition_columns text[] := '{}';
 	taken text;
 BEGIN
-	IF name IS NULL OR foreign_keys IS NULL OR on_truncate IS NULL OR key IS NULL THEN
-		RAISE EXCEPTION 'name, key, foreign_keys and on_truncate must not be null'
+	IF name IS NULL OR foreign_keys IS NULL OR on_truncate IS NULL OR key IS NULL OR partition_history IS NULL THEN
+		RAISE EXCEPTION 'name, key, foreign_keys, on_truncate and partition_history must not be null'
 			USING ERRCODE = 'null_value_not_allowed';
 	END IF;
 	IF on_truncate NOT IN ('refuse', 'record') THEN
@@ -722,6 +744,14 @@ BEGIN
 				  HINT = 'Name the schema: ''crm.deals''.';
 	END IF;
 	PERFORM pipelines._check_deals_name(schema_name, table_name);
+	IF NOT EXISTS (SELECT FROM pg_namespace n WHERE n.nspname = schema_name) THEN
+		RAISE EXCEPTION 'schema "%" does not exist', schema_name
+			USING ERRCODE = 'invalid_schema_name';
+	ELSIF NOT has_schema_privilege(schema_name, 'CREATE') THEN
+		RAISE EXCEPTION 'permission denied for schema %', schema_name
+			USING ERRCODE = 'insufficient_privilege',
+				  HINT = 'Name a schema that you may create in, as in create_deals(''crm.deals'').';
+	END IF;
 	target := format('%I.%I', schema_name, table_name);
 	SELECT string_agg(quote_ident(c.relname), ', ' ORDER BY c.relname) INTO taken
 	FROM pg_class c
@@ -729,6 +759,7 @@ BEGIN
 	WHERE s.nspname = schema_name
 		AND c.relname IN (SELECT table_name
 						  UNION ALL SELECT table_name || '_history'
+						  UNION ALL SELECT table_name || '_history_default' WHERE partition_history
 						  UNION ALL SELECT table_name || '_' || v.kind FROM pipelines._view_kinds() v);
 	IF taken IS NOT NULL THEN
 		RAISE EXCEPTION 'a deals table "%" can''t be made: the name is taken', table_name
@@ -823,7 +854,7 @@ BEGIN
 	END IF;
 
 	SELECT jsonb_object_agg(c.role, c.role) INTO columns FROM pipelines._deal_columns() c WHERE c.mapped;
-	history := pipelines._create_history(deals, key, columns);
+	history := pipelines._create_history(deals, key, columns, partition_history);
 	PERFORM pipelines._register(deals, history, layout_id, key, columns, currency,
 								foreign_keys, on_truncate, '-infinity'::timestamptz, false);
 	PERFORM pipelines._create_triggers(deals);
@@ -832,13 +863,14 @@ BEGIN
 	RETURN deals;
 END
 $$;
-COMMENT ON FUNCTION pipelines._create_deals(name, text, text, text, text[], boolean, text, text) IS
+COMMENT ON FUNCTION pipelines._create_deals(name, text, text, text, text[], boolean, text, text, boolean) IS
 	'The work of create_deals(), which adds the schema that the caller creates in.';
 
--- Write down in pipelines.tracked_table what the mapping trigger says, after
--- columns were renamed; let the columns of the history follow, since they bear
--- the names of those that they copy.
-CREATE FUNCTION pipelines._follow_renames(deals regclass)
+-- After columns were renamed, write down in pipelines.tracked_table what the
+-- mapping trigger says, and let the columns of the history follow, since they
+-- bear the names of those that they copy.  After the deals got another owner,
+-- let the history follow, too: it is written in the name of its owner.
+CREATE FUNCTION pipelines._follow_changes(deals regclass)
 RETURNS TABLE (item text, action text)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 10000 ROWS 5
 SET search_path = pg_catalog, pg_temp
@@ -850,10 +882,15 @@ DECLARE
 	present_columns jsonb;
 	changed boolean := false;
 BEGIN
-	SELECT t.* INTO STRICT registration FROM pipelines.tracked_table t WHERE t.relation = _follow_renames.deals;
+	SELECT t.* INTO STRICT registration FROM pipelines.tracked_table t WHERE t.relation = _follow_changes.deals;
+	IF pipelines._give_to_owner(registration.history, deals) THEN
+		item := format('table %s', registration.history);
+		action := 'given to the owner of the deals';
+		RETURN NEXT;
+	END IF;
 	FOR part IN
 		SELECT r.role, r.column_name, r.history_column
-		FROM pipelines._roles(_follow_renames.deals) r
+		FROM pipelines._roles(_follow_changes.deals) r
 		WHERE r.role NOT IN ('version', 'changed_at') AND r.history_column <> r.column_name
 		ORDER BY r.n
 	LOOP
@@ -869,7 +906,7 @@ BEGIN
 	SELECT array_agg(r.column_name::text ORDER BY r.n) FILTER (WHERE r.role ~ '^key[1-9]'),
 		   jsonb_object_agg(r.role, r.column_name) FILTER (WHERE r.role !~ '^key[1-9]')
 	INTO present_key, present_columns
-	FROM pipelines._roles(_follow_renames.deals) r
+	FROM pipelines._roles(_follow_changes.deals) r
 	WHERE r.column_name IS NOT NULL;
 	IF present_key <> registration.key OR present_columns <> registration.columns THEN
 		PERFORM pipelines._register(deals, registration.history, registration.layout_id, present_key,
@@ -885,8 +922,8 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION pipelines._follow_renames(regclass) IS
-	'Lets tracked_table and the history follow renamed columns.';
+COMMENT ON FUNCTION pipelines._follow_changes(regclass) IS
+	'Lets tracked_table and the history follow renamed columns and a new owner.';
 
 -- A column of the history's own that bears this name gets the prefix.
 CREATE FUNCTION pipelines._make_room(history regclass, wanted name)
@@ -919,6 +956,95 @@ $$;
 COMMENT ON FUNCTION pipelines._drop_mapping(regclass, regclass) IS
 	'Drops the mapping triggers, to be made anew.';
 
+-- Row security: who may not see a deal may not see its past either.  The
+-- policies that decide what is read of the deals are copied to the history,
+-- and follow there when they are changed (those that bear our comment; others
+-- are left alone).  They judge each version by what it said then.  The history
+-- is not forced to obey them: it is written in the name of its owner.
+CREATE FUNCTION pipelines._copy_policies(deals regclass)
+RETURNS TABLE (item text, action text)
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 10000 ROWS 5
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	mark CONSTANT text := 'Copied from the deals by pipelines.';
+	history regclass;
+	secure boolean;
+	policy record;
+	missing text;
+BEGIN
+	SELECT t.history, c.relrowsecurity INTO STRICT history, secure
+	FROM pipelines.tracked_table t JOIN pg_class c ON c.oid = t.relation
+	WHERE t.relation = _copy_policies.deals;
+
+	IF secure <> (SELECT c.relrowsecurity FROM pg_class c WHERE c.oid = history) THEN
+		EXECUTE format('ALTER TABLE %s %s ROW LEVEL SECURITY', history, CASE WHEN secure THEN 'ENABLE' ELSE 'DISABLE' END);
+		item := format('row security of %s', history);
+		action := CASE WHEN secure THEN 'enabled' ELSE 'disabled' END;
+		RETURN NEXT;
+	END IF;
+
+	FOR policy IN
+		WITH theirs AS (
+			SELECT p.oid, p.polname, p.polpermissive, p.polroles, pg_get_expr(p.polqual, p.polrelid) AS condition
+			FROM pg_policy p
+			WHERE p.polrelid = _copy_policies.deals AND p.polcmd IN ('r', '*')
+		), ours AS (
+			SELECT p.oid, p.polname, p.polpermissive, p.polroles, pg_get_expr(p.polqual, p.polrelid) AS condition,
+				   obj_description(p.oid, 'pg_policy') = mark AS copied
+			FROM pg_policy p
+			WHERE p.polrelid = history
+		)
+		SELECT coalesce(t.polname, o.polname) AS name, t.oid, t.polpermissive AS permissive, t.polroles AS roles,
+			   t.condition, o.oid IS NOT NULL AS exists
+		FROM theirs t
+		FULL JOIN ours o ON o.polname = t.polname
+		WHERE (t.oid IS NULL AND o.copied)
+			OR (t.oid IS NOT NULL AND o.oid IS NULL)
+			OR (o.copied AND (t.polpermissive, t.polroles, t.condition) IS DISTINCT FROM (o.polpermissive, o.polroles, o.condition))
+		ORDER BY 1
+	LOOP
+		item := format('policy %I on %s', policy.name, history);
+		IF policy.exists THEN
+			EXECUTE format('DROP POLICY %I ON %s', policy.name, history);
+			action := 'dropped';
+		END IF;
+		IF policy.oid IS NOT NULL THEN
+			SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) INTO missing
+			FROM pg_depend d
+			JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+			WHERE d.classid = 'pg_policy'::regclass AND d.objid = policy.oid
+				AND d.refclassid = 'pg_class'::regclass AND d.refobjid = _copy_policies.deals AND d.refobjsubid > 0
+				AND NOT EXISTS (SELECT FROM pipelines._roles(_copy_policies.deals) r
+								WHERE r.column_name = a.attname AND r.history_column = a.attname);
+			IF missing IS NOT NULL THEN
+				RAISE EXCEPTION 'policy "%" of table % can''t be copied to the history', policy.name, deals
+					USING ERRCODE = 'feature_not_supported',
+						  DETAIL = format('The history does not have %s, which the policy needs.', missing),
+						  HINT = format('Track it: SELECT pipelines.track(%L, …).', deals);
+			END IF;
+			BEGIN
+				EXECUTE format('CREATE POLICY %I ON %s AS %s FOR SELECT TO %s USING (%s)', policy.name, history,
+							   CASE WHEN policy.permissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,
+							   (SELECT string_agg(CASE WHEN r.oid = 0 THEN 'PUBLIC' ELSE r.oid::regrole::text END, ', ')
+								FROM unnest(policy.roles) r(oid)),
+							   coalesce(policy.condition, 'true'));
+			EXCEPTION WHEN undefined_table OR undefined_column OR ambiguous_column THEN
+				RAISE EXCEPTION 'policy "%" of table % can''t be copied to the history', policy.name, deals
+					USING ERRCODE = 'feature_not_supported',
+						  DETAIL = format('It names the table itself: %s', policy.condition),
+						  HINT = format('Make a policy of that name on %s yourself.', history);
+			END;
+			EXECUTE format('COMMENT ON POLICY %I ON %s IS %L', policy.name, history, mark);
+			action := CASE WHEN policy.exists THEN 'remade' ELSE 'created' END;
+		END IF;
+		RETURN NEXT;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pipelines._copy_policies(regclass) IS
+	'Lets the row security of the history follow that of the deals.';
+
 CREATE FUNCTION pipelines.rebuild_views(deals regclass)
 RETURNS TABLE (item text, action text)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 100000 ROWS 10
@@ -926,14 +1052,15 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM pipelines._need_owner(deals);
-	RETURN QUERY SELECT * FROM pipelines._follow_renames(deals);
+	RETURN QUERY SELECT * FROM pipelines._follow_changes(deals);
+	RETURN QUERY SELECT * FROM pipelines._copy_policies(deals);
 	RETURN QUERY SELECT * FROM pipelines._create_views(deals, true);
 	PERFORM pipelines._comment(deals);
 END
 $$;
 COMMENT ON FUNCTION pipelines.rebuild_views(regclass) IS
-'Makes the views of a deals table anew: after columns were added, renamed or dropped, or the table itself was renamed.  Columns and views follow the new names; grants are kept.  Returns what was done.
-Errors: 42501 not the owner, 55000 not a deals table, 2BP01 something of yours stands on a view whose columns change (drop it first).';
+'Makes the views of a deals table anew: after columns were added, renamed or dropped, or the table itself was renamed or got another owner, and copies its policies to the history.  Columns and views follow the new names; grants are kept.  Returns what was done.
+Errors: 42501 not the owner, 55000 not a deals table, 2BP01 something of yours stands on a view whose columns change (drop it first), 0A000 a policy needs a column that is not tracked, or row security before PostgreSQL 15.';
 
 CREATE FUNCTION pipelines.track(deals regclass, "column" name)
 RETURNS void
@@ -949,7 +1076,7 @@ BEGIN
 	PERFORM 1 FROM pipelines._roles(deals);
 	-- nobody may be changing deals from here on: else it could not be said since when
 	EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', deals);
-	PERFORM 1 FROM pipelines._follow_renames(deals);
+	PERFORM 1 FROM pipelines._follow_changes(deals);
 	SELECT t.* INTO STRICT registration FROM pipelines.tracked_table t WHERE t.relation = track.deals;
 
 	SELECT a.* INTO attribute FROM pg_attribute a
@@ -1223,6 +1350,7 @@ DECLARE
 	registration record;
 	owner oid;
 	step record;
+	done text[];
 	healthy boolean;
 	many bigint;
 BEGIN
@@ -1234,7 +1362,10 @@ BEGIN
 		PERFORM pipelines.setup();
 	ELSE
 		PERFORM pipelines._need_definitions();
-		IF NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = to_regclass('pipelines.pipeline_stage')) THEN
+		IF NOT EXISTS (SELECT FROM pg_trigger g
+					   JOIN pg_proc p ON p.oid = g.tgfoid AND p.pronamespace = 'pipelines'::regnamespace
+					   WHERE g.tgrelid = to_regclass('pipelines.pipeline_stage'))
+		THEN
 			item := 'definitions';
 			action := 'problem: their triggers are missing; an administrator must run SELECT pipelines.setup()';
 			RETURN NEXT;
@@ -1285,17 +1416,35 @@ BEGIN
 		CONTINUE WHEN NOT healthy;
 
 		FOR step IN
-			SELECT * FROM pipelines._follow_renames(registration.relation)
+			SELECT * FROM pipelines._follow_changes(registration.relation)
 			UNION ALL
 			SELECT * FROM pipelines._create_triggers(registration.relation)
-			UNION ALL
-			SELECT * FROM pipelines._create_views(registration.relation, false)
 		LOOP
 			item := step.item;
 			action := step.action;
 			RETURN NEXT;
 		END LOOP;
 		PERFORM pipelines._comment(registration.relation);
+
+		-- a policy that can't be copied, or something in the way of a view, must
+		-- not keep the rest away
+		BEGIN
+			SELECT array_agg(ARRAY[x.item, x.action]) INTO done
+			FROM pipelines._copy_policies(registration.relation) x;
+		EXCEPTION WHEN feature_not_supported OR duplicate_object THEN
+			done := ARRAY[ARRAY['policies', 'problem: ' || SQLERRM]];
+		END;
+		BEGIN
+			SELECT done || array_agg(ARRAY[x.item, x.action]) INTO done
+			FROM pipelines._create_views(registration.relation, false) x;
+		EXCEPTION WHEN feature_not_supported OR duplicate_table OR duplicate_function OR insufficient_privilege THEN
+			done := done || ARRAY[ARRAY['views', 'problem: ' || SQLERRM]];
+		END;
+		FOR many IN 1 .. coalesce(array_length(done, 1), 0) LOOP
+			item := done[many][1];
+			action := done[many][2];
+			RETURN NEXT;
+		END LOOP;
 
 		many := pipelines._changed_meanwhile(registration.relation);
 		IF many > 0 THEN
@@ -1363,6 +1512,7 @@ BEGIN
 		END IF;
 	END IF;
 
+	PERFORM pipelines._copy_policies(deals);
 	EXECUTE format('GRANT SELECT ON %s, %s TO %s', deals, registration.history, grantee);
 	FOR part IN
 		SELECT v.view::text
@@ -1372,6 +1522,10 @@ BEGIN
 	LOOP
 		EXECUTE format('GRANT SELECT ON %s TO %s', part, grantee);
 	END LOOP;
+
+	IF pipelines._find_as_of(deals) IS NOT NULL THEN
+		EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', pipelines._find_as_of(deals), grantee);
+	END IF;
 
 	IF level IN ('write', 'define') THEN
 		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON %s TO %s', deals, grantee);
@@ -1399,5 +1553,5 @@ $$;
 COMMENT ON FUNCTION pipelines.grant_access(regclass, name, text) IS
 'Gives a role (by its plain name; public: everybody) access to a deals table.
 read: SELECT on the deals, their history and their views.  write: also INSERT, UPDATE and DELETE on the deals; nobody but the owner ever writes the history.  define: also INSERT, UPDATE and DELETE on the definitions, which only their owner can grant.
-It only grants: nothing is remembered, and REVOKE takes it back.
-Errors: 42501 not the owner, 42704 no such role, 22023 no such level, 55000 not a deals table.';
+It only grants: nothing is remembered, and REVOKE takes it back.  Policies on the deals are copied to the history first.
+Errors: 42501 not the owner, 42704 no such role, 22023 no such level, 55000 not a deals table, 0A000 a policy needs a column that is not tracked.';

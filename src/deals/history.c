@@ -11,8 +11,10 @@
  * Statements nest (triggers, functions, cascades), hence a stack.
  *
  * The invariant: every row handed over is written before its statement ends,
- * or vanishes with the (sub)transaction that made it.  A transaction that
- * would commit with rows left fails.
+ * by the subtransaction that handed it over, or vanishes with it.  Rows of an
+ * outer statement must not be written while an inner subtransaction runs:
+ * they would vanish with that.  A transaction that would commit with rows
+ * left fails.
  *
  * Must never decide anything about a deal, nor be called for a row whose
  * change could still be called off: if other BEFORE triggers fire after ours,
@@ -163,6 +165,13 @@ drop_pending(void)
 	MemoryContextDelete(rows->context);
 }
 
+/* may these rows be written here and now? */
+static inline bool
+belongs_here(const PendingRows *rows)
+{
+	return rows->subid == GetCurrentSubTransactionId();
+}
+
 static void
 history_xact_callback(XactEvent event, void *arg)
 {
@@ -171,12 +180,15 @@ history_xact_callback(XactEvent event, void *arg)
 		case XACT_EVENT_PRE_COMMIT:
 		case XACT_EVENT_PARALLEL_PRE_COMMIT:
 		case XACT_EVENT_PRE_PREPARE:
-			if (pending != NULL && pending->nrows > 0)
-				ereport(ERROR,
-						(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						 errmsg("%d history rows of table \"%s\" were not written",
-								pending->nrows, get_rel_name(pending->root)),
-						 errhint("Trigger \"pipelines_after\" did not fire; run pipelines.resume().")));
+			for (PendingRows *rows = pending; rows != NULL; rows = rows->outer)
+			{
+				if (rows->nrows > 0)
+					ereport(ERROR,
+							(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+							 errmsg("%d history rows of table \"%s\" were not written",
+									rows->nrows, get_rel_name(rows->root)),
+							 errhint("Trigger \"pipelines_after\" did not fire; run pipelines.resume().")));
+			}
 			break;
 		default:
 			while (pending != NULL)
@@ -236,9 +248,14 @@ pending_rows(const DealsTable *table)
 	MemoryContext context;
 	PendingRows *rows;
 
-	for (rows = pending; rows != NULL && rows->statement == statement; rows = rows->outer)
+	/*
+	 * A statement that has ended may have lent its address to the present
+	 * one, if its AFTER triggers have yet to fire (those of RI actions do so
+	 * late).  Joining its rows does no harm within one subtransaction.
+	 */
+	for (rows = pending; rows != NULL && belongs_here(rows); rows = rows->outer)
 	{
-		if (rows->history == table->history)
+		if (rows->statement == statement && rows->history == table->history)
 			return rows;
 	}
 
@@ -265,10 +282,10 @@ history_announce(void)
 {
 	bool		result = false;
 
-	for (PendingRows *rows = pending; rows != NULL && !rows->announced; rows = rows->outer)
+	for (PendingRows *rows = pending; rows != NULL && belongs_here(rows); rows = rows->outer)
 	{
+		result |= !rows->announced;
 		rows->announced = true;
-		result = true;
 	}
 	return result;
 }
@@ -598,37 +615,42 @@ write_rows(PendingRows *rows)
 	PG_END_TRY();
 	table_close(history, NoLock);
 
+	/* a key that went may be above the highest that was known */
+	if (rows->has_deletes)
+		known_keys.statement = NULL;
 	rows->nrows = 0;
 	rows->bytes = 0;
 	rows->has_deletes = false;
 	MemoryContextReset(rows->tuple_context);
 }
 
+/*
+ * Called when a statement ends: write all that may be written here.  Rows of
+ * statements further out are among them if no subtransaction lies between;
+ * that they come early does no harm.
+ */
 void
 history_flush(void)
 {
-	MemoryContext statement;
-
-	if (pending == NULL)
-		return;
-
-	/* one statement may change several deals tables: write them all */
-	statement = pending->statement;
-	while (pending != NULL && pending->statement == statement)
+	while (pending != NULL && belongs_here(pending))
 	{
 		PendingRows *rows = pending;
 
 		write_rows(rows);
-		if (rows != pending)
-			elog(ERROR, "history rows of an inner statement were left");
 		if (rows->warnings > 0)
+		{
+			int			warnings = rows->warnings;
+
+			rows->warnings = 0;
 			ereport(NOTICE,
 					(errmsg_plural("%d deal of table \"%s\" skipped mandatory stages",
 								   "%d deals of table \"%s\" skipped mandatory stages",
-								   rows->warnings,
-								   rows->warnings, get_rel_name(rows->root)),
+								   warnings, warnings, get_rel_name(rows->root)),
 					 errhint("The history names them in skipped_stages.")));
-		drop_pending();
+		}
+		/* code attached to the history may have changed deals in its turn */
+		if (rows == pending && rows->nrows == 0)
+			drop_pending();
 	}
 }
 
@@ -791,6 +813,42 @@ last_version_by_query(const DealsTable *table, TupleDesc tupdesc, const Datum *v
 	return found;
 }
 
+/*
+ * The same among rows that another level of subtransaction has yet to write.
+ */
+static bool
+last_version_in_memory(const DealsTable *table, TupleDesc tupdesc, const PendingRows *rows,
+					   const Datum *values,
+					   int32 *version, TimestampTz *valid_to, int32 *episode)
+{
+	TupleDesc	hdesc = table->history_desc;
+
+	for (int r = rows->nrows - 1; r >= 0; r--)
+	{
+		HeapTuple	tuple = rows->rows[r];
+		bool		same = true;
+		bool		isnull;
+
+		for (int i = 0; i < table->nkeys && same; i++)
+		{
+			Form_pg_attribute att = TupleDescAttr(tupdesc, table->keys[i] - 1);
+			Datum		key = heap_getattr(tuple, table->history_keys[i], hdesc, &isnull);
+
+			same = !isnull &&
+				datum_image_eq(key, values[table->keys[i] - 1], att->attbyval, att->attlen);
+		}
+		if (!same)
+			continue;
+		*version = DatumGetInt32(heap_getattr(tuple, table->history_column[HISTORY_VERSION],
+											  hdesc, &isnull));
+		*valid_to = DatumGetTimestampTz(heap_getattr(tuple, table->history_column[HISTORY_VALID_TO],
+													 hdesc, &isnull));
+		*episode = DatumGetInt32(heap_getattr(tuple, table->history_episode, hdesc, &isnull));
+		return true;
+	}
+	return false;
+}
+
 bool
 history_last_version(const DealsTable *table, TupleDesc tupdesc,
 					 const Datum *values, const bool *nulls,
@@ -803,11 +861,19 @@ history_last_version(const DealsTable *table, TupleDesc tupdesc,
 			return false;
 	}
 
-	/* a deletion by this very statement may not have been written yet */
+	/*
+	 * A deletion may not have been written yet.  Where it may be written now,
+	 * do so; else look for the key among the rows in memory.
+	 */
 	for (PendingRows *rows = pending; rows != NULL; rows = rows->outer)
 	{
-		if (rows->history == table->history && rows->has_deletes)
+		if (rows->history != table->history || !rows->has_deletes)
+			continue;
+		if (belongs_here(rows))
 			write_rows(rows);
+		else if (last_version_in_memory(table, tupdesc, rows, values,
+										version, valid_to, episode))
+			return true;
 	}
 
 	if (known_keys.statement == NULL ||

@@ -25,7 +25,7 @@ extern void history_append(const DealsTable *table, TupleDesc tupdesc,
 /* must the AFTER trigger be called, to write what the statement left? */
 extern bool history_announce(void);
 
-/* write what the innermost statement left */
+/* write what the statement that ends left */
 extern void history_flush(void);
 
 /*

@@ -492,10 +492,15 @@ is_role(const DealsTable *table, AttrNumber attnum, DealRole from)
 static Oid
 find_history_index(const DealsTable *table, Relation history)
 {
-	List	   *indexes = RelationGetIndexList(history);
+	List	   *indexes;
 	ListCell   *lc;
 	Oid			result = InvalidOid;
 
+	/* an index of a partitioned table has no entries of its own */
+	if (history->rd_rel->relkind != RELKIND_RELATION)
+		return InvalidOid;
+
+	indexes = RelationGetIndexList(history);
 	foreach(lc, indexes)
 	{
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
@@ -775,14 +780,15 @@ build_table(Relation rel)
 	table->root = ancestors == NIL ? table->relid : llast_oid(ancestors);
 	registered = find_registration(table, lcons_oid(table->relid, list_copy(ancestors)));
 
+	/* relhassubclass may be left from children that are gone */
 	if (rel->rd_rel->relhassubclass && rel->rd_rel->relkind == RELKIND_RELATION &&
-		has_subclass(table->relid))
+		find_inheritance_children(table->relid, NoLock) != NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("deals table \"%s\" has inheritance children",
 						RelationGetRelationName(rel)),
 				 errdetail("Triggers are not inherited: what is written to a child would have no history."),
-				 errhint("Use declarative partitioning, or ALTER TABLE … NO INHERIT."),
+				 errhint("Use declarative partitioning, or ALTER TABLE the child NO INHERIT this table."),
 				 errtable(rel)));
 
 	root = table->root == table->relid ? rel : table_open(table->root, AccessShareLock);

@@ -72,6 +72,9 @@ static SubTransactionId instant_subid = InvalidSubTransactionId;
  */
 static int	rows_to_judge = 0;
 
+/* those of them that came with their bookkeeping, where others fire after us */
+static int	kept_rows_to_judge = 0;
+
 /*
  * The closing day that was worked out for the row that an INSERT proposed
  * last.  If the statement turns out to be an upsert that sets all columns to
@@ -94,6 +97,7 @@ deals_xact_callback(XactEvent event, void *arg)
 	{
 		transaction_instant = 0;
 		rows_to_judge = 0;
+		kept_rows_to_judge = 0;
 		rebooking = InvalidOid;
 		proposed_closing.statement = NULL;
 		mapping_forget_locks();
@@ -358,6 +362,29 @@ is_kept(const DealsTable *table, const DealRow *row, const DealState *state)
 		has_privs_of_role(GetUserId(), table->owner);
 }
 
+/*
+ * Complete a new row in place.
+ */
+static void
+complete_new_row(Relation rel, const DealsTable *table, DealRow *row, DealState *state)
+{
+	TupleDesc	tupdesc = RelationGetDescr(rel);
+	DealContext deal = {rel, table, row->values, row->nulls};
+	int32		version;
+	int32		episode;
+	TimestampTz valid_to;
+
+	/* CORE 2: a key that comes back continues its versions */
+	bool		returning = history_last_version(table, tupdesc, row->values, row->nulls,
+												 &version, &valid_to, &episode);
+
+	state->version = returning ? version + 1 : 1;
+	state->episode = returning ? episode + 1 : 1;
+	state->changed_at = instant_of_change(&deal, returning, valid_to);
+	judge_new_deal(&deal, state);
+	write_state(table, row, state);
+}
+
 static HeapTuple
 complete_insert(Relation rel, HeapTuple tuple)
 {
@@ -365,53 +392,41 @@ complete_insert(Relation rel, HeapTuple tuple)
 	DealRow		row;
 	DealState	state;
 	DealsTable *table;
-	DealContext deal;
-	int32		version;
-	int32		episode;
-	TimestampTz valid_to;
-	bool		returning;
 	bool		given_closed_on;
 
 	deform_row(&row, tuple, tupdesc);
 	table = deals_table(rel, false);
 	read_state(table, &row, &state);
-	deal.rel = rel;
-	deal.table = table;
-	deal.values = row.values;
-	deal.nulls = row.nulls;
 
 	if (is_kept(table, &row, &state))
 	{
 		/* a data-only restore may load deals before definitions */
 		if (definitions_exist())
 		{
+			DealContext deal = {rel, table, row.values, row.nulls};
+
 			definitions_lock();
 			check_kept_deal(&deal, &state);
 		}
 		if (table->later_insert != NULL)
+		{
 			rows_to_judge++;
+			kept_rows_to_judge++;
+		}
 		return tuple;
 	}
 
 	definitions_lock();
 	table = deals_table(rel, true);
-	deal.table = table;
-
-	/* CORE 2: a key that comes back continues its versions */
-	returning = history_last_version(table, tupdesc, row.values, row.nulls,
-									 &version, &valid_to, &episode);
-	state.version = returning ? version + 1 : 1;
-	state.episode = returning ? episode + 1 : 1;
-	state.changed_at = instant_of_change(&deal, returning, valid_to);
 	given_closed_on = state.has_closed_on;
-	judge_new_deal(&deal, &state);
+	complete_new_row(rel, table, &row, &state);
+
 	proposed_closing.statement = NULL;
 	if (state.has_closed_on && !given_closed_on)
 	{
 		proposed_closing.statement = MemoryContextGetParent(CurrentMemoryContext);
 		proposed_closing.closed_on = state.closed_on;
 	}
-	write_state(table, &row, &state);
 	if (role_is_null(table, &row, ROLE_CREATED_AT))
 		set_role(table, &row, ROLE_CREATED_AT, TimestampTzGetDatum(state.changed_at), false);
 	if (role_is_null(table, &row, ROLE_CREATED_BY))
@@ -628,10 +643,11 @@ row_was_altered(Relation rel, const DealsTable *table, const DealRow *row,
 
 /*
  * Compare the bookkeeping of the row as it stands with what it must be.
+ * Returns whether they agree, else *offender says where they don't.
  */
-static void
-check_bookkeeping(Relation rel, const DealsTable *table, const DealRow *found,
-				  const DealRow *expected, const char *others)
+static bool
+bookkeeping_agrees(Relation rel, const DealsTable *table, const DealRow *found,
+				   const DealRow *expected, DealRole *offender)
 {
 	static const DealRole checked[] = {
 		ROLE_PIPELINE_ID, ROLE_STAGE_ID, ROLE_CLOSED_AT, ROLE_STAGE_ENTERED_AT,
@@ -651,45 +667,56 @@ check_bookkeeping(Relation rel, const DealsTable *table, const DealRow *found,
 			(!found->nulls[attnum - 1] &&
 			 !datumIsEqual(found->values[attnum - 1], expected->values[attnum - 1],
 						   att->attbyval, att->attlen)))
-			row_was_altered(rel, table, found, others, checked[i]);
+		{
+			*offender = checked[i];
+			return false;
+		}
 	}
+	return true;
 }
 
 static void
 after_insert(Relation rel, HeapTuple tuple)
 {
 	TupleDesc	tupdesc = RelationGetDescr(rel);
-	DealsTable *table = deals_table(rel, false);
-	DealRow		row;
+	DealsTable *table;
+	DealRow		found;
+	DealRow		expected;
 	DealState	state;
-	DealState	expected;
+	DealState	expected_state;
 	DealContext deal;
+	DealRole	offender;
 
-	deform_row(&row, tuple, tupdesc);
-	read_state(table, &row, &state);
+	if (!definitions_exist())
+		return;
+	table = deals_table(rel, true);
+	deform_row(&found, tuple, tupdesc);
+	deform_row(&expected, tuple, tupdesc);
+	read_state(table, &found, &state);
 	deal.rel = rel;
 	deal.table = table;
-	deal.values = row.values;
-	deal.nulls = row.nulls;
+	deal.values = found.values;
+	deal.nulls = found.nulls;
 
-	/* a restored row was judged when it was made */
-	if (!definitions_exist() || !OidIsValid(table->history) ||
-		state.stage_entered_at != state.changed_at ||
-		(pipelines_event_time[0] == '\0' &&
-		 state.changed_at < deals_transaction_instant()))
-		return;
-	if (table->later_insert != NULL)
+	/* what would we have made of this row? */
+	expected_state = state;
+	complete_new_row(rel, table, &expected, &expected_state);
+	if (!bookkeeping_agrees(rel, table, &found, &expected, &offender))
 	{
-		DealRow		again = row;
-
-		expected = state;
-		judge_new_deal(&deal, &expected);
-		again.values = memcpy(palloc(sizeof(Datum) * tupdesc->natts), row.values,
-							  sizeof(Datum) * tupdesc->natts);
-		again.nulls = memcpy(palloc(sizeof(bool) * tupdesc->natts), row.nulls,
-							 sizeof(bool) * tupdesc->natts);
-		write_state(table, &again, &expected);
-		check_bookkeeping(rel, table, &row, &again, table->later_insert);
+		/* a restored row was judged when it was made */
+		if (table->later_insert == NULL)
+		{
+			if (pipelines_event_time[0] == '\0' &&
+				state.changed_at < deals_transaction_instant())
+				return;
+		}
+		else if (kept_rows_to_judge > 0 && is_kept(table, &found, &state))
+		{
+			kept_rows_to_judge--;
+			return;
+		}
+		else
+			row_was_altered(rel, table, &found, table->later_insert, offender);
 	}
 	judge_entry(&deal, &state);
 }
@@ -705,13 +732,15 @@ after_update(Relation rel, HeapTuple oldtuple, HeapTuple newtuple)
 	DealState	old_state;
 	DealState	state;
 	Verdict		verdict;
+	DealRole	offender;
 	bool		ends;
 
 	deform_row(&old, oldtuple, tupdesc);
 	deform_row(&found, newtuple, tupdesc);
 	deform_row(&row, newtuple, tupdesc);
 	ends = complete_update(rel, table, &old, &row, &old_state, &state, &verdict);
-	check_bookkeeping(rel, table, &found, &row, table->later_update);
+	if (!bookkeeping_agrees(rel, table, &found, &row, &offender))
+		row_was_altered(rel, table, &found, table->later_update, offender);
 	if (ends)
 		history_append(table, tupdesc, old.values, old.nulls,
 					   &old_state, &state, &verdict, state.changed_at);

@@ -64,13 +64,13 @@ AS $$
 	('forecast', 'deals', 'How many deals.'),
 	('forecast', 'unpriced', 'How many of them have no amount.'),
 	('forecast', 'pipeline', 'Sum of the amounts that are still open (omitted deals add nothing).'),
-	('forecast', 'weighted', 'Sum of the amounts times their probabilities, exact.'),
+	('forecast', 'weighted', 'Sum of the amounts that are still open times their probabilities, exact.'),
 	('forecast', 'won', 'Sum of the amounts that were won.'),
 	('forecast', 'lost', 'Sum of the amounts that were lost.'),
-	('forecast', 'stddev', 'Standard deviation of what will come in, the deals taken as independent.'),
-	('forecast', 'p10', 'At most this much comes in with a chance of 10 %.'),
-	('forecast', 'p50', 'At most this much comes in with a chance of 50 %.'),
-	('forecast', 'p90', 'At most this much comes in with a chance of 90 %.'),
+	('forecast', 'stddev', 'Standard deviation of what the open deals will bring, taken as independent; NULL where there are none.'),
+	('forecast', 'p10', 'With a chance of 10 % the open deals bring at most this; NULL where there are none.'),
+	('forecast', 'p50', 'With a chance of 50 % the open deals bring at most this; NULL where there are none.'),
+	('forecast', 'p90', 'With a chance of 90 % the open deals bring at most this; NULL where there are none.'),
 	('visits', 'visit', 'Number of the visit in the life of the deal, from 1.'),
 	('visits', 'episode', 'Episode in which the visit ended or runs: 1, and one more for each reopening.'),
 	('visits', 'pipeline_id', 'Pipeline.'),
@@ -168,7 +168,8 @@ DECLARE
 BEGIN
 	-- a column of a type of ours would be dropped with the extension
 	SELECT string_agg(CASE WHEN t.typnamespace = 'pipelines'::regnamespace
-					  THEN format('CAST(d.%1$I AS text) AS %1$I', a.attname)
+					  THEN format('CAST(d.%1$I AS %2$s) AS %1$I', a.attname,
+								  CASE WHEN t.typname = 'probability' THEN 'numeric' ELSE 'text' END)
 					  ELSE format('d.%I', a.attname) END, ', ' ORDER BY a.attnum),
 		   array_agg(a.attname)
 	INTO own, taken
@@ -268,21 +269,22 @@ AS $$
 			  FROM %9$s d) x
 		GROUP BY x.pipeline_id, x.stage_id, x.currency
 	) g ON g.pipeline_id = ps.pipeline_id AND g.stage_id = ps.stage_id
-	WHERE p.layout_id = %10$s
+	WHERE %10$s
 		AND (g.deals IS NOT NULL OR (ps.archived_at IS NULL AND p.archived_at IS NULL))
 	ORDER BY p.pipeline_id, ps.position, ps.stage_id, g.currency$sql$,
 		quote_nullable(t.currency) || '::text',
 		pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'),
 		pipelines._column($1, 'currency', 'text'), pipelines._column($1, 'amount', 'numeric'),
 		pipelines._column($1, 'probability', 'numeric'), pipelines._column($1, 'forecast_category', 'text'),
-		pipelines._column($1, 'stage_entered_at'), $1, t.layout_id)
+		pipelines._column($1, 'stage_entered_at'), $1, coalesce('p.layout_id = ' || t.layout_id, 'true'))
 	FROM pipelines.tracked_table t
 	WHERE t.relation = $1
 $$;
 COMMENT ON FUNCTION pipelines._board_view(regclass) IS 'The text of the view T_board.';
 
--- One pass over the deals.  An omitted deal counts as a deal and adds nothing:
--- it goes into the aggregate as done.
+-- One pass over the deals.  The category decides whether a deal that is not
+-- closed takes part: an omitted one goes into the aggregate as done, so that it
+-- counts as a deal and adds nothing; any other as open, on hold or not.
 CREATE FUNCTION pipelines._forecast_view(deals regclass)
 RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE COST 10000
@@ -291,10 +293,10 @@ AS $$
 	SELECT format($sql$
 	SELECT g.pipeline_id, g.pipeline_name, g.month, g.bucket, g.owner, g.currency,
 		   g.deals, g.unpriced,
-		   pipelines.pipeline(g.forecast) AS pipeline,
-		   pipelines.weighted(g.forecast) AS weighted,
-		   pipelines.won(g.forecast) AS won,
-		   pipelines.lost(g.forecast) AS lost,
+		   coalesce(pipelines.pipeline(g.forecast), 0) AS pipeline,
+		   coalesce(pipelines.weighted(g.forecast), 0) AS weighted,
+		   coalesce(pipelines.won(g.forecast), 0) AS won,
+		   coalesce(pipelines.lost(g.forecast), 0) AS lost,
 		   pipelines.stddev(g.forecast) AS stddev,
 		   pipelines.quantile(g.forecast, 0.1) AS p10,
 		   pipelines.quantile(g.forecast, 0.5) AS p50,
@@ -315,7 +317,7 @@ AS $$
 				   %4$s AS owner,
 				   coalesce(%5$s, %6$s) AS currency,
 				   %7$s AS amount,
-				   coalesce(e.probability, 0) AS probability,
+				   e.probability,
 				   CASE WHEN e.closed THEN ps.outcome
 						WHEN e.category = 'omitted' THEN 'done'
 						ELSE 'open' END AS outcome%8$s
@@ -367,7 +369,7 @@ AS $$
 		FROM %26$s h
 		WHERE %20$s <> h.%27$I OR %19$s <> h.%28$I OR h.%27$I IS NULL
 		UNION ALL
-		SELECT %29$s, %30$s, %31$s, %32$s, %33$s, %34$s, NULL, %35$s, %36$s, NULL
+		SELECT %29$s, %30$s, %31$s, %32$s, %33$s, %34$s, CAST(NULL AS timestamptz), %35$s, %36$s, CAST(NULL AS text)
 		FROM %37$s d
 	) v
 	LEFT JOIN pipelines.pipeline p ON p.pipeline_id = v.pipeline_
@@ -473,8 +475,8 @@ $$;
 COMMENT ON FUNCTION pipelines._view_text(regclass, text) IS
 	'The text of one view of a deals table.';
 
--- The view of a kind that a deals table has: known by what it stands on, its
--- owner, and its name or its comment, so that it is found after a rename.
+-- The view of a kind that a deals table has: known by what it stands on, and
+-- its name or its comment, so that it is found after a rename.
 CREATE FUNCTION pipelines._find_view(deals regclass, kind text)
 RETURNS regclass
 LANGUAGE sql STABLE PARALLEL SAFE COST 1000
@@ -485,7 +487,7 @@ AS $$
 	JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = t.oid
 		AND d.classid = 'pg_rewrite'::regclass
 	JOIN pg_rewrite r ON r.oid = d.objid
-	JOIN pg_class v ON v.oid = r.ev_class AND v.relkind = 'v' AND v.relowner = t.relowner
+	JOIN pg_class v ON v.oid = r.ev_class AND v.relkind = 'v'
 	JOIN pipelines._view_kinds() k ON k.kind = $2
 	CROSS JOIN LATERAL (SELECT v.relnamespace = t.relnamespace AND v.relname = t.relname || '_' || k.kind AS named) n
 	WHERE t.oid = $1
@@ -504,7 +506,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT p.oid::regprocedure
 	FROM pg_class t
-	JOIN pg_proc p ON p.prorettype = t.reltype AND p.proretset AND p.proowner = t.relowner
+	JOIN pg_proc p ON p.prorettype = t.reltype AND p.proretset
 	WHERE t.oid = $1
 		AND p.proargtypes = ARRAY['timestamptz'::regtype::oid]::oidvector
 		AND p.proname ~ '_as_of$'
@@ -573,6 +575,9 @@ BEGIN
 										   WHERE x.privilege_type = 'SELECT' AND x.grantee <> relation.relowner));
 			action := 'created';
 		ELSIF remake THEN
+			IF pipelines._give_to_owner(existing, deals) THEN
+				action := coalesce(action || ', ', '') || 'given to the owner of the deals';
+			END IF;
 			before := pg_get_viewdef(existing);
 			BEGIN
 				EXECUTE format('CREATE OR REPLACE VIEW %s%s AS %s', target, options, definition);
@@ -586,7 +591,7 @@ BEGIN
 				PERFORM pipelines._grant_like(existing, NULL, privileges);
 			END;
 			IF before IS DISTINCT FROM pg_get_viewdef(existing) THEN
-				action := 'remade';
+				action := coalesce(action || ', ', '') || 'remade';
 			END IF;
 		END IF;
 		PERFORM pipelines._comment_view(existing, deals, kind.kind, kind.comment);
@@ -599,16 +604,24 @@ BEGIN
 	target := format('%s.%I', relation.relnamespace::regnamespace, relation.relname || '_as_of');
 	item := format('function %s(timestamp with time zone)', target);
 	as_of := pipelines._find_as_of(deals);
-	IF as_of IS NULL OR remake THEN
-		before := (SELECT p.prosrc FROM pg_proc p WHERE p.oid = as_of);
+	definition := pipelines._as_of_body(deals);
+	IF as_of <> to_regprocedure(target || '(timestamptz)') AND remake THEN
+		EXECUTE format('DROP FUNCTION %s', as_of);
+		as_of := NULL;
+	END IF;
+	IF as_of IS NULL
+		OR (remake AND EXISTS (SELECT FROM pg_proc p WHERE p.oid = as_of
+							   AND (p.prosrc <> definition OR p.proowner <> relation.relowner)))
+	THEN
 		action := CASE WHEN as_of IS NULL THEN 'created' ELSE 'remade' END;
-		IF as_of <> to_regprocedure(target || '(timestamptz)') THEN
-			EXECUTE format('DROP FUNCTION %s', as_of);
+		EXECUTE format('CREATE OR REPLACE FUNCTION %s("at" timestamptz) RETURNS SETOF %s LANGUAGE sql STABLE PARALLEL SAFE COST 1000 ROWS 100000 AS %L',
+					   target, deals, definition);
+		EXECUTE format('ALTER FUNCTION %s(timestamptz) OWNER TO %s', target, relation.relowner::regrole);
+		IF as_of IS NULL THEN
+			EXECUTE format('COMMENT ON FUNCTION %s(timestamptz) IS %L', target,
+						   'The deals as they were at an instant, as pipelines.as_of() returns them.');
 		END IF;
-		PERFORM pipelines._make_as_of(deals);
-		IF before IS DISTINCT FROM (SELECT p.prosrc FROM pg_proc p WHERE p.oid = pipelines._find_as_of(deals)) THEN
-			RETURN NEXT;
-		END IF;
+		RETURN NEXT;
 	END IF;
 END
 $$;

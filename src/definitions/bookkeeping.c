@@ -655,25 +655,59 @@ refuse_used(const Subject *subject, const char *what, const char *report,
 }
 
 /*
+ * Is the pipeline of a stage gone already?  Then this is the cascade of its
+ * removal, and what refers to any of its stages was looked for at once.
+ */
+static bool
+pipeline_is_gone(int32 pipeline_id)
+{
+	Relation	rel = table_open(definitions_relid("pipeline"), AccessShareLock);
+	AttrNumber	attnum = attribute_number(RelationGetDescr(rel), "pipeline_id");
+	ScanKeyData key;
+	SysScanDesc scan;
+	Snapshot	snapshot;
+	bool		found;
+
+	/* where there is no such table to scan by itself, look again */
+	if (rel->rd_rel->relkind != RELKIND_RELATION || attnum == InvalidAttrNumber)
+	{
+		table_close(rel, AccessShareLock);
+		return false;
+	}
+	ScanKeyInit(&key, attnum, BTEqualStrategyNumber, F_INT4EQ,
+				Int32GetDatum(pipeline_id));
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scan = systable_beginscan(rel, InvalidOid, false, snapshot, 1, &key);
+	found = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, AccessShareLock);
+	return !found;
+}
+
+/*
  * Before something is removed or redefined that deals may refer to: keep
  * writers of deals away, then look.
  */
 static void
 before_removal(const Subject *subject, HeapTuple tuple)
 {
+	bool		is_stage = strcmp(subject->name, "pipeline_stage") == 0;
 	Usage		usage = {0};
 	char	   *report;
 	char	   *label;
 
 	if (strcmp(subject->name, "pipeline") != 0 &&
 		strcmp(subject->name, "stage") != 0 &&
-		strcmp(subject->name, "pipeline_stage") != 0)
+		!is_stage)
 		return;
 
 	usage_lock();
 	usage.pipeline_id = column_int(subject, tuple, "pipeline_id");
 	usage.stage_id = column_int(subject, tuple, "stage_id");
 	usage.in_history = true;
+	if (is_stage && pipeline_is_gone(usage.pipeline_id))
+		return;
 	report = usage_report(&usage);
 	if (report == NULL)
 		return;

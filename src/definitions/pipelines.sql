@@ -22,7 +22,7 @@ AS $$
 		WHEN n ~ '\m(disqualified|unqualified|not qualified|not interested|junk|spam|rejected)\M' THEN 'disqualified'
 		WHEN n ~ '\m(on hold|paused|postponed|dormant)\M' THEN 'on_hold'
 		WHEN n ~ '\m(won|closed won|deal closed|sold)\M' THEN 'won'
-		WHEN n ~ '\m(request closed|done|completed|finished)\M' THEN 'done'
+		WHEN n ~ '\m(request closed|done|completed|finished)\M' OR n = 'closed' THEN 'done'
 		ELSE 'open'
 	END
 	FROM (VALUES (regexp_replace(lower(stage), '[-_\s]+', ' ', 'g'))) AS v (n)
@@ -175,6 +175,16 @@ BEGIN
 	IF repeated IS NOT NULL THEN
 		RAISE EXCEPTION 'a stage can be in a pipeline only once: %', repeated
 			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+
+	SELECT string_agg(format('%s (%s)', p."position", p.names), ', ') INTO repeated
+	FROM (SELECT k."position", string_agg(format('"%s"', k.name), ', ') AS names FROM pipelines._stage_plan(wanted) AS k
+		WHERE k.archived_at IS NULL GROUP BY k."position" HAVING count(*) > 1 ORDER BY k."position") AS p;
+	IF repeated IS NOT NULL THEN
+		RAISE EXCEPTION 'live stages of pipeline "%" have the same position: %', pipeline_name, repeated
+			USING ERRCODE = 'exclusion_violation',
+				SCHEMA = 'pipelines', TABLE = 'pipeline_stage', CONSTRAINT = 'live_stages_have_different_positions',
+				HINT = 'Leave the positions out to have the order of the list.';
 	END IF;
 
 	PERFORM pipelines._require_setup();
@@ -369,6 +379,13 @@ BEGIN
 			WHERE t.tgrelid = to_regclass(format('pipelines.%I', d.relation))
 				AND t.tgname = d.trigger_name AND t.tgenabled = 'A')
 		GROUP BY d.relation
+		UNION ALL
+		SELECT NULL, NULL, NULL, NULL, NULL, 'constraint_disabled',
+			format('Foreign keys or unique positions of "%1$s" are not enforced: run "ALTER TABLE pipelines.%1$I ENABLE TRIGGER ALL;" and then "SELECT pipelines.setup();".', n.table_name)
+		FROM pipelines._definition_tables() AS n
+		WHERE EXISTS (SELECT FROM pg_trigger AS t
+			WHERE t.tgrelid = to_regclass(format('pipelines.%I', n.table_name))
+				AND t.tgisinternal AND t.tgenabled = 'D')
 		UNION ALL
 		SELECT NULL, NULL, NULL, NULL, NULL, 'table_missing',
 			format('The deals table with OID %s does not exist any more; its entry in tracked_table is without effect.', t.relation::oid)

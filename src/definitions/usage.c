@@ -543,7 +543,7 @@ check_table(Oid relid, const char *what)
 	if (persistence == RELPERSISTENCE_TEMP)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("%s is a temporary table", qualified_name(relid)),
+				 errmsg("\"%s\" is a temporary table", get_rel_name(relid)),
 				 errhint("Deals and their history are kept in permanent tables.")));
 }
 

@@ -38,25 +38,26 @@
 #include "forecast/distribution.h"
 
 /* all subsets are enumerated up to so many deals (half of them at a time) */
-#define EXACT_DEALS		22
+#define EXACT_DEALS		24
 /* deals enumerated beside the grid, at most */
 #define WHALES			10
-/* a deal is a whale if it is larger than so many deviations of the others */
+/* whales are larger than so many deviations of all the others together */
 #define WHALE_SIZE		4.0
 /* cells that the interesting part of the distribution is spread over */
 #define GRID_CELLS		8192
 /* deviations that this part is wide */
 #define GRID_WIDTH		16.0
-/* room for cells; the distribution is cut to it */
+/* room for cells; the distribution is cut to half of it */
 #define GRID_ROOM		(4 * GRID_CELLS)
 /* probability that may be cut off at an end of the grid at each step */
 #define GRID_TAIL		1e-13
-/* deals smaller than this part of the deviation may be summed up as normal */
-#define SMALL_DEAL		0.04
-/* ... if they are small compared with the deviation of their own sum */
-#define SMALL_IN_SUM	0.15
-/* ... or if that deviation is as good as nothing */
-#define SMALL_SUM		1e-4
+/* deals may be summed up as normal if they are small: compared with the */
+#define SMALL_DEAL		0.04	/* deviation of everything, */
+#define SMALL_IN_MEAN	0.002	/* what is expected, */
+#define SMALL_IN_SUM	0.15	/* and the deviation of their own sum, */
+#define SMALL_SUM		1e-4	/* unless that is as good as nothing */
+/* probabilities closer to 0 or 1 are taken for it */
+#define CERTAIN			1e-12
 
 /* deals with the same amount and probability */
 typedef struct Part
@@ -66,31 +67,32 @@ typedef struct Part
 	int			deals;
 } Part;
 
+/*
+ * All amounts are divided by unit, a power of two near the largest one, so
+ * that neither their squares overflow nor anything is rounded.
+ */
 struct Distribution
 {
-	double		shift;			/* what is certain */
-	double		least;			/* smallest and largest possible sum, */
-	double		most;			/* without the shift */
+	double		unit;
+	double		shift;			/* what is certain; the least possible sum */
+	double		most;			/* the largest possible sum, less the shift */
 
-	/*
-	 * Sums of the deals that are enumerated, ascending, each with its
-	 * probability
-	 */
+	/* The sum of some deals: each possible value, ascending */
 	int			nsums;
 	double	   *sum;
 	double	   *sum_p;
 
 	/*
-	 * The others: either sums as well (step), or cells of a grid, cell i being
-	 * the value (origin + i) * width.  cumulated[i] is the probability of the
-	 * values up to and including i.
+	 * The sum of the others: ascending values, and the probability that each
+	 * is not exceeded.  Without values, those of a grid: there is one in each
+	 * cell, (origin + i + place[i]) * width.
 	 */
 	int			ncells;
-	double	   *value;			/* exact case only */
+	double	   *value;
 	double	   *cumulated;
+	double	   *place;
 	double		origin;
 	double		width;
-	bool		step;			/* values are atoms, else smeared over cells */
 };
 
 /* ----------------------------------------------------------------
@@ -287,14 +289,21 @@ sketch_check(const Sketch *sketch)
  * ----------------------------------------------------------------
  */
 
-/* The grid while it is computed: probability of (origin + i) * width */
+/*
+ * The grid while it is computed.  Each cell holds one value: where in the cell
+ * (0 to 1) the mean of all sums lies that fall into it.  So a sum that is
+ * alone in its cell, or always the same, stays exactly where it is, and the
+ * values don't get blurred from step to step.
+ */
 typedef struct Grid
 {
 	double		width;
 	int64		origin;
 	int			n;
-	double	   *cell;
-	double	   *spare;
+	double	   *mass;			/* probability */
+	double	   *place;
+	double	   *new_mass;		/* work space */
+	double	   *new_place;
 } Grid;
 
 static int
@@ -317,9 +326,9 @@ static void
 add_part(Part *parts, int *nparts, double *shift,
 		 double amount, double p, double deals)
 {
-	if (deals < 1.0 || p <= 0.0)
+	if (deals < 1.0 || p < CERTAIN || amount == 0.0)
 		return;
-	if (p >= 1.0)
+	if (p > 1.0 - CERTAIN)
 	{
 		*shift += deals * amount;
 		return;
@@ -446,6 +455,21 @@ enumerate(const Part *parts, int nparts, double **sum_out, double **p_out)
 	return n;
 }
 
+/* Move the probability of one cell into another one. */
+static inline void
+grid_move(Grid *grid, int from, int to)
+{
+	double		mass = grid->mass[to] + grid->mass[from];
+
+	if (mass > 0.0 && grid->mass[from] > 0.0)
+	{
+		if (grid->mass[to] <= 0.0)
+			grid->place[to] = 0.5;
+		grid->mass[to] = mass;
+	}
+	grid->mass[from] = 0.0;
+}
+
 /* Cut off what is practically impossible, and what there is no room for. */
 static void
 grid_trim(Grid *grid)
@@ -454,44 +478,49 @@ grid_trim(Grid *grid)
 	int			first = 0;
 	int			last = grid->n - 1;
 
-	while (first < last && tail + grid->cell[first] < GRID_TAIL)
-		tail += grid->cell[first++];
-	grid->cell[first] += tail;
+	while (first < last && (tail += grid->mass[first]) < GRID_TAIL)
+	{
+		grid_move(grid, first, first + 1);
+		first++;
+	}
 	tail = 0.0;
-	while (first < last && tail + grid->cell[last] < GRID_TAIL)
-		tail += grid->cell[last--];
+	while (first < last && (tail += grid->mass[last]) < GRID_TAIL)
+	{
+		grid_move(grid, last, last - 1);
+		last--;
+	}
 	/* no room left: whichever end is less likely goes */
 	while (last - first + 1 > GRID_ROOM / 2)
 	{
-		if (grid->cell[first] < grid->cell[last])
+		if (grid->mass[first] < grid->mass[last])
 		{
-			grid->cell[first + 1] += grid->cell[first];
+			grid_move(grid, first, first + 1);
 			first++;
 		}
 		else
 		{
-			tail += grid->cell[last];
+			grid_move(grid, last, last - 1);
 			last--;
 		}
 	}
-	grid->cell[last] += tail;
-	if (first > 0)
-		memmove(grid->cell, grid->cell + first,
-				(last - first + 1) * sizeof(double));
-	grid->origin += first;
 	grid->n = last - first + 1;
+	grid->origin += first;
+	if (first > 0)
+	{
+		memmove(grid->mass, grid->mass + first, grid->n * sizeof(double));
+		memmove(grid->place, grid->place + first, grid->n * sizeof(double));
+	}
 }
 
 /*
  * Add to the grid an independent amount that is offset[i] cells (ascending,
- * not whole) with probability weight[i].  A value between two cells is split
- * so that the mean stays.
+ * not whole, not negative) with probability weight[i].
  */
 static void
 grid_convolve(Grid *grid, const double *offset, const double *weight, int n)
 {
-	int64		base = (int64) floor(offset[0]);
-	int64		span = (int64) floor(offset[n - 1]) + 2 - base;
+	int64		base = (int64) offset[0];
+	int64		span = (int64) offset[n - 1] + 2 - base;
 	int			size;
 	double	   *swap;
 
@@ -499,37 +528,38 @@ grid_convolve(Grid *grid, const double *offset, const double *weight, int n)
 	if (span > GRID_ROOM / 2)
 		span = GRID_ROOM / 2;
 	size = grid->n + (int) span;
-	memset(grid->spare, 0, size * sizeof(double));
+	memset(grid->new_mass, 0, size * sizeof(double));
+	memset(grid->new_place, 0, size * sizeof(double));
 	for (int i = 0; i < n; i++)
 	{
-		double		whole = floor(offset[i]);
-		double		part = offset[i] - whole;
-		int64		at = Min((int64) whole - base, span - 2);
-		double	   *to = grid->spare + at;
-		const double *from = grid->cell;
-		double		w1 = weight[i] * part;
-		double		w0 = weight[i] - w1;
+		int64		whole = (int64) offset[i];
+		double		part = offset[i] - (double) whole;
+		double		w = weight[i];
+		int			at = (int) Min(whole - base, span - 2);
+		double	   *to_mass = grid->new_mass + at;
+		double	   *to_place = grid->new_place + at;
 
-		if (w1 == 0.0)
-			for (int j = 0; j < grid->n; j++)
-				to[j] += w0 * from[j];
-		else
+		for (int j = 0; j < grid->n; j++)
 		{
-			double		before = 0.0;
+			double		mass = w * grid->mass[j];
+			double		place = grid->place[j] + part;
+			int			carry = place >= 1.0;
 
-			for (int j = 0; j < grid->n; j++)
-			{
-				to[j] += w0 * from[j] + w1 * before;
-				before = from[j];
-			}
-			to[grid->n] += w1 * before;
+			to_mass[j + carry] += mass;
+			to_place[j + carry] += mass * (place - carry);
 		}
 	}
+	for (int i = 0; i < size; i++)
+		if (grid->new_mass[i] > 0.0)
+			grid->new_place[i] /= grid->new_mass[i];
 	grid->origin += base;
 	grid->n = size;
-	swap = grid->cell;
-	grid->cell = grid->spare;
-	grid->spare = swap;
+	swap = grid->mass;
+	grid->mass = grid->new_mass;
+	grid->new_mass = swap;
+	swap = grid->place;
+	grid->place = grid->new_place;
+	grid->new_place = swap;
 	grid_trim(grid);
 }
 
@@ -547,9 +577,6 @@ grid_add_part(Grid *grid, const Part *part, double *offset, double *weight)
 	double		total = 0.0;
 	int			count = 0;
 
-	/* amounts that are whole multiples but for rounding */
-	if (fabs(step - rint(step)) < 1e-9 * step)
-		step = rint(step);
 	if (part->deals == 1)
 	{
 		offset[0] = 0.0;
@@ -605,12 +632,10 @@ grid_start(Grid *grid, double mean, double variance, double third)
 		skewness = 0.0;
 	if (deviation < 0.25)
 	{
-		double		whole = floor(centre);
-
-		grid->origin = (int64) whole;
-		grid->cell[0] = 1.0 - (centre - whole);
-		grid->cell[1] = centre - whole;
-		grid->n = grid->cell[1] > 0.0 ? 2 : 1;
+		grid->origin = (int64) floor(centre);
+		grid->mass[0] = 1.0;
+		grid->place[0] = centre - floor(centre);
+		grid->n = 1;
 		return;
 	}
 	reach = (int) Min(ceil(deviation * 7.5) + 1.0, GRID_ROOM / 4 - 1);
@@ -618,51 +643,18 @@ grid_start(Grid *grid, double mean, double variance, double third)
 	grid->n = 2 * reach + 1;
 	for (int i = 0; i < grid->n; i++)
 	{
-		double		x = ((double) (grid->origin + i) + 0.5 - centre) / deviation;
+		double		x = ((double) (grid->origin + i) + 1.0 - centre) / deviation;
 		double		f = 0.5 * erfc(-x * M_SQRT1_2) -
 		exp(-0.5 * x * x) * 0.3989422804014327 * skewness / 6.0 * (x * x - 1.0);
 
 		f = Max(before, Min(1.0, f));
-		grid->cell[i] = f - before;
-		total += grid->cell[i];
+		grid->mass[i] = f - before;
+		grid->place[i] = 0.5;
+		total += grid->mass[i];
 		before = f;
 	}
 	for (int i = 0; i < grid->n; i++)
-		grid->cell[i] /= total;
-}
-
-/*
- * The largest width of which all amounts are whole multiples, or zero if
- * there is none that keeps the grid within its size.
- */
-static double
-common_width(const Part *parts, int nparts, double smallest)
-{
-	double		width = 0.0;
-
-	for (int i = 0; i < nparts; i++)
-	{
-		double		a = parts[i].amount;
-		double		b = width;
-		double		noise = 1e-9 * a;
-
-		if (b == 0.0)
-		{
-			width = a;
-			continue;
-		}
-		while (b > noise)
-		{
-			double		rest = a - floor(a / b + 1e-9) * b;
-
-			a = b;
-			b = fabs(rest);
-		}
-		width = a;
-		if (width < smallest)
-			return 0.0;
-	}
-	return width;
+		grid->mass[i] /= total;
 }
 
 static double
@@ -681,9 +673,11 @@ distribution_of(const Sketch *sketch)
 {
 	Part		parts[SKETCH_DEALS + 2 * SKETCH_CLASSES];
 	int			nparts = 0;
-	int			nwhales = 0;
+	int			nwhales;
 	int			nlarge;
+	int			exponent;
 	double		deals = 0.0;
+	double		mean = 0.0;
 	double		variance = 0.0;
 	double		mean_small = 0.0;
 	double		variance_small = 0.0;
@@ -691,7 +685,8 @@ distribution_of(const Sketch *sketch)
 	double		sum_small = 0.0;
 	double		within = 0.0;
 	double		deviation;
-	double		common;
+	double		range = 0.0;
+	double		small;
 	Distribution *dist;
 	Grid		grid;
 	double	   *offset;
@@ -701,29 +696,35 @@ distribution_of(const Sketch *sketch)
 		return NULL;
 
 	dist = palloc0(sizeof(Distribution));
+	exponent = ilogb(sketch->deals[0].amount);
+	dist->unit = ldexp(1.0, exponent);
 	for (int i = 0; i < sketch->ndeals; i++)
-		add_part(parts, &nparts, &dist->shift, sketch->deals[i].amount,
-				 sketch->deals[i].probability, 1.0);
+	{
+		const SketchDeal *deal = &sketch->deals[i];
+		double		amount = ldexp(deal->amount, -exponent);
+
+		mean += fabs(amount) * deal->probability;
+		add_part(parts, &nparts, &dist->shift, amount, deal->probability, 1.0);
+	}
 	for (int i = 0; i < sketch->nclasses; i++)
 	{
-		const SketchClass *c = &sketch->classes[i];
+		SketchClass c = sketch->classes[i];
 
-		add_class(parts, &nparts, &dist->shift, c);
+		c.amount = ldexp(c.amount, -exponent);
+		mean += fabs(c.amount) * c.p;
+		add_class(parts, &nparts, &dist->shift, &c);
 
 		/*
 		 * The amounts of a class differ, as far as their key allows: take
 		 * them as evenly spread over it.
 		 */
-		if (sketch->shift > 0 && c->deals > 1.0)
+		if (sketch->shift > 0 && c.deals > 1.0 && c.amount != 0.0)
 		{
-			double		size;
+			double		size = fabs(c.amount);
 
 			if (sketch->shift <= 52)
-				size = ldexp(1.0, sketch->shift - 52) *
-					ldexp(1.0, ilogb(c->amount));
-			else
-				size = fabs(c->amount);
-			within += size * size / 12.0 * Max(c->p - c->pp, 0.0);
+				size = ldexp(1.0, sketch->shift - 52 + ilogb(size));
+			within += size * size / 12.0 * Max(c.p - c.pp, 0.0);
 		}
 	}
 	qsort(parts, nparts, sizeof(Part), compare_parts);
@@ -744,44 +745,53 @@ distribution_of(const Sketch *sketch)
 								 &dist->value, &dist->cumulated);
 		for (int i = 1; i < dist->ncells; i++)
 			dist->cumulated[i] += dist->cumulated[i - 1];
-		dist->step = true;
 		return dist;
 	}
 
-	/* whales: deals that are large beside all smaller ones together */
-	while (nwhales < WHALES && nwhales < nparts - 1 &&
-		   parts[nwhales].deals == 1)
+	/* whales: the deals that are large beside all smaller ones together */
+	nwhales = 0;
 	{
-		double		rest = 0.0;
+		double		rest = variance;
 
-		for (int i = nwhales + 1; i < nparts; i++)
-			rest += part_variance(&parts[i]);
-		if (parts[nwhales].amount <= WHALE_SIZE * sqrt(rest))
-			break;
-		variance = rest;
-		nwhales++;
+		for (int i = 0; i < Min(WHALES, nparts - 1) && parts[i].deals == 1; i++)
+		{
+			rest = Max(rest - part_variance(&parts[i]), 0.0);
+			/* not by subtraction where that would leave noise */
+			if (rest < 1e-6 * variance)
+			{
+				rest = 0.0;
+				for (int j = i + 1; j < nparts; j++)
+					rest += part_variance(&parts[j]);
+			}
+			if (parts[i].amount > WHALE_SIZE * sqrt(rest + within))
+				nwhales = i + 1;
+		}
 	}
 	dist->nsums = enumerate(parts, nwhales, &dist->sum, &dist->sum_p);
-	deviation = sqrt(variance + within);
+	variance = within;
+	for (int i = nwhales; i < nparts; i++)
+	{
+		variance += part_variance(&parts[i]);
+		range += parts[i].amount * parts[i].deals;
+	}
+	deviation = sqrt(variance);
+	grid.width = Min(GRID_WIDTH * deviation, range) / GRID_CELLS;
 
 	/* small deals, of which only the sum matters */
-	for (nlarge = nparts; nlarge > nwhales; nlarge--)
+	small = Max(Min(SMALL_DEAL * deviation, SMALL_IN_MEAN * mean),
+				0.25 * grid.width);
+	for (nlarge = nparts;
+		 nlarge > nwhales && parts[nlarge - 1].amount <= small;
+		 nlarge--)
 	{
-		const Part *part = &parts[nlarge - 1];
-
-		if (part->amount > SMALL_DEAL * deviation)
-			break;
-	}
-	for (int i = nlarge; i < nparts; i++)
-	{
-		variance_small += part_variance(&parts[i]);
-		sum_small += parts[i].amount * parts[i].deals;
+		variance_small += part_variance(&parts[nlarge - 1]);
+		sum_small += parts[nlarge - 1].amount * parts[nlarge - 1].deals;
 	}
 	while (nlarge < nparts &&
 		   parts[nlarge].amount > SMALL_IN_SUM * sqrt(variance_small) &&
 		   sum_small > SMALL_SUM * deviation)
 	{
-		variance_small -= part_variance(&parts[nlarge]);
+		variance_small = Max(variance_small - part_variance(&parts[nlarge]), 0.0);
 		sum_small -= parts[nlarge].amount * parts[nlarge].deals;
 		nlarge++;
 	}
@@ -798,34 +808,10 @@ distribution_of(const Sketch *sketch)
 		third_small += n * v * a * (1.0 - 2.0 * p);
 	}
 
-	/*
-	 * The width of a cell: a whole part of what all amounts are multiples of
-	 * if the grid stays fine and small enough, so that the sums fall on
-	 * cells; else at least of the largest.
-	 */
-	grid.width = GRID_WIDTH * deviation / GRID_CELLS;
-	if (nlarge > nwhales)
-	{
-		double		total = 0.0;
-
-		for (int i = nwhales; i < nlarge; i++)
-			total += parts[i].amount * parts[i].deals;
-		total += sum_small;
-		grid.width = Min(grid.width, total / 256);
-		common = nlarge == nparts && within == 0.0 ?
-			common_width(parts + nwhales, nlarge - nwhales, grid.width / 2) : 0.0;
-		if (common > 0.0)
-		{
-			grid.width = common;
-			dist->step = true;
-		}
-		else if (parts[nwhales].amount > grid.width)
-			grid.width = parts[nwhales].amount /
-				ceil(parts[nwhales].amount / grid.width);
-	}
-
-	grid.cell = palloc(GRID_ROOM * sizeof(double));
-	grid.spare = palloc(GRID_ROOM * sizeof(double));
+	grid.mass = palloc(GRID_ROOM * sizeof(double));
+	grid.place = palloc(GRID_ROOM * sizeof(double));
+	grid.new_mass = palloc(GRID_ROOM * sizeof(double));
+	grid.new_place = palloc(GRID_ROOM * sizeof(double));
 	offset = palloc(GRID_ROOM * sizeof(double));
 	weight = palloc(GRID_ROOM * sizeof(double));
 	grid_start(&grid, mean_small, variance_small, third_small);
@@ -833,12 +819,14 @@ distribution_of(const Sketch *sketch)
 		grid_add_part(&grid, &parts[i], offset, weight);
 	pfree(offset);
 	pfree(weight);
-	pfree(grid.spare);
+	pfree(grid.new_mass);
+	pfree(grid.new_place);
 
 	dist->origin = (double) grid.origin;
 	dist->width = grid.width;
 	dist->ncells = grid.n;
-	dist->cumulated = grid.cell;
+	dist->place = grid.place;
+	dist->cumulated = grid.mass;
 	for (int i = 1; i < grid.n; i++)
 		dist->cumulated[i] += dist->cumulated[i - 1];
 	for (int i = 0; i < grid.n; i++)
@@ -846,69 +834,58 @@ distribution_of(const Sketch *sketch)
 	return dist;
 }
 
-/* Probability that the part that is not enumerated is at most x. */
-static double
-lower_part(const Distribution *dist, double x)
-{
-	double		at = x / dist->width - dist->origin;
-	double		cell;
-
-	if (dist->step)
-	{
-		cell = floor(at + 1e-7);
-		if (cell < 0.0)
-			return 0.0;
-		if (cell >= dist->ncells - 1)
-			return 1.0;
-		return dist->cumulated[(int) cell];
-	}
-	/* a cell's probability lies evenly between the middles to either side */
-	at += 0.5;
-	cell = floor(at);
-	if (cell < 0.0)
-		return 0.0;
-	if (cell >= dist->ncells)
-		return 1.0;
-	{
-		double		low = cell >= 1.0 ? dist->cumulated[(int) cell - 1] : 0.0;
-
-		return low + (dist->cumulated[(int) cell] - low) * (at - cell);
-	}
-}
-
 /*
- * Probability that the sum, without the shift, is at most x.  If the
- * distribution has atoms that are known one by one, *atom is set to the
- * smallest of those that are larger than x less the tolerance.
+ * Probability that the sum, less the shift, is at most x.  With atom, the
+ * smallest of the values beyond x is stored there as well, if it is smaller
+ * than what is there.
  */
 static double
-lower(const Distribution *dist, double x, double tolerance, double *atom)
+lower(const Distribution *dist, double x, double *atom)
 {
 	double		f = 0.0;
+	int			j = dist->ncells - 1;
 
-	if (dist->value != NULL)
-	{
-		int			j = dist->ncells - 1;
-
-		for (int i = 0; i < dist->nsums; i++)
-		{
-			while (j >= 0 && dist->sum[i] + dist->value[j] > x + tolerance)
-				j--;
-			if (j >= 0)
-				f += dist->sum_p[i] * dist->cumulated[j];
-			if (atom != NULL && j + 1 < dist->ncells)
-				*atom = Min(*atom, dist->sum[i] + dist->value[j + 1]);
-			if (j < 0 && atom == NULL)
-				break;
-		}
-		return f;
-	}
 	for (int i = 0; i < dist->nsums; i++)
 	{
-		if (dist->sum[i] + dist->origin * dist->width - dist->width >
-			x + tolerance)
+		double		rest = x - dist->sum[i];
+		double		next;
+
+		if (dist->value != NULL)
+		{
+			/* both lists ascend: one pass through them */
+			while (j >= 0 && dist->value[j] > rest)
+				j--;
+			next = j + 1 < dist->ncells ? dist->value[j + 1] : dist->most;
+		}
+		else
+		{
+			double		at = rest / dist->width - dist->origin;
+
+			if (at < 0.0)
+				j = -1;
+			else if (at >= dist->ncells)
+				j = dist->ncells - 1;
+			else
+			{
+				j = (int) at;
+				if (dist->place[j] > at - j)
+					j--;
+			}
+			next = dist->most;
+			if (atom != NULL)
+				for (int k = j + 1; k < dist->ncells; k++)
+					if (dist->cumulated[k] > (k > 0 ? dist->cumulated[k - 1] : 0.0))
+					{
+						next = (dist->origin + k + dist->place[k]) * dist->width;
+						break;
+					}
+		}
+		if (j >= 0)
+			f += dist->sum_p[i] * dist->cumulated[j];
+		if (atom != NULL)
+			*atom = Min(*atom, dist->sum[i] + next);
+		else if (rest < 0.0)
 			break;
-		f += dist->sum_p[i] * lower_part(dist, x + tolerance - dist->sum[i]);
 	}
 	return f;
 }
@@ -920,44 +897,40 @@ distribution_quantile(const Distribution *dist, double p)
 	double		low = 0.0;
 	double		high = dist->most;
 	double		tolerance = dist->most * 1e-12;
+	double		atom = dist->most;
 
-	if (p <= 0.0)
-		return dist->shift;
-	if (p >= 1.0)
-		return dist->shift + dist->most;
 	/* rounding must not carry us past the sum whose turn it is */
 	p -= 1e-11;
+	if (p <= 0.0 || dist->ncells == 0)
+		return dist->shift * dist->unit;
+	if (p >= 1.0 - 2e-11)
+		return (dist->shift + dist->most) * dist->unit;
 
-	/* F(low) < p <= F(high) */
-	if (lower(dist, low, tolerance, NULL) >= p)
-		high = low;
-	for (int i = 0; i < 200 && high - low > tolerance * 0.1; i++)
+	/* F(low) < p <= F(high), then the value that lies there */
+	if (lower(dist, tolerance, NULL) >= p)
+		return dist->shift * dist->unit;
+	while (high - low > tolerance)
 	{
 		double		middle = low + (high - low) * 0.5;
 
-		if (lower(dist, middle, tolerance, NULL) >= p)
+		if (lower(dist, middle, NULL) >= p)
 			high = middle;
 		else
 			low = middle;
 	}
-	if (dist->value != NULL && high > 0.0)
-	{
-		double		atom = dist->most;
-
-		/* the sum itself rather than a number within the tolerance of it */
-		(void) lower(dist, low - 2.0 * tolerance, 0.0, &atom);
-		high = atom;
-	}
-	return dist->shift + high;
+	(void) lower(dist, low, &atom);
+	return (dist->shift + atom) * dist->unit;
 }
 
 /* Probability that the sum is the target or more. */
 double
 distribution_chance(const Distribution *dist, double target)
 {
-	double		tolerance = dist->most * 1e-12;
+	double		x = target / dist->unit - dist->shift;
 	double		f;
 
-	f = 1.0 - lower(dist, target - dist->shift - 2.0 * tolerance, 0.0, NULL);
-	return Min(1.0, Max(0.0, f));
+	/* rounding must not make a sum miss its own value */
+	x -= 1e-12 * (dist->most + fabs(dist->shift));
+	f = x < 0.0 ? 0.0 : lower(dist, x, NULL);
+	return Min(1.0, Max(0.0, 1.0 - f));
 }

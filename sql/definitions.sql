@@ -1,0 +1,369 @@
+-- The definition tables: setup(), constraints, usage, privileges, resumption.
+-- In a database of its own, since schema pipelines is one per database.
+\set SHOW_CONTEXT never
+SET client_min_messages = warning;
+SELECT current_database() AS home \gset
+DROP DATABASE IF EXISTS regress_pipelines_definitions;
+CREATE DATABASE regress_pipelines_definitions;
+CREATE ROLE regress_sales;
+CREATE ROLE regress_clerk;
+CREATE ROLE regress_mallory;
+\c regress_pipelines_definitions
+SET lc_messages = 'C';
+SET client_min_messages = warning;
+GRANT CREATE ON DATABASE regress_pipelines_definitions TO regress_mallory;
+
+-- CORE 21: a schema that belongs to somebody else is refused
+CREATE SCHEMA pipelines AUTHORIZATION regress_mallory;
+CREATE EXTENSION pipelines;
+\echo :LAST_ERROR_SQLSTATE
+-- ours by now, but with somebody else's code in it
+ALTER SCHEMA pipelines OWNER TO CURRENT_USER;
+GRANT CREATE ON SCHEMA pipelines TO regress_mallory;
+SET ROLE regress_mallory;
+CREATE FUNCTION pipelines.weighted_forecast(integer, integer) RETURNS integer LANGUAGE sql AS 'SELECT 1';
+CREATE VIEW pipelines.stage AS SELECT 1 AS stage_id;
+RESET ROLE;
+CREATE EXTENSION pipelines;
+\echo :LAST_ERROR_SQLSTATE
+DROP FUNCTION pipelines.weighted_forecast(integer, integer);
+DROP VIEW pipelines.stage;
+CREATE EXTENSION pipelines;
+
+-- nothing is there yet: an error with the way out, for who may not make it
+SELECT * FROM pipelines.check_definitions();
+\echo :LAST_ERROR_SQLSTATE
+SELECT pipelines.pipeline_id('Sales');
+\echo :LAST_ERROR_SQLSTATE
+SET ROLE regress_clerk;
+SELECT pipelines.create_pipeline('Sales');
+\echo :LAST_ERROR_SQLSTATE
+SELECT pipelines.setup();
+\echo :LAST_ERROR_SQLSTATE
+RESET ROLE;
+
+-- a planted view, a planted table
+SET ROLE regress_mallory;
+CREATE VIEW pipelines.stage AS SELECT 1 AS stage_id;
+RESET ROLE;
+SELECT pipelines.setup(owner => 'regress_sales');
+\echo :LAST_ERROR_SQLSTATE
+DROP VIEW pipelines.stage;
+SET ROLE regress_mallory;
+CREATE TABLE pipelines.stage (stage_id integer);
+RESET ROLE;
+SELECT pipelines.setup(owner => 'regress_sales');
+\echo :LAST_ERROR_SQLSTATE
+DROP TABLE pipelines.stage;
+REVOKE CREATE ON SCHEMA pipelines FROM regress_mallory;
+
+-- CORE 20: the DBA's call, for the role that shall own them
+SELECT pipelines.setup(owner => 'regress_sales');
+SELECT pipelines.setup();
+SELECT pipelines.setup(owner => 'regress_clerk');
+\echo :LAST_ERROR_SQLSTATE
+SELECT c.relname, c.relowner::regrole, c.relacl IS NOT NULL AS granted,
+	has_table_privilege('regress_clerk', c.oid, 'SELECT') AS read,
+	has_table_privilege('regress_clerk', c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE') AS write,
+	EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e') AS member,
+	obj_description(c.oid, 'pg_class') IS NOT NULL AS commented
+FROM pg_class c WHERE c.relnamespace = 'pipelines'::regnamespace AND c.relkind = 'r' ORDER BY 1;
+SELECT count(*) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+WHERE c.relnamespace = 'pipelines'::regnamespace AND c.relkind = 'r' AND c.relname NOT LIKE '%\_history'
+	AND a.attnum > 0 AND a.attname NOT IN ('version', 'changed_at')
+	AND col_description(a.attrelid, a.attnum) IS NULL;
+SELECT c.relname, t.tgname, t.tgenabled FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+WHERE c.relnamespace = 'pipelines'::regnamespace AND NOT t.tgisinternal ORDER BY c.relname, t.tgname;
+SELECT conrelid::regclass, conname FROM pg_constraint
+WHERE connamespace = 'pipelines'::regnamespace AND contype <> 'n' ORDER BY conrelid::regclass::text COLLATE "C", conname;
+SELECT has_schema_privilege('regress_clerk', 'pipelines', 'USAGE') AS usage,
+	has_schema_privilege('regress_clerk', 'pipelines', 'CREATE') AS create;
+
+-- the owner defines; others read
+SET ROLE regress_clerk;
+SELECT pipelines.create_pipeline('Sales');
+\echo :LAST_ERROR_SQLSTATE
+SELECT pipelines.setup();
+\echo :LAST_ERROR_SQLSTATE
+SELECT count(*) FROM pipelines.pipeline;
+SET ROLE regress_sales;
+SELECT pipelines.create_pipeline('Sales', stages => '["New", "Quote", "Won", "Lost"]') AS sales \gset
+SELECT pipelines.create_pipeline('Service', stages => '["New", "Work", "Done"]') AS service \gset
+SET ROLE regress_clerk;
+SELECT pipelines.pipeline_id('Sales') = :sales AS by_name, pipelines.pipeline_id(:sales::text) = :sales AS by_id,
+	pipelines.stage_id('Sales', 'Won') = pipelines.stage_id(:sales::text, pipelines.stage_id('Sales', 'Won')::text) AS stage;
+RESET ROLE;
+
+-- rows that no pipeline may have: the error names row and rule
+UPDATE pipelines.pipeline_stage SET probability = 1000 WHERE stage_id = pipelines.stage_id('Sales', 'Quote');
+\echo :LAST_ERROR_SQLSTATE
+UPDATE pipelines.pipeline_stage SET probability = 100 WHERE stage_id = pipelines.stage_id('Sales', 'Quote');
+UPDATE pipelines.pipeline_stage SET probability = 99.5 WHERE stage_id = pipelines.stage_id('Sales', 'Quote');
+UPDATE pipelines.pipeline_stage SET probability = -1 WHERE stage_id = pipelines.stage_id('Sales', 'Quote');
+UPDATE pipelines.pipeline_stage SET probability = 'NaN' WHERE stage_id = pipelines.stage_id('Sales', 'Quote');
+UPDATE pipelines.pipeline_stage SET probability = 62.125 WHERE stage_id = pipelines.stage_id('Sales', 'Quote');
+UPDATE pipelines.pipeline_stage SET probability = 0 WHERE stage_id = pipelines.stage_id('Sales', 'Won');
+UPDATE pipelines.pipeline_stage SET probability = 5 WHERE stage_id = pipelines.stage_id('Sales', 'Lost');
+UPDATE pipelines.pipeline_stage SET probability = 100 WHERE stage_id = pipelines.stage_id('Service', 'Done');
+UPDATE pipelines.pipeline_stage SET outcome = 'maybe' WHERE stage_id = pipelines.stage_id('Sales', 'Quote');
+UPDATE pipelines.pipeline_stage SET outcome = 'won' WHERE stage_id = pipelines.stage_id('Sales', 'Quote');
+UPDATE pipelines.pipeline_stage SET stall_limit = '0' WHERE stage_id = pipelines.stage_id('Sales', 'Quote');
+UPDATE pipelines.pipeline_stage SET entry_rule = 'amount > 0' WHERE stage_id = pipelines.stage_id('Sales', 'Quote');
+\echo :LAST_ERROR_SQLSTATE
+UPDATE pipelines.pipeline SET time_zone = 'Europe/Atlantis' WHERE name = 'Sales';
+\echo :LAST_ERROR_SQLSTATE
+-- the same rules stand beside the table, and hold without us
+ALTER TABLE pipelines.pipeline_stage DISABLE TRIGGER ALL;
+\set VERBOSITY terse
+UPDATE pipelines.pipeline_stage SET probability = 1000 WHERE stage_id = pipelines.stage_id('Sales', 'Quote');
+UPDATE pipelines.pipeline_stage SET probability = 62.125 WHERE stage_id = pipelines.stage_id('Sales', 'Quote');
+UPDATE pipelines.pipeline_stage SET probability = 0 WHERE stage_id = pipelines.stage_id('Sales', 'Won');
+UPDATE pipelines.pipeline_stage SET probability = 5 WHERE stage_id = pipelines.stage_id('Sales', 'Lost');
+UPDATE pipelines.pipeline_stage SET outcome = 'maybe' WHERE stage_id = pipelines.stage_id('Sales', 'Quote');
+UPDATE pipelines.pipeline_stage SET stall_limit = '0' WHERE stage_id = pipelines.stage_id('Sales', 'Quote');
+UPDATE pipelines.pipeline_stage SET stall_basis = 'moon' WHERE stage_id = pipelines.stage_id('Service', 'Done');
+\set VERBOSITY default
+SELECT message FROM pipelines.check_definitions() WHERE advice IN ('trigger_missing', 'constraint_disabled');
+-- as pg_restore --disable-triggers leaves it
+ALTER TABLE pipelines.pipeline_stage ENABLE TRIGGER ALL;
+SELECT message FROM pipelines.check_definitions() WHERE advice IN ('trigger_missing', 'constraint_disabled');
+SELECT pipelines.setup();
+SELECT message FROM pipelines.check_definitions() WHERE advice IN ('trigger_missing', 'constraint_disabled');
+
+-- names
+\set VERBOSITY terse
+INSERT INTO pipelines.stage (name) VALUES (' padded ');
+INSERT INTO pipelines.stage (name) VALUES ('');
+INSERT INTO pipelines.stage (name) VALUES (repeat('x', 201));
+INSERT INTO pipelines.stage (name) VALUES (NULL);
+INSERT INTO pipelines.stage (name) VALUES ('Quote');
+INSERT INTO pipelines.layout (name) VALUES (E'tab\t');
+INSERT INTO pipelines.layout (name, attrs) VALUES ('x', '[]');
+INSERT INTO pipelines.pipeline (layout_id, name) VALUES (1, 'Sales');
+INSERT INTO pipelines.pipeline (layout_id, name) VALUES (99, 'Elsewhere');
+INSERT INTO pipelines.pipeline (layout_id, name, mode) VALUES (1, 'Odd', 'anarchy');
+INSERT INTO pipelines.pipeline (layout_id, name, override_policy) VALUES (1, 'Odd', 'x');
+INSERT INTO pipelines.pipeline (layout_id, name, transfer_policy) VALUES (1, 'Odd', 'x');
+\set VERBOSITY default
+
+-- positions: unique among live stages, reordered by one statement
+UPDATE pipelines.pipeline_stage SET "position" = 1
+WHERE pipeline_id = :sales AND stage_id = pipelines.stage_id('Sales', 'Quote');
+\echo :LAST_ERROR_SQLSTATE
+UPDATE pipelines.pipeline_stage SET "position" = 5 - "position" WHERE pipeline_id = :sales;
+SELECT s.name, p."position" FROM pipelines.pipeline_stage p JOIN pipelines.stage s USING (stage_id)
+WHERE p.pipeline_id = :sales ORDER BY 2;
+UPDATE pipelines.pipeline_stage SET "position" = 5 - "position" WHERE pipeline_id = :sales;
+-- an archived one may share
+SELECT pipelines.archive_stage('Sales', 'Quote');
+UPDATE pipelines.pipeline_stage SET "position" = 1
+WHERE pipeline_id = :sales AND stage_id = pipelines.stage_id('Sales', 'Quote');
+UPDATE pipelines.pipeline_stage SET archived_at = NULL
+WHERE pipeline_id = :sales AND stage_id = pipelines.stage_id('Sales', 'Quote');
+UPDATE pipelines.pipeline_stage SET archived_at = NULL, "position" = 2
+WHERE pipeline_id = :sales AND stage_id = pipelines.stage_id('Sales', 'Quote');
+
+-- one standard pipeline a layout, switched by one statement
+SELECT name, is_standard FROM pipelines.pipeline ORDER BY 1;
+UPDATE pipelines.pipeline SET is_standard = true;
+\echo :LAST_ERROR_SQLSTATE
+UPDATE pipelines.pipeline SET is_standard = (name = 'Service') WHERE layout_id = 1;
+SELECT name, is_standard FROM pipelines.pipeline ORDER BY 1;
+\set VERBOSITY terse
+UPDATE pipelines.pipeline SET archived_at = now() WHERE name = 'Service';
+\set VERBOSITY default
+SELECT pipelines.archive_pipeline('Service');
+\echo :LAST_ERROR_SQLSTATE
+UPDATE pipelines.pipeline SET is_standard = (name = 'Sales') WHERE layout_id = 1;
+SELECT pipelines.archive_pipeline('Service');
+SELECT pipelines.archive_pipeline('Service');
+UPDATE pipelines.pipeline SET archived_at = NULL WHERE name = 'Service';
+-- two pipelines of a new layout in one statement: the first is the standard one
+INSERT INTO pipelines.layout (name) VALUES ('Furniture') RETURNING layout_id AS furniture \gset
+INSERT INTO pipelines.pipeline (layout_id, name) VALUES (:furniture, 'Chairs'), (:furniture, 'Tables')
+RETURNING name, is_standard, time_zone = current_setting('TimeZone') AS zone;
+
+-- names to ids: never a guess
+SELECT pipelines.pipeline_id('Nothing');
+\echo :LAST_ERROR_SQLSTATE
+SELECT pipelines.pipeline_id('Sales', 'Furniture');
+SELECT pipelines.pipeline_id('Sales', 'Nowhere');
+SELECT pipelines.pipeline_id(NULL) IS NULL AS n, pipelines.stage_id('Sales', NULL) IS NULL AS m;
+SELECT pipelines.stage_id('Sales', 'won');
+\echo :LAST_ERROR_SQLSTATE
+INSERT INTO pipelines.pipeline (layout_id, name, code) VALUES (:furniture, 'Sales', 'furn') RETURNING pipeline_id AS furn \gset
+SELECT pipelines.pipeline_id('Sales');
+\echo :LAST_ERROR_SQLSTATE
+SELECT pipelines.pipeline_id('Sales', 'default') = :sales AS a, pipelines.pipeline_id('Sales', 'Furniture') = :furn AS b,
+	pipelines.pipeline_id('furn') = :furn AS c;
+SELECT pipelines.archive_pipeline('furn');
+SELECT pipelines.pipeline_id('Sales') = :sales AS the_live_one;
+DELETE FROM pipelines.pipeline WHERE pipeline_id = :furn;
+
+-- keys never change, TRUNCATE is refused
+UPDATE pipelines.stage SET stage_id = 99 WHERE name = 'Quote';
+\echo :LAST_ERROR_SQLSTATE
+TRUNCATE pipelines.stage_transition;
+\echo :LAST_ERROR_SQLSTATE
+SET session_replication_role = replica;
+TRUNCATE pipelines.stage_transition;
+RESET session_replication_role;
+
+-- what deals refer to stays: a table of deals without our triggers
+CREATE SCHEMA crm AUTHORIZATION regress_sales;
+SET ROLE regress_sales;
+CREATE TABLE crm.deals (deal_id bigint PRIMARY KEY, pipeline_id integer, stage_id integer,
+	furthest_stage_id integer, gate_stage_id integer);
+CREATE TABLE crm.deals_history (deal_id bigint, version integer, pipeline_id integer, stage_id integer,
+	to_pipeline_id integer, to_stage_id integer, skipped_stages integer[]);
+\set register 'SELECT pipelines._register(''crm.deals'', ''crm.deals_history'', 1, ''{deal_id}'', ''{"pipeline_id": "pipeline_id", "stage_id": "stage_id", "furthest_stage_id": "furthest_stage_id", "gate_stage_id": "gate_stage_id"}'', NULL, false, ''refuse'', ''-infinity'', false)'
+SET ROLE regress_clerk;
+:register;
+\echo :LAST_ERROR_SQLSTATE
+SELECT pipelines._unregister('crm.deals');
+SET ROLE regress_sales;
+:register;
+:register;
+SELECT relation, history, key, version FROM pipelines.tracked_table;
+SELECT pipelines._register('crm.deals', 'crm.deals', 1, '{deal_id}', '{}', NULL, false, 'refuse', '-infinity', false);
+SELECT pipelines._register('crm.deals', NULL, 1, '{deal_id}', '{}', NULL, false, 'refuse', '-infinity', false);
+CREATE VIEW crm.v AS SELECT * FROM crm.deals;
+SELECT pipelines._register('crm.v', 'crm.deals_history', 1, '{deal_id}', '{}', NULL, false, 'refuse', '-infinity', false);
+CREATE TEMP TABLE t (deal_id integer);
+SELECT pipelines._register('t', 'crm.deals_history', 1, '{deal_id}', '{}', NULL, false, 'refuse', '-infinity', false);
+INSERT INTO crm.deals SELECT g, :sales, pipelines.stage_id('Sales', 'New'), pipelines.stage_id('Sales', 'Quote')
+FROM generate_series(1, 7) g;
+DELETE FROM pipelines.pipeline_stage WHERE pipeline_id = :sales AND stage_id = pipelines.stage_id('Sales', 'New');
+\echo :LAST_ERROR_SQLSTATE
+-- furthest stage of a deal
+DELETE FROM pipelines.pipeline_stage WHERE pipeline_id = :sales AND stage_id = pipelines.stage_id('Sales', 'Quote');
+DELETE FROM pipelines.pipeline WHERE pipeline_id = :sales;
+UPDATE pipelines.pipeline_stage SET outcome = 'on_hold'
+WHERE pipeline_id = :sales AND stage_id = pipelines.stage_id('Sales', 'New');
+\echo :LAST_ERROR_SQLSTATE
+UPDATE pipelines.pipeline SET layout_id = :furniture WHERE pipeline_id = :sales;
+\echo :LAST_ERROR_SQLSTATE
+-- who can't see the deals is told that there are some
+RESET ROLE;
+GRANT INSERT, UPDATE, DELETE ON pipelines.pipeline_stage TO regress_clerk;
+SET ROLE regress_clerk;
+DELETE FROM pipelines.pipeline_stage WHERE pipeline_id = :sales AND stage_id = pipelines.stage_id('Sales', 'New');
+SET ROLE regress_sales;
+-- the same stage in another pipeline, and what is not a redefinition
+UPDATE pipelines.pipeline_stage SET outcome = 'on_hold'
+WHERE pipeline_id = :service AND stage_id = pipelines.stage_id('Service', 'New');
+UPDATE pipelines.pipeline_stage SET probability = 12, colour = 'red', mandatory = false
+WHERE pipeline_id = :sales AND stage_id = pipelines.stage_id('Sales', 'New');
+SELECT pipelines.archive_stage('Sales', 'New');
+-- many deals are counted up to a limit
+INSERT INTO crm.deals SELECT g, :sales, pipelines.stage_id('Sales', 'New') FROM generate_series(8, 1200) g;
+DELETE FROM pipelines.pipeline_stage WHERE pipeline_id = :sales AND stage_id = pipelines.stage_id('Sales', 'New');
+DELETE FROM crm.deals;
+-- history: where a deal was, went, and what it skipped
+INSERT INTO crm.deals_history VALUES (1, 1, :sales, pipelines.stage_id('Sales', 'New'), :sales,
+	pipelines.stage_id('Sales', 'Won'), ARRAY[pipelines.stage_id('Sales', 'Quote')]);
+DELETE FROM pipelines.pipeline_stage WHERE pipeline_id = :sales AND stage_id = pipelines.stage_id('Sales', 'New');
+DELETE FROM pipelines.pipeline_stage WHERE pipeline_id = :sales AND stage_id = pipelines.stage_id('Sales', 'Won');
+DELETE FROM pipelines.pipeline_stage WHERE pipeline_id = :sales AND stage_id = pipelines.stage_id('Sales', 'Quote');
+DELETE FROM pipelines.pipeline WHERE pipeline_id = :sales;
+-- in the same transaction: move off, then delete
+DELETE FROM pipelines.pipeline_stage WHERE pipeline_id = :sales AND stage_id = pipelines.stage_id('Sales', 'Lost');
+BEGIN;
+DELETE FROM crm.deals_history;
+DELETE FROM pipelines.pipeline WHERE pipeline_id = :sales;
+SELECT count(*) FROM pipelines.pipeline_stage WHERE pipeline_id = :sales;
+ROLLBACK;
+-- the mapping trigger follows renames; columns of tracked_table don't
+ALTER TABLE crm.deals RENAME COLUMN stage_id TO phase;
+INSERT INTO crm.deals VALUES (1, :service, pipelines.stage_id('Service', 'Work'));
+RESET ROLE;
+CREATE TRIGGER pipelines_columns BEFORE UPDATE OF deal_id, pipeline_id, phase ON crm.deals
+FOR EACH STATEMENT WHEN (false)
+EXECUTE FUNCTION pipelines._columns('key1=deal_id', 'pipeline_id=pipeline_id', 'stage_id=stage_id');
+SET ROLE regress_sales;
+DELETE FROM pipelines.pipeline_stage WHERE pipeline_id = :service AND stage_id = pipelines.stage_id('Service', 'Work');
+-- a table that is gone is no obstacle
+DROP TABLE crm.deals, crm.deals_history CASCADE;
+DELETE FROM pipelines.pipeline_stage WHERE pipeline_id = :service AND stage_id = pipelines.stage_id('Service', 'Work');
+SELECT advice FROM pipelines.check_definitions() WHERE advice = 'table_missing';
+SELECT pipelines._unregister(relation) FROM pipelines.tracked_table;
+SELECT pipelines._unregister('pipelines.stage');
+RESET ROLE;
+
+-- a stage of the picklist that a pipeline has
+DELETE FROM pipelines.stage WHERE name = 'Done';
+-- a pipeline takes its stages, maps and transitions along
+INSERT INTO pipelines.stage_transition VALUES (:service, pipelines.stage_id('Service', 'New'), pipelines.stage_id('Service', 'Done'));
+INSERT INTO pipelines.stage_map VALUES (:service, pipelines.stage_id('Service', 'New'), :sales, pipelines.stage_id('Sales', 'New'));
+\set VERBOSITY terse
+INSERT INTO pipelines.stage_map VALUES (:service, pipelines.stage_id('Service', 'New'), :service, pipelines.stage_id('Service', 'Done'));
+INSERT INTO pipelines.stage_transition VALUES (:service, 77, 78);
+\set VERBOSITY default
+DELETE FROM pipelines.pipeline WHERE pipeline_id = :service;
+SELECT (SELECT count(*) FROM pipelines.pipeline_stage WHERE pipeline_id = :service),
+	(SELECT count(*) FROM pipelines.stage_map), (SELECT count(*) FROM pipelines.stage_transition);
+
+-- lookups trust only tables of one owner, and only tables
+ALTER TABLE pipelines.stage_map OWNER TO regress_mallory;
+SELECT pipelines.pipeline_id('Sales');
+\echo :LAST_ERROR_SQLSTATE
+ALTER TABLE pipelines.stage_map OWNER TO regress_sales;
+ALTER TABLE pipelines.stage_map RENAME TO stage_map_away;
+CREATE VIEW pipelines.stage_map AS SELECT 1 AS one;
+SELECT pipelines.pipeline_id('Sales');
+\echo :LAST_ERROR_SQLSTATE
+DROP VIEW pipelines.stage_map;
+SELECT pipelines.pipeline_id('Sales');
+\echo :LAST_ERROR_SQLSTATE
+ALTER TABLE pipelines.stage_map_away RENAME TO stage_map;
+SELECT pipelines.pipeline_id('Sales') = :sales AS found;
+
+-- our trigger functions work on definition tables only
+SET ROLE regress_sales;
+CREATE TABLE crm.mine (version integer, changed_at timestamptz);
+CREATE TRIGGER t BEFORE INSERT ON crm.mine FOR EACH ROW EXECUTE FUNCTION pipelines._definition_before();
+INSERT INTO crm.mine DEFAULT VALUES;
+\echo :LAST_ERROR_SQLSTATE
+DROP TABLE crm.mine;
+RESET ROLE;
+
+-- an older state is brought forward: columns, constraints, triggers, comments
+ALTER TABLE pipelines.pipeline_stage DROP COLUMN colour;
+ALTER TABLE pipelines.pipeline_stage_history DROP COLUMN colour;
+ALTER TABLE pipelines.pipeline_stage DROP CONSTRAINT won_means_100_percent;
+ALTER TABLE pipelines.pipeline_stage ADD COLUMN house_colour text DEFAULT 'blue';
+DROP TRIGGER pipelines_guard ON pipelines.stage_history;
+ALTER TABLE pipelines.stage ENABLE TRIGGER pipelines_after;
+COMMENT ON TABLE pipelines.stage IS NULL;
+REVOKE SELECT ON pipelines.stage_map FROM PUBLIC;
+SELECT advice, message FROM pipelines.check_definitions() WHERE advice IN ('trigger_missing', 'constraint_disabled');
+SELECT pipelines.setup();
+SELECT advice, message FROM pipelines.check_definitions() WHERE advice IN ('trigger_missing', 'constraint_disabled');
+SELECT a.attrelid::regclass, a.attname FROM pg_attribute a
+WHERE a.attrelid IN ('pipelines.pipeline_stage'::regclass, 'pipelines.pipeline_stage_history'::regclass)
+	AND a.attname LIKE '%colour' ORDER BY a.attrelid::regclass::text COLLATE "C", a.attname;
+SELECT conname FROM pg_constraint WHERE conname = 'won_means_100_percent';
+-- what was revoked stays revoked
+SELECT has_table_privilege('regress_clerk', 'pipelines.stage_map', 'SELECT');
+
+-- DROP EXTENSION loses no definition; CREATE EXTENSION and setup() resume
+CREATE TEMP TABLE before AS SELECT * FROM pipelines.pipeline_stage;
+DROP EXTENSION pipelines CASCADE;
+SELECT count(*) FROM ((TABLE before EXCEPT TABLE pipelines.pipeline_stage)
+	UNION ALL (TABLE pipelines.pipeline_stage EXCEPT TABLE before)) AS difference;
+\set VERBOSITY terse
+INSERT INTO pipelines.stage (name) VALUES ('Without extension');
+\set VERBOSITY default
+CREATE EXTENSION pipelines;
+SET ROLE regress_sales;
+SELECT pipelines.create_pipeline('Too early');
+RESET ROLE;
+SELECT pipelines.setup();
+SELECT count(*) FROM pipelines.check_definitions() WHERE advice IN ('trigger_missing', 'constraint_disabled');
+SET ROLE regress_sales;
+SELECT pipelines.create_pipeline('New again', template => 'deals') > 0 AS made;
+RESET ROLE;
+
+\c :home
+DROP DATABASE regress_pipelines_definitions;
+DROP ROLE regress_sales, regress_clerk, regress_mallory;
