@@ -221,6 +221,11 @@ SELECT pipelines.create_deals('boats', layout => 'boats');
 INSERT INTO boats (name) VALUES ('Titanic');
 SELECT pipeline_name, stage_name FROM boats_current;
 SELECT pipeline_name, stage_name, deals FROM boats_board;
+SET ROLE regress_create_definer;
+SELECT pipelines.create_pipeline('Planes', stages => '["Lead", {"name": "Sold", "outcome": "won"}]') > 0 AS made;
+SET ROLE regress_create_owner;
+SELECT pipelines.create_deals('planes');
+SELECT DISTINCT pipeline_name FROM planes_board;
 
 -- with whatever search_path and operators of somebody's own
 CREATE FUNCTION app.never(text, text) RETURNS boolean LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'ran'; END$$;
@@ -231,6 +236,11 @@ SELECT pipelines.create_deals('hostile', layout => pg_catalog.lower('CARS'));
 SET search_path = app;
 DROP OPERATOR app.= (text, text);
 DROP OPERATOR app.|| (text, text);
+
+-- verify() misses what the partitions have not got yet, and nothing else
+SELECT t.relation, v.* FROM pipelines.tracked_table t, pipelines.verify(t.relation) v ORDER BY t.relation::text, v.expected;
+SELECT item, action FROM pipelines.resume('by_month');
+SELECT t.relation, v.* FROM pipelines.tracked_table t, pipelines.verify(t.relation) v;
 
 -- let go: columns, rows and history stay, nothing of ours is left
 SELECT pipelines.release('deals');

@@ -346,6 +346,26 @@ SELECT conname FROM pg_constraint WHERE conname = 'won_means_100_percent';
 -- what was revoked stays revoked
 SELECT has_table_privilege('regress_clerk', 'pipelines.stage_map', 'SELECT');
 
+-- an overload that fits better for a careless call is never run by us
+GRANT CREATE ON SCHEMA pipelines TO regress_mallory;
+SET ROLE regress_mallory;
+CREATE FUNCTION pipelines.pipeline_id(text) RETURNS integer LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''planted code runs as %'', current_user; END';
+CREATE FUNCTION pipelines.setup() RETURNS void LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''planted code runs as %'', current_user; END';
+CREATE FUNCTION pipelines._setup_trigger(oid, text, text, text, text) RETURNS void LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''planted code runs as %'', current_user; END';
+CREATE FUNCTION pipelines.create_pipeline(text, text, jsonb) RETURNS integer LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''planted code runs as %'', current_user; END';
+CREATE FUNCTION pipelines.format(text, text) RETURNS text LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''planted code runs as %'', current_user; END';
+RESET ROLE;
+DROP TRIGGER pipelines_guard ON pipelines.stage_history;
+SELECT pipelines.setup(owner => NULL);
+SELECT pipelines.create_pipeline('Overloads', stages => '["Planted"]', layout => 'Overloads') > 0 AS made;
+SELECT pipelines.clone_pipeline('Overloads', 'Overloads 2') > 0 AS made;
+SELECT pipelines.archive_stage('Overloads', 'Planted');
+SELECT pipelines.archive_pipeline('Overloads 2');
+SELECT count(*) FROM pipelines.check_definitions() WHERE advice = 'trigger_missing';
+DROP FUNCTION pipelines.pipeline_id(text), pipelines.setup(), pipelines._setup_trigger(oid, text, text, text, text),
+	pipelines.create_pipeline(text, text, jsonb), pipelines.format(text, text);
+REVOKE CREATE ON SCHEMA pipelines FROM regress_mallory;
+
 -- DROP EXTENSION loses no definition; CREATE EXTENSION and setup() resume
 CREATE TEMP TABLE before AS SELECT * FROM pipelines.pipeline_stage;
 DROP EXTENSION pipelines CASCADE;

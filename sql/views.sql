@@ -92,6 +92,14 @@ SELECT count(*) AS deals, count(*) - count(amount) AS unpriced,
 	   sum(amount) FILTER (WHERE outcome IN ('open', 'on_hold') AND effective_category <> 'omitted') AS pipeline,
 	   sum(amount) FILTER (WHERE outcome = 'won') AS won, sum(amount) FILTER (WHERE outcome = 'lost') AS lost
 FROM deals_current;
+SELECT count(*) AS differences FROM (
+	SELECT pipeline_id, owner, coalesce(currency, 'EUR'),
+		   CASE WHEN outcome IN ('open', 'on_hold') THEN expected_close_on ELSE closed_on END IS NULL,
+		   count(*), coalesce(sum(weighted) FILTER (WHERE outcome IN ('open', 'on_hold')), 0)
+	FROM deals_current GROUP BY 1, 2, 3, 4
+	EXCEPT
+	SELECT pipeline_id, owner, currency, bucket = 'undated', sum(deals), sum(weighted)
+	FROM deals_forecast GROUP BY 1, 2, 3, 4) d;
 SELECT bool_and(p10 <= p50 AND p50 <= p90 AND stddev >= 0) AS sound FROM deals_forecast WHERE pipeline > 0;
 -- overdue is a matter of the pipeline's day
 BEGIN;
@@ -182,6 +190,15 @@ SELECT deal_id, pipeline_name, stage_name, outcome, effective_category, weighted
 SELECT month, bucket, deals, pipeline, weighted FROM deals_forecast WHERE pipeline_id = 77;
 ROLLBACK;
 SET ROLE regress_views_owner;
+
+-- a new column takes its place at the end of the views, under whatever stands on them
+CREATE VIEW mine AS SELECT deal_id, age_days FROM deals_current;
+ALTER TABLE deals ADD extra text;
+SELECT * FROM pipelines.rebuild_views('deals');
+SELECT attname FROM pg_attribute WHERE attrelid = 'deals_current'::regclass AND attnum > 42 ORDER BY attnum;
+SELECT attname FROM pg_attribute WHERE attrelid = 'deals_stalled'::regclass AND attnum > 42 ORDER BY attnum;
+SELECT count(*) FROM mine;
+DROP VIEW mine;
 
 -- columns come, go, and are renamed; views follow when asked, with their grants
 GRANT SELECT ON deals, deals_current TO regress_views_reader;

@@ -20,6 +20,13 @@
 #include "varatt.h"
 #endif
 
+/* functions that never return; the old spelling went with 18 */
+#if PG_VERSION_NUM >= 180000
+#define compat_noreturn pg_noreturn
+#else
+#define compat_noreturn pg_attribute_noreturn()
+#endif
+
 /* a setting of our prefix that we don't know is an error since 15 */
 #if PG_VERSION_NUM >= 150000
 #define compat_reserve_guc_prefix(prefix) MarkGUCPrefixReserved(prefix)

@@ -631,7 +631,8 @@ $$;
 COMMENT ON FUNCTION pipelines._parse_names(text) IS
 	'The identifiers in a list of column names.';
 
--- The layout of a new deals table: the one that is named, else the only one.
+-- The layout of a new deals table: the one that is named; else the one that
+-- create_pipeline() takes when none is named; else the only one.
 CREATE FUNCTION pipelines._layout_id(layout text)
 RETURNS integer
 LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000
@@ -651,13 +652,16 @@ BEGIN
 				  DETAIL = 'Deals need a pipeline to be in, and a pipeline is part of a layout.',
 				  HINT = 'Make a pipeline first: SELECT pipelines.create_pipeline(…).';
 	END IF;
-	IF _layout_id.layout IS NULL THEN
-		IF many > 1 THEN
+	IF _layout_id.layout IS NULL AND many > 1 THEN
+		SELECT l.layout_id INTO id FROM pipelines.layout l WHERE l.name = 'default';
+		IF NOT FOUND THEN
 			RAISE EXCEPTION 'there are several layouts'
 				USING ERRCODE = 'invalid_parameter_value',
 					  DETAIL = format('Layouts: %s.', names),
 					  HINT = 'Name one: create_deals(…, layout => …).';
 		END IF;
+	END IF;
+	IF _layout_id.layout IS NULL THEN
 		RETURN id;
 	END IF;
 	SELECT l.layout_id INTO id FROM pipelines.layout l WHERE l.name = _layout_id.layout;
@@ -670,7 +674,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pipelines._layout_id(text) IS
-	'The id of a layout by name; NULL: of the only one.';
+	'The id of a layout by name; NULL: of the layout "default", else of the only one.';
 
 -- No SET clause here: the schema that a new table goes to is the caller's.
 CREATE FUNCTION pipelines.create_deals(name text, layout text DEFAULT NULL, currency text DEFAULT NULL,
@@ -685,7 +689,7 @@ $$;
 COMMENT ON FUNCTION pipelines.create_deals(text, text, text, text[], boolean, text, text, boolean) IS
 'Makes a deals table, its history and its views, all owned by the caller.
 name: of the table, with a schema or without (then as CREATE TABLE), at most 45 bytes, quoted as in SQL.
-layout: whose pipelines the deals may be in; left out: the only one.
+layout: whose pipelines the deals may be in; left out: the one called default, else the only one.
 currency: what amounts without a currency are in.
 key: names of the key columns, bigint NOT NULL, the last one an identity column; default {deal_id}.
 foreign_keys: declare a real foreign key (pipeline_id, stage_id) to pipelines.pipeline_stage; needs the privilege REFERENCES on it.
@@ -883,6 +887,14 @@ DECLARE
 	changed boolean := false;
 BEGIN
 	SELECT t.* INTO STRICT registration FROM pipelines.tracked_table t WHERE t.relation = _follow_changes.deals;
+	-- writers lock the deals, then the history: whoever changes both must, too
+	IF EXISTS (SELECT FROM pipelines._roles(_follow_changes.deals) r
+			   WHERE r.role NOT IN ('version', 'changed_at') AND r.history_column <> r.column_name)
+		OR (SELECT count(DISTINCT c.relowner) FROM pg_class c
+			WHERE c.oid IN (_follow_changes.deals, registration.history)) > 1
+	THEN
+		EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', deals);
+	END IF;
 	IF pipelines._give_to_owner(registration.history, deals) THEN
 		item := format('table %s', registration.history);
 		action := 'given to the owner of the deals';
@@ -1218,6 +1230,8 @@ BEGIN
 		RAISE EXCEPTION 'table % is not registered as a deals table', deals
 			USING ERRCODE = 'object_not_in_prerequisite_state';
 	END IF;
+	-- in the order in which writers lock them
+	EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', deals);
 	FOR kind IN SELECT k.kind FROM pipelines._view_kinds() k LOOP
 		view := pipelines._find_view(deals, kind);
 		IF view IS NOT NULL THEN

@@ -295,8 +295,11 @@ BEGIN
 			UNION ALL
 			SELECT 5, %1$s, NULL, CASE WHEN d.%11$I <> 1
 					THEN format('deal %%s is at version %%s, but has no history', %1$s, d.%11$I)
-					ELSE format('deal %%s is in stage %%s of pipeline %%s, but its last event leads to stage %%s of pipeline %%s',
-						%1$s, d.%10$I, d.%9$I, e.s, e.p) END
+					ELSE format('deal %%s is in stage %%s of pipeline %%s, but its last event leads to stage %%s of pipeline %%s', %1$s,
+						(SELECT n.name FROM pipelines.stage n WHERE n.stage_id = d.%10$I),
+						(SELECT n.name FROM pipelines.pipeline n WHERE n.pipeline_id = d.%9$I),
+						(SELECT n.name FROM pipelines.stage n WHERE n.stage_id = e.s),
+						(SELECT n.name FROM pipelines.pipeline n WHERE n.pipeline_id = e.p)) END
 			FROM (SELECT DISTINCT ON (%2$s) e.* FROM pipelines_import_event e WHERE e.bad IS NULL
 					ORDER BY %2$s, e.at DESC, e.seq DESC) e
 				JOIN %7$s d ON %4$s

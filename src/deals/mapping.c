@@ -27,11 +27,13 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_operator.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
@@ -55,7 +57,6 @@
 #include "utils/typcache.h"
 
 #define COLUMNS_TRIGGER "pipelines_columns"
-#define BEFORE_TRIGGER "pipelines_before"	/* behind a sign that sorts last */
 #define AFTER_TRIGGER "pipelines_after"
 
 static const char *const role_names[NUM_ROLES] = {
@@ -229,6 +230,18 @@ find_column(TupleDesc tupdesc, const char *name)
 	return InvalidAttrNumber;
 }
 
+/* pipelines._deal_before(), by name and schema: no path is searched */
+static Oid
+before_function(void)
+{
+	oidvector  *no_arguments = buildoidvector(NULL, 0);
+
+	return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+						   CStringGetDatum("_deal_before"),
+						   PointerGetDatum(no_arguments),
+						   ObjectIdGetDatum(get_namespace_oid("pipelines", false)));
+}
+
 /*
  * The names of the BEFORE ROW triggers for one event that fire after ours.
  * "Ours" is the trigger that calls our function; the name is not looked at.
@@ -369,7 +382,7 @@ find_partition_key(DealsTable *table, Relation rel, List *ancestors)
 	}
 }
 
-static pg_attribute_noreturn() void
+static compat_noreturn void
 mapping_broken(Relation rel, const char *detail)
 {
 	ereport(ERROR,
@@ -764,8 +777,8 @@ build_table(Relation rel)
 	DealsTable *table;
 	List	   *ancestors = NIL;
 	Relation	root;
-	Trigger    *before = NULL;
 	Trigger    *after;
+	Oid			before;
 	char	  **history_column;
 
 	context = AllocSetContextCreate(CurrentMemoryContext, "pipelines deals table",
@@ -803,20 +816,10 @@ build_table(Relation rel)
 	after = find_trigger(rel, AFTER_TRIGGER);
 	if (after == NULL || after->tgenabled == TRIGGER_DISABLED)
 		mapping_broken(rel, "Trigger \"" AFTER_TRIGGER "\" is missing or disabled.");
-	for (int i = 0; i < rel->trigdesc->numtriggers; i++)
-	{
-		Trigger    *trigger = &rel->trigdesc->triggers[i];
-
-		if (TRIGGER_FOR_ROW(trigger->tgtype) && TRIGGER_FOR_BEFORE(trigger->tgtype) &&
-			strstr(trigger->tgname, BEFORE_TRIGGER) != NULL)
-			before = trigger;
-	}
-	if (before != NULL)
-	{
-		table->later_insert = later_triggers(rel, before->tgfoid, TRIGGER_TYPE_INSERT);
-		table->later_update = later_triggers(rel, before->tgfoid, TRIGGER_TYPE_UPDATE);
-		table->later_delete = later_triggers(rel, before->tgfoid, TRIGGER_TYPE_DELETE);
-	}
+	before = before_function();
+	table->later_insert = later_triggers(rel, before, TRIGGER_TYPE_INSERT);
+	table->later_update = later_triggers(rel, before, TRIGGER_TYPE_UPDATE);
+	table->later_delete = later_triggers(rel, before, TRIGGER_TYPE_DELETE);
 
 	if (registered)
 	{

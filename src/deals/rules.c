@@ -54,7 +54,7 @@ stage_label(const PipelineDef *pipeline, int32 stage_id)
 	return psprintf("stage \"%s\"", stage->name);
 }
 
-static pg_attribute_noreturn() void
+static compat_noreturn void
 no_pipeline(const DealContext *deal)
 {
 	ereport(ERROR,

@@ -624,7 +624,7 @@ pipelines_deal_before(PG_FUNCTION_ARGS)
 	return PointerGetDatum(result);
 }
 
-static pg_attribute_noreturn() void
+static compat_noreturn void
 row_was_altered(Relation rel, const DealsTable *table, const DealRow *row,
 				const char *others, DealRole role)
 {

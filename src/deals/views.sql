@@ -5,9 +5,10 @@
 --
 -- Each function _…_view returns the text of one view, from the mapping of T.
 -- A view names its columns (never *), shows built-in types only, and stands on
--- tables alone, so that each can be remade without the others.  What is said
--- about outcome, probability and category of a deal is said once, in
--- _deal_from().  No deal is ever dropped: one whose definition is missing (as
+-- tables alone, so that each can be remade without the others.  Outcome,
+-- probability and category of a deal are defined in _deal_from(); T_board and
+-- T_forecast say the same in forms that are faster to add up (the tests compare
+-- them).  No deal is ever dropped: one whose definition is missing (as
 -- in the middle of a restore) shows with NULL names.
 -------------------------------------------------------------------------------
 
@@ -128,97 +129,103 @@ COMMENT ON FUNCTION pipelines._free_name(name[], text) IS
 
 -- The deals (d) with their definitions (p pipeline, ps pipeline stage, s
 -- stage) and what follows from both (e): closed, probability, category.
--- pipeline: what stands for the table pipelines.pipeline.
-CREATE FUNCTION pipelines._deal_from(deals regclass, pipeline text DEFAULT 'pipelines.pipeline')
+CREATE FUNCTION pipelines._deal_from(deals regclass)
 RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT format($sql$
 	FROM %1$s d
-	LEFT JOIN %2$s p ON p.pipeline_id = %3$s
-	LEFT JOIN pipelines.pipeline_stage ps ON ps.pipeline_id = %3$s AND ps.stage_id = %4$s
-	LEFT JOIN pipelines.stage s ON s.stage_id = %4$s
+	LEFT JOIN pipelines.pipeline p ON p.pipeline_id = %2$s
+	LEFT JOIN pipelines.pipeline_stage ps ON ps.pipeline_id = %2$s AND ps.stage_id = %3$s
+	LEFT JOIN pipelines.stage s ON s.stage_id = %3$s
 	CROSS JOIN LATERAL (
 		SELECT coalesce(ps.outcome NOT IN ('open', 'on_hold'), false) AS closed,
 			   CASE WHEN ps.outcome = 'won' THEN 100::numeric
 					WHEN ps.outcome IN ('lost', 'disqualified', 'done') THEN 0::numeric
-					ELSE coalesce(%5$s, ps.probability) END AS probability,
+					ELSE coalesce(%4$s, ps.probability) END AS probability,
 			   CASE WHEN ps.outcome = 'won' THEN 'closed'
 					WHEN ps.outcome IN ('lost', 'disqualified', 'done') THEN 'omitted'
-					ELSE coalesce(%6$s, ps.forecast_category,
+					ELSE coalesce(%5$s, ps.forecast_category,
 								  CASE WHEN ps.outcome = 'on_hold' THEN 'omitted' ELSE 'pipeline' END)
 					END AS category
 	) e$sql$,
-		$1, $2, pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'),
+		$1, pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'),
 		pipelines._column($1, 'probability', 'numeric'), pipelines._column($1, 'forecast_category', 'text'))
 $$;
-COMMENT ON FUNCTION pipelines._deal_from(regclass, text) IS
+COMMENT ON FUNCTION pipelines._deal_from(regclass) IS
 	'The FROM clause that joins deals with their definitions, as SQL text.';
 
--- The columns of T_current.
-CREATE FUNCTION pipelines._current_list(deals regclass)
-RETURNS text
-LANGUAGE plpgsql STABLE PARALLEL SAFE COST 10000
+-- The columns of T_current: those of T, then ours.
+CREATE FUNCTION pipelines._current_columns(deals regclass)
+RETURNS TABLE (n integer, name text, expression text)
+LANGUAGE sql STABLE PARALLEL SAFE COST 10000 ROWS 50
 SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-	own text;
-	taken name[];
-BEGIN
 	-- a column of a type of ours would be dropped with the extension
-	SELECT string_agg(CASE WHEN t.typnamespace = 'pipelines'::regnamespace
-					  THEN format('CAST(d.%1$I AS %2$s) AS %1$I', a.attname,
-								  CASE WHEN t.typname = 'probability' THEN 'numeric' ELSE 'text' END)
-					  ELSE format('d.%I', a.attname) END, ', ' ORDER BY a.attnum),
-		   array_agg(a.attname)
-	INTO own, taken
+	SELECT a.attnum::integer, a.attname::text,
+		   CASE WHEN t.typnamespace = 'pipelines'::regnamespace
+				THEN format('CAST(d.%I AS %s)', a.attname, CASE WHEN t.typname = 'probability' THEN 'numeric' ELSE 'text' END)
+				ELSE format('d.%I', a.attname) END
 	FROM pg_attribute a
 	JOIN pg_type t ON t.oid = a.atttypid
-	WHERE a.attrelid = _current_list.deals AND a.attnum > 0 AND NOT a.attisdropped;
-
-	RETURN own || format($sql$,
-	p.name AS %s,
-	s.name AS %s,
-	ps.position AS %s,
-	ps.outcome AS %s,
-	e.probability AS %s,
-	CASE WHEN e.closed OR %s IS NULL THEN 'stage' ELSE 'deal' END AS %s,
-	e.category AS %s,
-	CASE WHEN e.category <> 'omitted' THEN %s * e.probability * 0.01
-		 WHEN %s IS NOT NULL THEN 0::numeric END AS %s,
-	CASE WHEN e.closed THEN 0::numeric
-		 ELSE round((extract(epoch FROM greatest(now() - %s, interval '0')) / 86400)::numeric, 2) END AS %s,
-	round((extract(epoch FROM coalesce(CASE WHEN e.closed THEN %s END, now()) - %s) / 86400)::numeric, 2) AS %s$sql$,
-		pipelines._free_name(taken, 'pipeline_name'),
-		pipelines._free_name(taken, 'stage_name'),
-		pipelines._free_name(taken, 'position'),
-		pipelines._free_name(taken, 'outcome'),
-		pipelines._free_name(taken, 'effective_probability'),
-		pipelines._column(deals, 'probability', 'numeric'),
-		pipelines._free_name(taken, 'probability_source'),
-		pipelines._free_name(taken, 'effective_category'),
-		pipelines._column(deals, 'amount', 'numeric'),
-		pipelines._column(deals, 'amount', 'numeric'),
-		pipelines._free_name(taken, 'weighted'),
-		pipelines._column(deals, 'stage_entered_at'),
-		pipelines._free_name(taken, 'days_in_stage'),
-		pipelines._column(deals, 'closed_at', 'timestamptz'),
-		pipelines._column(deals, 'created_at', 'timestamptz'),
-		pipelines._free_name(taken, 'age_days'));
-END
+	WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
+	UNION ALL
+	SELECT 10000 + x.n,
+		   CASE WHEN EXISTS (SELECT FROM pg_attribute a
+							 WHERE a.attrelid = $1 AND a.attname = x.name AND NOT a.attisdropped)
+				THEN 'pipelines_' || x.name ELSE x.name END,
+		   x.expression
+	FROM (VALUES
+		(1, 'pipeline_name', 'p.name'),
+		(2, 'stage_name', 's.name'),
+		(3, 'position', 'ps.position'),
+		(4, 'outcome', 'ps.outcome'),
+		(5, 'effective_probability', 'e.probability'),
+		(6, 'probability_source',
+		 format('CASE WHEN e.closed OR %s IS NULL THEN ''stage'' ELSE ''deal'' END',
+				pipelines._column($1, 'probability', 'numeric'))),
+		(7, 'effective_category', 'e.category'),
+		(8, 'weighted',
+		 format('CASE WHEN e.category <> ''omitted'' THEN %1$s * e.probability * 0.01 WHEN %1$s IS NOT NULL THEN 0::numeric END',
+				pipelines._column($1, 'amount', 'numeric'))),
+		(9, 'days_in_stage',
+		 format('CASE WHEN e.closed THEN 0::numeric ELSE round((extract(epoch FROM greatest(now() - %s, interval ''0'')) / 86400)::numeric, 2) END',
+				pipelines._column($1, 'stage_entered_at'))),
+		(10, 'age_days',
+		 format('round((extract(epoch FROM coalesce(CASE WHEN e.closed THEN %s END, now()) - %s) / 86400)::numeric, 2)',
+				pipelines._column($1, 'closed_at', 'timestamptz'), pipelines._column($1, 'created_at', 'timestamptz')))
+	) x(n, name, expression)
+	ORDER BY 1
 $$;
-COMMENT ON FUNCTION pipelines._current_list(regclass) IS
-	'The select list of T_current, as SQL text.';
+COMMENT ON FUNCTION pipelines._current_columns(regclass) IS
+	'The columns of T_current, with their expressions.';
 
-CREATE FUNCTION pipelines._current_view(deals regclass)
+-- A view that is there keeps the order of its columns, and new ones follow, so
+-- that it can be replaced under whatever stands on it.
+CREATE FUNCTION pipelines._select_list(names text[], expressions text[], existing regclass)
+RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE COST 1000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT string_agg(format(E'%s AS %I', x.expression, x.name), E',\n\t' ORDER BY coalesce(a.attnum, 10000), x.n)
+	FROM unnest($1, $2) WITH ORDINALITY x(name, expression, n)
+	LEFT JOIN pg_attribute a ON a.attrelid = $3 AND a.attnum > 0 AND a.attname = x.name
+$$;
+COMMENT ON FUNCTION pipelines._select_list(text[], text[], regclass) IS
+	'A select list, in the order of the columns of an existing view if there is one.';
+
+CREATE FUNCTION pipelines._current_view(deals regclass, existing regclass)
 RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT 'SELECT ' || pipelines._current_list($1) || pipelines._deal_from($1)
+	SELECT format('SELECT %s%s',
+				  pipelines._select_list(array_agg(c.name ORDER BY c.n), array_agg(c.expression ORDER BY c.n), $2),
+				  pipelines._deal_from($1))
+	FROM pipelines._current_columns($1) c
 $$;
-COMMENT ON FUNCTION pipelines._current_view(regclass) IS 'The text of the view T_current.';
+COMMENT ON FUNCTION pipelines._current_view(regclass, regclass) IS 'The text of the view T_current.';
 
 -- One pass over the deals, grouped by stage before the definitions are joined:
 -- a stage's probability multiplies a sum once, and not each amount.  Apart are
@@ -282,55 +289,74 @@ AS $$
 $$;
 COMMENT ON FUNCTION pipelines._board_view(regclass) IS 'The text of the view T_board.';
 
--- One pass over the deals.  The category decides whether a deal that is not
--- closed takes part: an omitted one goes into the aggregate as done, so that it
--- counts as a deal and adds nothing; any other as open, on hold or not.
+-- One pass over the deals, with as little work for each as can be: what follows
+-- from the stage alone is worked out once a stage (OFFSET 0 keeps the planner
+-- from merging that into the pass), and names are joined to the groups.  The
+-- category decides whether a deal that is not closed takes part: an omitted one
+-- goes into the aggregate as done, so that it counts as a deal and adds nothing;
+-- any other as open, on hold or not.  The quantiles come from a subquery that
+-- is not merged either: once a row, and only if anybody asks.
 CREATE FUNCTION pipelines._forecast_view(deals regclass)
 RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT format($sql$
-	SELECT g.pipeline_id, g.pipeline_name, g.month, g.bucket, g.owner, g.currency,
-		   g.deals, g.unpriced,
+	SELECT g.pipeline_id, p.name AS pipeline_name, g.month,
+		   CASE g.bucket WHEN 0 THEN 'month' WHEN 1 THEN 'overdue' ELSE 'undated' END AS bucket,
+		   g.owner, g.currency, g.deals, g.unpriced,
 		   coalesce(pipelines.pipeline(g.forecast), 0) AS pipeline,
 		   coalesce(pipelines.weighted(g.forecast), 0) AS weighted,
 		   coalesce(pipelines.won(g.forecast), 0) AS won,
 		   coalesce(pipelines.lost(g.forecast), 0) AS lost,
 		   pipelines.stddev(g.forecast) AS stddev,
-		   pipelines.quantile(g.forecast, 0.1) AS p10,
-		   pipelines.quantile(g.forecast, 0.5) AS p50,
-		   pipelines.quantile(g.forecast, 0.9) AS p90
+		   q.quantiles[1] AS p10,
+		   q.quantiles[2] AS p50,
+		   q.quantiles[3] AS p90
 	FROM (
-		SELECT x.pipeline_id, x.pipeline_name, x.month, x.bucket, x.owner, x.currency,
+		SELECT x.pipeline_id, x.month, x.bucket, x.owner, x.currency,
 			   count(*) AS deals,
 			   count(*) - count(x.amount) AS unpriced,
-			   pipelines.forecast(x.amount, x.probability, x.outcome) AS forecast
+			   pipelines.forecast(x.amount, x.probability, x.counts_as) AS forecast
 		FROM (
 			SELECT %1$s AS pipeline_id,
-				   p.name AS pipeline_name,
-				   date_trunc('month', (CASE WHEN e.closed THEN %2$s ELSE %3$s END)::timestamp)::date AS month,
-				   CASE WHEN e.closed AND %2$s IS NOT NULL THEN 'month'
-						WHEN e.closed OR %3$s IS NULL THEN 'undated'
-						WHEN %3$s < p.today THEN 'overdue'
-						ELSE 'month' END AS bucket,
+				   date_trunc('month', (CASE WHEN k.closed THEN %2$s ELSE %3$s END)::timestamp)::date AS month,
+				   CASE WHEN k.closed AND %2$s IS NOT NULL THEN 0
+						WHEN k.closed OR %3$s IS NULL THEN 2
+						WHEN %3$s < k.today THEN 1
+						ELSE 0 END AS bucket,
 				   %4$s AS owner,
 				   coalesce(%5$s, %6$s) AS currency,
 				   %7$s AS amount,
-				   e.probability,
-				   CASE WHEN e.closed THEN ps.outcome
-						WHEN e.category = 'omitted' THEN 'done'
-						ELSE 'open' END AS outcome%8$s
+				   CASE WHEN k.closed THEN k.probability ELSE coalesce(%8$s, k.probability) END AS probability,
+				   CASE WHEN k.closed OR %9$s IS NULL THEN coalesce(k.counts_as, 'open')
+						WHEN %9$s = 'omitted' THEN 'done'
+						ELSE 'open' END AS counts_as
+			FROM %10$s d
+			LEFT JOIN (
+				SELECT ps.pipeline_id, ps.stage_id,
+					   ps.outcome NOT IN ('open', 'on_hold') AS closed,
+					   CASE WHEN ps.outcome = 'won' THEN 100::numeric
+							WHEN ps.outcome IN ('lost', 'disqualified', 'done') THEN 0::numeric
+							ELSE ps.probability END AS probability,
+					   CASE WHEN ps.outcome NOT IN ('open', 'on_hold') THEN ps.outcome
+							WHEN coalesce(ps.forecast_category, ps.outcome) IN ('omitted', 'on_hold') THEN 'done'
+							ELSE 'open' END AS counts_as,
+					   (now() AT TIME ZONE coalesce(pp.time_zone, current_setting('TimeZone')))::date AS today
+				FROM pipelines.pipeline_stage ps
+				JOIN pipelines.pipeline pp ON pp.pipeline_id = ps.pipeline_id
+				OFFSET 0
+			) k ON k.pipeline_id = %1$s AND k.stage_id = %11$s
 		) x
-		GROUP BY x.pipeline_id, x.pipeline_name, x.month, x.bucket, x.owner, x.currency
-	) g$sql$,
+		GROUP BY x.pipeline_id, x.month, x.bucket, x.owner, x.currency
+	) g
+	LEFT JOIN pipelines.pipeline p ON p.pipeline_id = g.pipeline_id
+	CROSS JOIN LATERAL (SELECT pipelines.quantiles(g.forecast, ARRAY[0.1, 0.5, 0.9]) AS quantiles OFFSET 0) q$sql$,
 		pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'closed_on', 'date'),
 		pipelines._column($1, 'expected_close_on', 'date'), pipelines._column($1, 'owner', 'text'),
 		pipelines._column($1, 'currency', 'text'), quote_nullable(t.currency) || '::text',
-		pipelines._column($1, 'amount', 'numeric'),
-		-- OFFSET 0: the day is worked out once a pipeline, not once a deal
-		pipelines._deal_from($1, $sub$(SELECT q.pipeline_id, q.name, (now() AT TIME ZONE coalesce(q.time_zone, current_setting('TimeZone')))::date AS today
-			FROM pipelines.pipeline q OFFSET 0)$sub$))
+		pipelines._column($1, 'amount', 'numeric'), pipelines._column($1, 'probability', 'numeric'),
+		pipelines._column($1, 'forecast_category', 'text'), $1, pipelines._column($1, 'stage_id'))
 	FROM pipelines.tracked_table t
 	WHERE t.relation = $1
 $$;
@@ -407,72 +433,92 @@ COMMENT ON FUNCTION pipelines._visits_view(regclass) IS 'The text of the view T_
 -- T_current of the open deals whose limit is reached.  Days and months of a
 -- limit are those of the calendar of the pipeline's time zone.  The history is
 -- only read for the rows that come out.
-CREATE FUNCTION pipelines._stalled_view(deals regclass)
+CREATE FUNCTION pipelines._stalled_view(deals regclass, existing regclass)
 RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT format($sql$
-	SELECT %1$s,
-		   w.stalled_at AS %2$s,
-		   round((extract(epoch FROM now() - w.stalled_at) / 86400)::numeric, 2) AS %3$s,
-		   array_remove(ARRAY['over_limit',
-							  CASE WHEN %4$s < (now() AT TIME ZONE w.zone)::date THEN 'past_expected_close' END,
-							  CASE WHEN %5$s IS NULL THEN 'no_amount' END,
-							  CASE WHEN %6$s >= now() THEN NULL ELSE 'no_next_action' END], NULL)
-		   || ARRAY(SELECT 'skipped_stage:' || ks.name
-					FROM (SELECT DISTINCT k.stage_id
-						  FROM %7$s h, unnest(h.%8$I) k(stage_id)
-						  WHERE %9$s AND %10$s = %11$s AND %12$s = %13$s) k
-					JOIN pipelines.stage ks ON ks.stage_id = k.stage_id
-					LEFT JOIN pipelines.pipeline_stage kp ON kp.pipeline_id = %13$s AND kp.stage_id = k.stage_id
-					WHERE k.stage_id <> %14$s
-						AND NOT EXISTS (SELECT FROM %7$s h
-										WHERE %9$s AND %10$s = %11$s AND %12$s = %13$s AND %15$s = k.stage_id)
-					ORDER BY kp.position, ks.name) AS %16$s%17$s
+	SELECT %1$s%2$s
 	CROSS JOIN LATERAL (
 		SELECT coalesce(p.time_zone, current_setting('TimeZone')) AS zone,
-			   ((CASE ps.stall_basis WHEN 'activity' THEN %18$s WHEN 'age' THEN %19$s ELSE %20$s END
+			   ((CASE ps.stall_basis WHEN 'activity' THEN %3$s WHEN 'age' THEN %4$s ELSE %5$s END
 				 AT TIME ZONE coalesce(p.time_zone, current_setting('TimeZone'))) + ps.stall_limit)
 				AT TIME ZONE coalesce(p.time_zone, current_setting('TimeZone')) AS stalled_at
 	) w
 	WHERE ps.outcome = 'open' AND ps.stall_limit IS NOT NULL AND w.stalled_at <= now()$sql$,
-		pipelines._current_list($1),
-		pipelines._free_name(c.taken, 'stalled_at'), pipelines._free_name(c.taken, 'days_over'),
+		pipelines._select_list(array_agg(c.name ORDER BY c.n), array_agg(c.expression ORDER BY c.n), $2),
+		pipelines._deal_from($1),
+		pipelines._column($1, 'changed_at'), pipelines._column($1, 'created_at', 'timestamptz'),
+		pipelines._column($1, 'stage_entered_at'))
+	FROM (
+		SELECT x.n, x.name, x.expression FROM pipelines._current_columns($1) x
+		UNION ALL
+		SELECT 20000 + x.n,
+			   CASE WHEN EXISTS (SELECT FROM pg_attribute a
+								 WHERE a.attrelid = $1 AND a.attname = x.name AND NOT a.attisdropped)
+					THEN 'pipelines_' || x.name ELSE x.name END,
+			   x.expression
+		FROM (VALUES
+			(1, 'stalled_at', 'w.stalled_at'),
+			(2, 'days_over', 'round((extract(epoch FROM now() - w.stalled_at) / 86400)::numeric, 2)'),
+			(3, 'reasons', pipelines._reasons($1))
+		) x(n, name, expression)
+	) c
+$$;
+COMMENT ON FUNCTION pipelines._stalled_view(regclass, regclass) IS 'The text of the view T_stalled.';
+
+-- Why a stalled deal needs a look.  A stage that was jumped over counts until
+-- it was visited after all, in the same episode and pipeline.
+CREATE FUNCTION pipelines._reasons(deals regclass)
+RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format($sql$array_remove(ARRAY['over_limit',
+			CASE WHEN %1$s < (now() AT TIME ZONE w.zone)::date THEN 'past_expected_close' END,
+			CASE WHEN %2$s IS NULL THEN 'no_amount' END,
+			CASE WHEN %3$s >= now() THEN NULL ELSE 'no_next_action' END], NULL)
+		|| ARRAY(SELECT 'skipped_stage:' || ks.name
+				 FROM (SELECT DISTINCT k.stage_id
+					   FROM %4$s h, unnest(h.%5$I) k(stage_id)
+					   WHERE %6$s AND %7$s = %8$s AND %9$s = %10$s) k
+				 JOIN pipelines.stage ks ON ks.stage_id = k.stage_id
+				 LEFT JOIN pipelines.pipeline_stage kp ON kp.pipeline_id = %10$s AND kp.stage_id = k.stage_id
+				 WHERE k.stage_id <> %11$s
+					AND NOT EXISTS (SELECT FROM %4$s h
+									WHERE %6$s AND %7$s = %8$s AND %9$s = %10$s AND %12$s = k.stage_id)
+				 ORDER BY kp.position, ks.name)$sql$,
 		pipelines._column($1, 'expected_close_on', 'date'), pipelines._column($1, 'amount', 'numeric'),
 		pipelines._column($1, 'next_action_at', 'timestamptz'),
 		t.history, pipelines._own_column(t.history, 'skipped_stages'), k.matches,
 		pipelines._column($1, 'episode', NULL, true), pipelines._column($1, 'episode'),
 		pipelines._column($1, 'pipeline_id', NULL, true), pipelines._column($1, 'pipeline_id'),
-		pipelines._column($1, 'stage_id'), pipelines._column($1, 'stage_id', NULL, true),
-		pipelines._free_name(c.taken, 'reasons'), pipelines._deal_from($1),
-		pipelines._column($1, 'changed_at'), pipelines._column($1, 'created_at', 'timestamptz'),
-		pipelines._column($1, 'stage_entered_at'))
+		pipelines._column($1, 'stage_id'), pipelines._column($1, 'stage_id', NULL, true))
 	FROM pipelines.tracked_table t
 	CROSS JOIN (SELECT string_agg(format('h.%I = d.%I', m.history_column, m.column_name), ' AND ' ORDER BY m.n) AS matches
 				FROM pipelines._roles($1) m
 				WHERE m.role ~ '^key[1-9]') k
-	CROSS JOIN (SELECT array_agg(a.attname) AS taken
-				FROM pg_attribute a
-				WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped) c
 	WHERE t.relation = $1
 $$;
-COMMENT ON FUNCTION pipelines._stalled_view(regclass) IS 'The text of the view T_stalled.';
+COMMENT ON FUNCTION pipelines._reasons(regclass) IS
+	'The expression for the column reasons of T_stalled.';
 
-CREATE FUNCTION pipelines._view_text(deals regclass, kind text)
+-- existing: the view as it is now, or NULL
+CREATE FUNCTION pipelines._view_text(deals regclass, kind text, existing regclass)
 RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT CASE $2
-		WHEN 'current' THEN pipelines._current_view($1)
+		WHEN 'current' THEN pipelines._current_view($1, $3)
 		WHEN 'board' THEN pipelines._board_view($1)
 		WHEN 'forecast' THEN pipelines._forecast_view($1)
 		WHEN 'visits' THEN pipelines._visits_view($1)
-		WHEN 'stalled' THEN pipelines._stalled_view($1)
+		WHEN 'stalled' THEN pipelines._stalled_view($1, $3)
 		END
 $$;
-COMMENT ON FUNCTION pipelines._view_text(regclass, text) IS
+COMMENT ON FUNCTION pipelines._view_text(regclass, text, regclass) IS
 	'The text of one view of a deals table.';
 
 -- The view of a kind that a deals table has: known by what it stands on, and
@@ -552,8 +598,8 @@ BEGIN
 		target := format('%s.%I', relation.relnamespace::regnamespace, relation.relname || '_' || kind.kind);
 		item := 'view ' || target;
 		action := NULL;
-		definition := pipelines._view_text(deals, kind.kind);
 		existing := pipelines._find_view(deals, kind.kind);
+		definition := pipelines._view_text(deals, kind.kind, existing);
 
 		IF existing IS NOT NULL AND existing::text <> target AND remake THEN
 			IF (SELECT c.relnamespace FROM pg_class c WHERE c.oid = existing) <> relation.relnamespace THEN
@@ -583,6 +629,7 @@ BEGIN
 				EXECUTE format('CREATE OR REPLACE VIEW %s%s AS %s', target, options, definition);
 			EXCEPTION WHEN invalid_table_definition THEN
 				-- its columns are others now
+				definition := pipelines._view_text(deals, kind.kind, NULL);
 				SELECT c.relacl INTO privileges FROM pg_class c WHERE c.oid = existing;
 				EXECUTE format('DROP VIEW %s', existing);
 				EXECUTE format('CREATE VIEW %s%s AS %s', target, options, definition);

@@ -324,8 +324,17 @@ definitions_lock(void)
 {
 	int			attempt;
 
+	/*
+	 * With the lock at hand nothing can be removed any more.  But what others
+	 * have added or changed since we got it, we must not miss: a statement
+	 * that takes no new lock would not hear of it.  Where there is no news
+	 * this is a look at one flag.
+	 */
 	if (lock_holder != InvalidSubTransactionId)
+	{
+		AcceptInvalidationMessages();
 		return;
+	}
 
 	/* nothing to protect where there is nothing; lookups say what is wrong */
 	if (!resolve_tables(true))

@@ -104,7 +104,7 @@ extern int32 definitions_mapped_stage(int32 from_pipeline, int32 from_stage,
 /* is the edge listed in stage_transition? */
 extern bool definitions_transition_listed(int32 pipeline_id, int32 from_stage,
 										  int32 to_stage);
-/* palloc'd list of names for errdetail: 'name (id), …', at most 20 */
+/* palloc'd list of names for errdetail: 'name (id), ...', at most 20 */
 extern char *definitions_stage_list(const PipelineDef *pipeline);
 extern char *definitions_pipeline_list(int32 layout_id);
 

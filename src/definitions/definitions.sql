@@ -103,7 +103,10 @@ COMMENT ON FUNCTION pipelines._unregister(regclass) IS
 'Removes a deals table from pipelines.tracked_table; false if it was not there. The caller must own the table (42501), unless it does not exist any more.';
 
 -- What the definition tables consist of.  setup() makes whatever is missing,
--- so a later version adds lines here and needs no other upgrade.
+-- so a later version adds lines here and needs no other upgrade.  A column
+-- that is added to tables with rows needs a default if it is NOT NULL; what it
+-- consists of is plain types and functions of pg_catalog, since the tables
+-- outlive the extension.
 
 CREATE FUNCTION pipelines._definition_tables()
 RETURNS TABLE (ordinal integer, table_name name, versioned boolean, comment text)
@@ -267,6 +270,8 @@ $$;
 COMMENT ON FUNCTION pipelines._definition_constraints() IS
 'The constraints of the definition tables that setup() makes, in the order in which they can be made.';
 
+-- Calls among our own functions give every argument, with its exact type: an
+-- overload that somebody managed to plant in the schema must not fit better.
 CREATE FUNCTION pipelines.setup(owner regrole DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 100000
 SET search_path = pg_catalog, pg_temp
@@ -394,16 +399,16 @@ BEGIN
 			EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I %s', twin::regclass, c.constraint_name, c.definition);
 		END LOOP;
 
-		PERFORM pipelines._setup_trigger(relation, '~pipelines_before',
-			'BEFORE INSERT OR UPDATE OR DELETE', 'ROW', 'pipelines._definition_before()');
-		PERFORM pipelines._setup_trigger(relation, 'pipelines_after',
-			'AFTER INSERT OR UPDATE OR DELETE', 'ROW', 'pipelines._definition_after()');
-		PERFORM pipelines._setup_trigger(relation, 'pipelines_truncate',
-			'BEFORE TRUNCATE', 'STATEMENT', 'pipelines._definition_truncate()');
-		PERFORM pipelines._setup_trigger(twin, 'pipelines_guard',
-			'BEFORE UPDATE OR DELETE', 'ROW', 'pipelines._history_guard()');
-		PERFORM pipelines._setup_trigger(twin, 'pipelines_guard_truncate',
-			'BEFORE TRUNCATE', 'STATEMENT', 'pipelines._history_guard()');
+		PERFORM pipelines._setup_trigger(relation, name '~pipelines_before',
+			text 'BEFORE INSERT OR UPDATE OR DELETE', text 'ROW', text 'pipelines._definition_before()');
+		PERFORM pipelines._setup_trigger(relation, name 'pipelines_after',
+			text 'AFTER INSERT OR UPDATE OR DELETE', text 'ROW', text 'pipelines._definition_after()');
+		PERFORM pipelines._setup_trigger(relation, name 'pipelines_truncate',
+			text 'BEFORE TRUNCATE', text 'STATEMENT', text 'pipelines._definition_truncate()');
+		PERFORM pipelines._setup_trigger(twin, name 'pipelines_guard',
+			text 'BEFORE UPDATE OR DELETE', text 'ROW', text 'pipelines._history_guard()');
+		PERFORM pipelines._setup_trigger(twin, name 'pipelines_guard_truncate',
+			text 'BEFORE TRUNCATE', text 'STATEMENT', text 'pipelines._history_guard()');
 	END LOOP;
 
 	FOR c IN
@@ -505,17 +510,20 @@ BEGIN
 	FROM pipelines._definition_tables() AS d
 	WHERE NOT EXISTS (SELECT FROM pg_class AS r
 		WHERE r.relnamespace = to_regnamespace('pipelines') AND r.relname = d.table_name
+			AND r.relkind IN ('r', 'p')
+			AND r.relowner = (SELECT l.relowner FROM pg_class AS l
+				WHERE l.relnamespace = r.relnamespace AND l.relname = 'definition_lock')
 			AND (NOT d.versioned OR EXISTS (SELECT FROM pg_trigger AS t
 				WHERE t.tgrelid = r.oid AND t.tgname = 'pipelines_after')));
 	IF missing IS NULL THEN
 		RETURN;
 	END IF;
 	IF NOT has_schema_privilege(current_user, 'pipelines', 'CREATE') THEN
-		RAISE EXCEPTION 'the definition tables are missing or without their triggers: %', missing
+		RAISE EXCEPTION 'definition tables are missing, without their triggers, or not ours: %', missing
 			USING ERRCODE = 'object_not_in_prerequisite_state',
 				HINT = 'Ask the database''s administrator to run SELECT pipelines.setup(owner => ...) with the role that shall own them.';
 	END IF;
-	PERFORM pipelines.setup();
+	PERFORM pipelines.setup(NULL::regrole);
 END
 $$;
 COMMENT ON FUNCTION pipelines._require_setup() IS

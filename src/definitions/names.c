@@ -17,6 +17,7 @@
 #include "errors.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 
 PG_FUNCTION_INFO_V1(pipelines_pipeline_id);
 PG_FUNCTION_INFO_V1(pipelines_stage_id);
@@ -69,6 +70,9 @@ find_pipeline_by_text(const char *name, const char *layout)
 	int32		id = text_id(name);
 	int32		layout_id = 0;
 	NameKind	kind;
+
+	/* a statement that locks no table would not hear of new pipelines */
+	AcceptInvalidationMessages();
 
 	if (layout != NULL)
 	{

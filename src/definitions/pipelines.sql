@@ -239,7 +239,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	source CONSTANT integer := pipelines.pipeline_id(clone_pipeline.pipeline);
+	source CONSTANT integer := pipelines.pipeline_id(clone_pipeline.pipeline, NULL::text);
 	p record;
 	new_pipeline integer;
 BEGIN
@@ -252,17 +252,17 @@ BEGIN
 
 	-- the stages of the source are picked by name; NULLs say 'the default', as there
 	new_pipeline := pipelines.create_pipeline(
-		name => clone_pipeline.name,
-		stages => (SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object('name', c.name, 'position', s."position",
+		clone_pipeline.name,
+		NULL::text,
+		(SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object('name', c.name, 'position', s."position",
 				'outcome', s.outcome, 'probability', s.probability, 'forecast_category', s.forecast_category,
 				'mandatory', s.mandatory, 'stall_limit', s.stall_limit, 'stall_basis', s.stall_basis,
 				'may_start', s.may_start, 'colour', s.colour)) || CASE WHEN s.attrs IS NULL THEN '{}'
 					ELSE jsonb_build_object('attrs', s.attrs) END ORDER BY s."position")
 			FROM pipelines.pipeline_stage AS s JOIN pipelines.stage AS c ON c.stage_id = s.stage_id
 			WHERE s.pipeline_id = source AND s.archived_at IS NULL),
-		layout => coalesce(clone_pipeline.layout, p.layout_name),
-		kind => p.kind, mode => p.mode, override_policy => p.override_policy,
-		transfer_policy => p.transfer_policy, time_zone => p.time_zone, attrs => p.attrs);
+		coalesce(clone_pipeline.layout, p.layout_name),
+		NULL::text, p.kind, p.mode, p.override_policy, p.transfer_policy, p.time_zone, p.attrs);
 	IF p.use_scores THEN
 		UPDATE pipelines.pipeline AS n SET use_scores = true WHERE n.pipeline_id = new_pipeline;
 	END IF;
@@ -284,7 +284,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	UPDATE pipelines.pipeline_stage AS s SET archived_at = clock_timestamp()
-	WHERE s.pipeline_id = pipelines.pipeline_id(archive_stage.pipeline)
+	WHERE s.pipeline_id = pipelines.pipeline_id(archive_stage.pipeline, NULL::text)
 		AND s.stage_id = pipelines.stage_id(archive_stage.pipeline, archive_stage.stage)
 		AND s.archived_at IS NULL;
 END
@@ -297,7 +297,7 @@ LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE COST 1000
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	target CONSTANT integer := pipelines.pipeline_id(archive_pipeline.pipeline);
+	target CONSTANT integer := pipelines.pipeline_id(archive_pipeline.pipeline, NULL::text);
 	p record;
 	others text;
 BEGIN

@@ -78,28 +78,38 @@ typedef struct TrackedTable
 } TrackedTable;
 
 /*
+ * Take a lock by attempts; false when pipelines.definition_wait is over.
+ */
+static bool
+lock_by_attempts(Oid relid, LOCKMODE mode)
+{
+	TimestampTz give_up = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													  pipelines_definition_wait);
+
+	while (!ConditionalLockRelationOid(relid, mode))
+	{
+		if (GetCurrentTimestamp() >= give_up)
+			return false;
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(LOCK_PAUSE_MS * 1000L);
+	}
+	return true;
+}
+
+/*
  * Take the definers' lock, or fail after pipelines.definition_wait.
  */
 void
 usage_lock(void)
 {
-	Oid			relid = definitions_relid("definition_lock");
-	TimestampTz give_up = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-													  pipelines_definition_wait);
-
-	while (!ConditionalLockRelationOid(relid, ExclusiveLock))
-	{
-		if (GetCurrentTimestamp() >= give_up)
-			ereport(ERROR,
-					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-					 errmsg("deals or definitions are being changed in other transactions"),
-					 errdetail("Removing or redefining a pipeline or stage waits for the end of every transaction that has changed deals; it waited %d ms.",
-							   pipelines_definition_wait),
-					 errhint("Try again, raise pipelines.definition_wait, or look in pg_locks for who holds a lock on \"%s.definition_lock\".",
-							 PIPELINES_SCHEMA)));
-		CHECK_FOR_INTERRUPTS();
-		pg_usleep(LOCK_PAUSE_MS * 1000L);
-	}
+	if (!lock_by_attempts(definitions_relid("definition_lock"), ExclusiveLock))
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("deals or definitions are being changed in other transactions"),
+				 errdetail("Removing or redefining a pipeline or stage waits for the end of every transaction that has changed deals; it waited %d ms.",
+						   pipelines_definition_wait),
+				 errhint("Try again, raise pipelines.definition_wait, or look in pg_locks for who holds a lock on \"%s.definition_lock\".",
+						 PIPELINES_SCHEMA)));
 }
 
 static char *
@@ -214,6 +224,26 @@ execute_latest(const char *query, int nargs, Oid *types, Datum *values)
 }
 
 /*
+ * Keep a table in place while it is looked at.  Not by waiting in line, since
+ * all movers of deals wait for us: somebody may hold a table for long.
+ */
+static void
+lock_tracked(Oid relid)
+{
+	if (!lock_by_attempts(relid, AccessShareLock))
+	{
+		char	   *name = qualified_name(relid);
+
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("could not look whether the definition is in use: table %s is locked",
+						name != NULL ? name : "(dropped)"),
+				 errdetail("It was waited for %d ms.", pipelines_definition_wait),
+				 errhint("Try again, or raise pipelines.definition_wait.")));
+	}
+}
+
+/*
  * All tracked tables that still exist.  What is only an entry (the table was
  * dropped, or the entry came with a restore of something else) is left out.
  */
@@ -282,13 +312,12 @@ tracked_tables(void)
 
 		if (!OidIsValid(table->relid))
 			continue;
-		LockRelationOid(table->relid, AccessShareLock);
+		lock_tracked(table->relid);
+		if (OidIsValid(table->history))
+			lock_tracked(table->history);
 		tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table->relid));
 		if (!HeapTupleIsValid(tuple))
-		{
-			UnlockRelationOid(table->relid, AccessShareLock);
 			continue;
-		}
 		relkind = ((Form_pg_class) GETSTRUCT(tuple))->relkind;
 		table->owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 		ReleaseSysCache(tuple);

@@ -242,7 +242,7 @@ CREATE FUNCTION pipelines._verify_query(deals pg_catalog.regclass, history pg_ca
 				(v.b4, 'version missing', (v.version0 + 1)::text, v.version::text),
 				(v.b5, 'versions do not meet in time', v.valid_to0::text, v.valid_from::text),
 				(v.b6, 'life overlaps the one before it', 'not before ' || v.valid_to0, v.valid_from::text),
-				(v.b7, 'history leads to another stage', format('pipeline %%s, stage %%s', v.to_p0, v.to_s0), format('pipeline %%s, stage %%s', v.p, v.s)),
+				(v.b7, 'history leads to another stage', format('pipeline %%s, stage %%s', coalesce(v.to_p0::text, 'null'), coalesce(v.to_s0::text, 'null')), format('pipeline %%s, stage %%s', v.p, v.s)),
 				(v.b8, 'stage_entered_at differs from replay', CASE WHEN v.entered_at > v.valid_from THEN 'not after ' || v.valid_from
 					WHEN (v.p, v.s) IS NOT DISTINCT FROM (v.p0, v.s0) THEN v.entered_at0::text ELSE v.valid_from::text END, v.entered_at::text),
 				(v.b9, 'episode differs from replay', (CASE WHEN v.continues THEN v.episode0 + (v.change0 = 'reopen')::integer
@@ -288,17 +288,13 @@ BEGIN
 			HINT = 'pipelines.tracked_table lists them; pipelines.create_deals() makes one.';
 	END IF;
 	IF NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = deals) THEN
-		problem := 'table missing';
-		expected := format('relation %s, as pipelines.tracked_table says', deals::oid);
-		found := 'none';
-		RETURN NEXT;
+		RETURN QUERY SELECT NULL::text, NULL::integer, 'table missing',
+			format('relation %s, as pipelines.tracked_table says', deals::oid), 'none';
 		RETURN;
 	END IF;
 	IF NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = history) THEN
-		problem := 'history missing';
-		expected := format('relation %s, as pipelines.tracked_table says', history::oid);
-		found := 'none';
-		RETURN NEXT;
+		RETURN QUERY SELECT NULL::text, NULL::integer, 'history missing',
+			format('relation %s, as pipelines.tracked_table says', history::oid), 'none';
 		RETURN;
 	END IF;
 

@@ -1,0 +1,202 @@
+# What several TAP tests share: a server, a shop with everything in it, and
+# fingerprints of contents and catalogs that can be compared line by line.
+
+package PipelinesTest;
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+our @EXPORT = qw(start_node run_sql fails_with make_shop contents catalogs problems same_text);
+
+sub start_node
+{
+	my ($name, @settings) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+	$node->init;
+	$node->append_conf('postgresql.conf', join("\n", "timezone = 'UTC'", @settings, ''));
+	$node->start;
+	return $node;
+}
+
+# Run as a role (or undef: the superuser); a failure is a failed assertion.
+sub run_sql
+{
+	my ($node, $db, $sql, $title, $role) = @_;
+	my ($out, $err);
+	my $status = $node->psql($db, $sql, stdout => \$out, stderr => \$err, on_error_stop => 1,
+		extra_params => $role ? [ '-U', $role ] : []);
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	is($status, 0, $title) or diag($err) if defined $title;
+	die "$sql\n$err" if $status != 0 && !defined $title;
+	return $out;
+}
+
+# It must fail with this SQLSTATE; returns what was said.
+sub fails_with
+{
+	my ($node, $db, $sql, $sqlstate, $title, $role) = @_;
+	my ($out, $err);
+	my $status = $node->psql($db, "\\set VERBOSITY verbose\n$sql", stdout => \$out, stderr => \$err, on_error_stop => 1,
+		extra_params => $role ? [ '-U', $role ] : []);
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	like($err, qr/ERROR:  $sqlstate:/, $title);
+	return $err;
+}
+
+# Two pipelines with a past, deals in a schema that sorts before pipelines and
+# in one that sorts after it, partitioned ones too, moved, closed, reopened,
+# deleted; a reader, a writer and a definer.
+sub make_shop
+{
+	my ($node, $db, $owner) = @_;
+	run_sql($node, $db, <<'END', undef, $owner);
+SET client_min_messages = warning;
+SELECT pipelines.create_pipeline('Vans', stages => '[
+	{"name": "Lead", "probability": 10}, {"name": "Quote", "probability": 50, "stall_limit": "14 days"},
+	{"name": "Held", "outcome": "on_hold", "probability": 5},
+	{"name": "Won", "outcome": "won"}, {"name": "Lost", "outcome": "lost"}]');
+SELECT pipelines.create_pipeline('Repairs', transfer_policy => 'first', override_policy => 'clear_on_move',
+	stages => '["Request", "Work", {"name": "Request closed", "outcome": "done"}]');
+INSERT INTO pipelines.stage_map
+SELECT a.pipeline_id, pipelines.stage_id('Vans', 'Quote'), b.pipeline_id, pipelines.stage_id('Repairs', 'Work')
+FROM pipelines.pipeline a, pipelines.pipeline b WHERE a.name = 'Vans' AND b.name = 'Repairs';
+INSERT INTO pipelines.stage_transition VALUES
+	(pipelines.pipeline_id('Vans'), pipelines.stage_id('Vans', 'Lead'), pipelines.stage_id('Vans', 'Quote'));
+UPDATE pipelines.pipeline_stage SET probability = 55 WHERE stage_id = pipelines.stage_id('Vans', 'Quote');
+UPDATE pipelines.pipeline_stage SET probability = 60, archived_at = NULL WHERE stage_id = pipelines.stage_id('Vans', 'Quote');
+UPDATE pipelines.stage SET description = 'O''Brien said "so"; \n' WHERE name = 'Lead';
+UPDATE pipelines.pipeline_stage SET position = 6 - position WHERE pipeline_id = pipelines.pipeline_id('Repairs');
+DELETE FROM pipelines.stage_transition;
+
+SELECT pipelines.create_deals('app.deals', currency => 'EUR');
+SELECT pipelines.create_deals('zapp.deals', on_truncate => 'record', key => '{tenant, nr}');
+SELECT pipelines.create_deals('app.parts', partition_by => 'HASH (deal_id)');
+CREATE TABLE app.parts_0 PARTITION OF app.parts FOR VALUES WITH (modulus 2, remainder 0);
+CREATE TABLE app.parts_1 PARTITION OF app.parts FOR VALUES WITH (modulus 2, remainder 1);
+SELECT * FROM pipelines.resume('app.parts');
+SELECT pipelines.grant_access(t, 'reader', 'read') FROM unnest('{app.deals,zapp.deals,app.parts}'::regclass[]) t;
+SELECT pipelines.grant_access(t, 'clerk', 'write') FROM unnest('{app.deals,zapp.deals,app.parts}'::regclass[]) t;
+SELECT pipelines.grant_access('app.deals', 'definer', 'define');
+COMMENT ON TABLE app.deals IS 'Our deals';
+COMMENT ON COLUMN app.deals.amount IS 'Without tax';
+
+INSERT INTO app.deals (name, amount, owner, attributes)
+SELECT 'deal ' || n, n * 10.50, 'rep ' || n % 3, '{"a": [1, "ü"]}' FROM generate_series(1, 200) n;
+INSERT INTO zapp.deals (tenant, nr, name, amount) SELECT n % 3, n, E'tab\tnewline\n\\', n FROM generate_series(1, 50) n;
+INSERT INTO app.parts (name, amount) SELECT 'p' || n, n FROM generate_series(1, 60) n;
+BEGIN;
+SET LOCAL pipelines.reason = 'spring';
+SET LOCAL pipelines.batch = 'b1';
+UPDATE app.deals SET stage_id = pipelines.stage_id('Vans', 'Won') WHERE deal_id % 3 = 0;
+COMMIT;
+UPDATE app.deals SET stage_id = pipelines.stage_id('Vans', 'Lost'), close_reason = 'price' WHERE deal_id % 7 = 1;
+UPDATE app.deals SET stage_id = pipelines.stage_id('Vans', 'Lead'), amount = amount * 2 WHERE deal_id % 6 = 0;
+UPDATE app.deals SET pipeline_id = pipelines.pipeline_id('Repairs') WHERE deal_id % 11 = 0;
+DELETE FROM app.deals WHERE deal_id % 13 = 0;
+INSERT INTO app.deals (deal_id, name) VALUES (13, 'again'), (26, 'again');
+UPDATE zapp.deals SET stage_id = pipelines.stage_id('Vans', 'Quote'), probability = 12.5 WHERE nr % 2 = 0;
+DELETE FROM zapp.deals WHERE nr = 50;
+UPDATE app.parts SET stage_id = pipelines.stage_id('Vans', 'Won') WHERE deal_id % 2 = 0;
+UPDATE app.parts SET owner = 'x' WHERE deal_id % 5 = 0;
+END
+	return;
+}
+
+# One line per table: its rows, all columns, in an order of their own.
+sub contents
+{
+	my ($node, $db) = @_;
+	my $tables = $node->safe_psql($db, <<'END');
+SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname IN ('app', 'zapp', 'pipelines') AND c.relkind IN ('r', 'p') ORDER BY 1
+END
+	my $query = join("\nUNION ALL ", map {
+		"SELECT '$_', count(*), md5(string_agg(t::text, E'\\n' ORDER BY t::text COLLATE \"C\")) FROM $_ t"
+	} split /\n/, $tables);
+	my $sequences = $node->safe_psql($db, <<'END');
+SELECT quote_ident(schemaname) || '.' || quote_ident(sequencename) || ' ' || coalesce(last_value, 0)
+FROM pg_sequences WHERE schemaname IN ('app', 'zapp', 'pipelines') ORDER BY 1
+END
+	return $node->safe_psql($db, "SET search_path = pg_catalog; SET timezone = 'UTC'; $query") . "\n$sequences";
+}
+
+# Everything that says what the tables are: triggers and their state, views,
+# functions beside the tables, constraints, indexes, comments, owners, grants.
+sub catalogs
+{
+	my ($node, $db) = @_;
+	return $node->safe_psql($db, <<'END');
+SET search_path = pg_catalog;
+WITH ours AS (
+	SELECT c.* FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+	WHERE n.nspname IN ('app', 'zapp', 'pipelines')
+		AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+)
+SELECT 'trigger ' || g.tgrelid::regclass || ' ' || g.tgenabled::text || ' ' || pg_get_triggerdef(g.oid) AS line
+FROM pg_trigger g WHERE g.tgrelid IN (SELECT oid FROM ours) AND NOT g.tgisinternal
+UNION ALL
+SELECT 'relation ' || oid::regclass || ' ' || relkind::text || ' ' || pg_get_userbyid(relowner) || ' ' || coalesce(array_to_string(reloptions, ','), '')
+	|| ' ' || relrowsecurity::text || ' ' || coalesce(obj_description(oid, 'pg_class'), '')
+FROM ours WHERE relkind IN ('r', 'p', 'v', 'S')
+UNION ALL
+SELECT 'grant ' || o.oid::regclass || ' ' || coalesce(nullif(a.grantee, 0)::regrole::text, 'public') || ' '
+	|| string_agg(a.privilege_type || CASE WHEN a.is_grantable THEN '*' ELSE '' END, ',' ORDER BY a.privilege_type)
+FROM ours o, aclexplode(coalesce(o.relacl, acldefault(CASE o.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", o.relowner))) a
+WHERE o.relkind IN ('r', 'p', 'v', 'S') GROUP BY o.oid, a.grantee
+UNION ALL
+SELECT 'view ' || oid::regclass || ' ' || regexp_replace(regexp_replace(pg_get_viewdef(oid), '\s+', ' ', 'g'),
+	-- the second branch of a UNION gets column names when it is made from text
+	'(NULL::[a-z ]+) AS (?:timestamptz|text)', '\1', 'g') FROM ours WHERE relkind = 'v'
+UNION ALL
+SELECT 'column ' || o.oid::regclass || '.' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod) || ' ' || a.attnotnull::text || ' '
+	|| a.attidentity::text || ' ' || coalesce(pg_get_expr(d.adbin, d.adrelid), '') || ' ' || coalesce(col_description(o.oid, a.attnum), '')
+FROM ours o JOIN pg_attribute a ON a.attrelid = o.oid AND a.attnum > 0 AND NOT a.attisdropped
+LEFT JOIN pg_attrdef d ON d.adrelid = o.oid AND d.adnum = a.attnum
+WHERE o.relkind IN ('r', 'p', 'v')
+UNION ALL
+SELECT 'constraint ' || conrelid::regclass || ' ' || conname || ' ' || pg_get_constraintdef(oid)
+FROM pg_constraint WHERE conrelid IN (SELECT oid FROM ours)
+UNION ALL
+SELECT 'index ' || pg_get_indexdef(oid) FROM ours WHERE relkind IN ('i', 'I')
+UNION ALL
+SELECT 'schema ' || n.nspname || ' ' || coalesce(nullif(a.grantee, 0)::regrole::text, 'public') || ' '
+	|| string_agg(a.privilege_type, ',' ORDER BY a.privilege_type)
+FROM pg_namespace n, aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a
+WHERE n.nspname IN ('app', 'zapp', 'pipelines') AND a.grantee <> n.nspowner GROUP BY n.nspname, a.grantee
+UNION ALL
+SELECT 'function ' || p.oid::regprocedure || ' ' || pg_get_userbyid(p.proowner) || ' ' || regexp_replace(p.prosrc, '\s+', ' ', 'g') || ' '
+	|| coalesce(obj_description(p.oid, 'pg_proc'), '') || ' ' || coalesce(p.proacl::text, '')
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname IN ('app', 'zapp')
+ORDER BY 1
+END
+}
+
+# what verify() says of all deals tables
+sub problems
+{
+	my ($node, $db) = @_;
+	return $node->safe_psql($db, 'SELECT t.relation, v.* FROM pipelines.tracked_table t, pipelines.verify(t.relation) v');
+}
+
+# is(), but of two long texts show only the lines that differ
+sub same_text
+{
+	my ($found, $expected, $title) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my (%found, %expected);
+	$found{$_}++ for split /\n/, $found;
+	$expected{$_}++ for split /\n/, $expected;
+	my @missing = grep { ($found{$_} || 0) < $expected{$_} } sort keys %expected;
+	my @extra = grep { ($expected{$_} || 0) < $found{$_} } sort keys %found;
+	my $same = ok(!@missing && !@extra, $title);
+	diag(map { substr($_, 0, 4000) . "\n" } (map { "missing: $_" } @missing), (map { "extra:   $_" } @extra)) if !$same;
+	return $same;
+}
+
+1;
