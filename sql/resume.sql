@@ -122,6 +122,8 @@ DELETE FROM deals_history;
 DROP TRIGGER pipelines_columns ON deals;
 ALTER TABLE deals RENAME amount TO value;
 SELECT item, action FROM pipelines.resume('deals');
+SELECT * FROM pipelines.rebuild_views('deals');
+\echo :LAST_ERROR_SQLSTATE
 ALTER TABLE deals RENAME value TO amount;
 ALTER TABLE deals DROP COLUMN product CASCADE;
 SELECT item, action FROM pipelines.resume('deals');

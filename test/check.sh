@@ -152,13 +152,23 @@ read_installcheck() { # suite, its files
 		not_ok "$suite: only $seen of $# files ran"
 	fi
 	if ! grep -qx 'exit 0' "$log" 2>/dev/null; then
-		[ -f "$log" ] && grep -vE '^(test |ok |not ok |# \+\+\+|exit )' "$log"
-		# where pg_regress wrote it: the older ones keep it beside the inputs
 		case $suite in
-		regress) cat "$tree/regression.diffs" 2>/dev/null ;;
-		isolation) cat "$tree/output_iso/regression.diffs" 2>/dev/null ;;
+		regress) show_failure "$log" "$tree/regression.diffs" ;;
+		isolation) show_failure "$log" "$tree/output_iso/regression.diffs" ;;
 		esac
 		crashed "$scratch/server/log"
+	fi
+}
+
+# The differences, or where it didn't come to that, all that was said.
+show_failure() { # log, differences
+	if [ -s "$2" ]; then
+		head -n 1000 "$2"
+		[ "$(wc -l <"$2")" -le 1000 ] || say '... and so on (KEEP_SCRATCH=1 keeps the whole)'
+	elif [ -f "$1" ]; then
+		cat "$1"
+	else
+		cat "$scratch/lane.log"
 	fi
 }
 

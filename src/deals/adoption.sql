@@ -19,7 +19,7 @@
 CREATE FUNCTION pipelines._deal_columns()
 RETURNS TABLE (n integer, role text, type text, condition text,
 			   mapped boolean, tracked boolean, comment text)
-LANGUAGE sql IMMUTABLE PARALLEL SAFE COST 10 ROWS 40
+LANGUAGE sql IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10 ROWS 40
 SET search_path = pg_catalog, pg_temp
 AS $$
 	VALUES
@@ -97,7 +97,7 @@ COMMENT ON FUNCTION pipelines._deal_columns() IS
 -- the tracked columns.  lead: they stand before those copies.
 CREATE FUNCTION pipelines._history_columns()
 RETURNS TABLE (n integer, name text, type text, condition text, lead boolean, comment text)
-LANGUAGE sql IMMUTABLE PARALLEL SAFE COST 10 ROWS 20
+LANGUAGE sql IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10 ROWS 20
 SET search_path = pg_catalog, pg_temp
 AS $$
 	VALUES
@@ -141,7 +141,7 @@ COMMENT ON FUNCTION pipelines._history_columns() IS
 -- The longest of these names, those of later versions included, must fit.
 CREATE FUNCTION pipelines._check_deals_name(schema_name text, table_name text)
 RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -173,7 +173,7 @@ COMMENT ON FUNCTION pipelines._check_deals_name(text, text) IS
 -- create in schema pipelines, and for nobody else.
 CREATE FUNCTION pipelines._need_definitions()
 RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 1000
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -194,7 +194,7 @@ COMMENT ON FUNCTION pipelines._need_definitions() IS
 -- 'pipelines_x' stands for 'x' where the deals have an 'x' of their own
 CREATE FUNCTION pipelines._own_column(history regclass, wanted text)
 RETURNS name
-LANGUAGE sql STABLE PARALLEL SAFE COST 20
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 20
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT a.attname
@@ -226,6 +226,42 @@ $$;
 COMMENT ON FUNCTION pipelines._plain_type(oid) IS
 	'The type below all domains, without a length, as SQL text.';
 
+-- What the mapping trigger of a table says: for each of its columns, in order,
+-- the role and the name in the history that it had when the trigger was made.
+-- No rows where there is no such trigger.
+CREATE FUNCTION pipelines._mapping_trigger(relation regclass)
+RETURNS TABLE (n integer, attnum smallint, role text, target text)
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE COST 1000 ROWS 40
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	mapping pg_trigger;
+	rest bytea;
+	zero integer;
+	argument text;
+BEGIN
+	SELECT g.* INTO mapping FROM pg_trigger g
+		WHERE g.tgrelid = _mapping_trigger.relation AND g.tgname = 'pipelines_columns';
+	IF NOT FOUND THEN
+		RETURN;
+	END IF;
+	-- tgargs is a row of strings, each ended by a zero byte
+	rest := mapping.tgargs;
+	FOR i IN 1 .. mapping.tgnargs LOOP
+		zero := position('\x00'::bytea IN rest);
+		argument := convert_from(substring(rest FROM 1 FOR zero - 1), getdatabaseencoding());
+		rest := substring(rest FROM zero + 1);
+		n := i;
+		attnum := mapping.tgattr[i - 1];
+		role := split_part(argument, '=', 1);
+		target := substring(argument FROM position('=' IN argument) + 1);
+		RETURN NEXT;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pipelines._mapping_trigger(regclass) IS
+	'Columns, roles and names that the mapping trigger of a table lists.';
+
 -- Which column plays which part, in the order of the mapping trigger: the key
 -- columns (key1, key2, …), the tracked columns, then the mapped columns that
 -- have no history.  Where the trigger is missing: as pipelines.tracked_table
@@ -239,11 +275,6 @@ AS $$
 #variable_conflict use_column
 DECLARE
 	registration record;
-	mapping pg_trigger;
-	history_mapping pg_trigger;
-	rest bytea;
-	arguments text[] := '{}';
-	zero integer;
 BEGIN
 	SELECT t.* INTO registration FROM pipelines.tracked_table t WHERE t.relation = _roles.deals;
 	IF NOT FOUND THEN
@@ -251,36 +282,20 @@ BEGIN
 			USING ERRCODE = 'object_not_in_prerequisite_state',
 				  HINT = 'Deals tables are made by pipelines.create_deals().';
 	END IF;
-	SELECT g.* INTO mapping FROM pg_trigger g
-		WHERE g.tgrelid = _roles.deals AND g.tgname = 'pipelines_columns';
 
+	RETURN QUERY
+		SELECT u.n, u.role, a.attname, coalesce(h.attname, m.attname),
+			   coalesce(registration.columns ->> u.role, registration.key[u.n])
+		FROM pipelines._mapping_trigger(_roles.deals) u
+		LEFT JOIN pg_attribute a
+			ON a.attrelid = _roles.deals AND a.attnum = u.attnum AND NOT a.attisdropped
+		LEFT JOIN pipelines._mapping_trigger(registration.history) v ON v.role = u.role
+		LEFT JOIN pg_attribute h
+			ON h.attrelid = registration.history AND h.attnum = v.attnum AND NOT h.attisdropped
+		LEFT JOIN pg_attribute m
+			ON m.attrelid = registration.history AND m.attname = u.target AND m.attnum > 0 AND NOT m.attisdropped
+		ORDER BY u.n;
 	IF FOUND THEN
-		-- tgargs is a row of strings, each ended by a zero byte
-		rest := mapping.tgargs;
-		LOOP
-			zero := position('\x00'::bytea IN rest);
-			EXIT WHEN zero = 0;
-			arguments := arguments || convert_from(substring(rest FROM 1 FOR zero - 1), getdatabaseencoding());
-			rest := substring(rest FROM zero + 1);
-		END LOOP;
-		SELECT g.* INTO history_mapping FROM pg_trigger g
-			WHERE g.tgrelid = registration.history AND g.tgname = 'pipelines_columns';
-		RETURN QUERY
-			SELECT u.n::integer,
-				   split_part(arguments[u.n], '=', 1),
-				   a.attname,
-				   coalesce(h.attname, m.attname),
-				   coalesce(registration.columns ->> split_part(arguments[u.n], '=', 1), registration.key[u.n])
-			FROM unnest(mapping.tgattr::int2[]) WITH ORDINALITY u(attnum, n)
-			LEFT JOIN pg_attribute a
-				ON a.attrelid = _roles.deals AND a.attnum = u.attnum AND NOT a.attisdropped
-			LEFT JOIN unnest(history_mapping.tgattr::int2[]) WITH ORDINALITY v(attnum, n) ON v.n = u.n
-			LEFT JOIN pg_attribute h
-				ON h.attrelid = registration.history AND h.attnum = v.attnum AND NOT h.attisdropped
-			LEFT JOIN pg_attribute m
-				ON m.attrelid = registration.history AND NOT m.attisdropped AND m.attnum > 0
-				AND m.attname = substring(arguments[u.n] FROM position('=' IN arguments[u.n]) + 1)
-			ORDER BY u.n;
 		RETURN;
 	END IF;
 
@@ -328,7 +343,7 @@ COMMENT ON FUNCTION pipelines._roles(regclass) IS
 CREATE FUNCTION pipelines._create_history(deals regclass, key text[], columns jsonb,
 	partitioned boolean DEFAULT false)
 RETURNS regclass
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 10000
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -406,7 +421,7 @@ COMMENT ON FUNCTION pipelines._create_history(regclass, text[], jsonb, boolean) 
 -- or another member of the owning role made it.
 CREATE FUNCTION pipelines._give_to_owner(relation regclass, deals regclass)
 RETURNS boolean
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 1000
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -430,7 +445,7 @@ COMMENT ON FUNCTION pipelines._give_to_owner(regclass, regclass) IS
 -- Only the owner of a deals table changes what belongs to it.
 CREATE FUNCTION pipelines._need_owner(deals regclass)
 RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL SAFE COST 100
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -455,7 +470,7 @@ COMMENT ON FUNCTION pipelines._need_owner(regclass) IS
 -- cloned to partitions: those get their own.
 CREATE FUNCTION pipelines._create_triggers(deals regclass)
 RETURNS TABLE (item text, action text)
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 10000 ROWS 10
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10000 ROWS 10
 SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -554,7 +569,7 @@ COMMENT ON FUNCTION pipelines._parts(regclass) IS
 -- Say what everything is, where nobody has said anything yet.
 CREATE FUNCTION pipelines._comment(deals regclass)
 RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 10000
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -635,7 +650,7 @@ COMMENT ON FUNCTION pipelines._parse_names(text) IS
 -- create_pipeline() takes when none is named; else the only one.
 CREATE FUNCTION pipelines._layout_id(layout text)
 RETURNS integer
-LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -682,7 +697,7 @@ CREATE FUNCTION pipelines.create_deals(name text, layout text DEFAULT NULL, curr
 	on_truncate text DEFAULT 'refuse', partition_by text DEFAULT NULL,
 	partition_history boolean DEFAULT false)
 RETURNS regclass
-LANGUAGE sql VOLATILE PARALLEL UNSAFE COST 100000
+LANGUAGE sql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 100000
 AS $$
 	SELECT pipelines._create_deals(pg_catalog.current_schema(), $1, $2, $3, $4, $5, $6, $7, $8)
 $$;
@@ -701,7 +716,7 @@ Errors: 42P07 something of that name exists, 42622 name too long, 42939 reserved
 CREATE FUNCTION pipelines._create_deals(creation_schema name, name text, layout text, currency text,
 	key text[], foreign_keys boolean, on_truncate text, partition_by text, partition_history boolean)
 RETURNS regclass
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 100000
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 100000
 SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -870,13 +885,71 @@ $$;
 COMMENT ON FUNCTION pipelines._create_deals(name, text, text, text, text[], boolean, text, text, boolean) IS
 	'The work of create_deals(), which adds the schema that the caller creates in.';
 
+-- What is wrong with the mapping of one table, in words; no rows: nothing.
+CREATE FUNCTION pipelines._mapping_problems(deals regclass)
+RETURNS TABLE (item text, problem text)
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000 ROWS 5
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT x.item, x.problem
+	FROM pipelines.tracked_table t
+	CROSS JOIN LATERAL pipelines._roles($1) r
+	LEFT JOIN pg_attribute a ON a.attrelid = t.relation AND a.attname = r.column_name AND a.attnum > 0
+	LEFT JOIN pg_attribute h ON h.attrelid = t.history AND h.attname = r.history_column AND h.attnum > 0
+	LEFT JOIN pipelines._deal_columns() c ON c.role = r.role
+	CROSS JOIN LATERAL (
+		SELECT format('column %I of %s', r.expected, t.relation) AS item,
+			   'missing; if it was renamed, rename it back, resume, and rename it again; else add it' AS problem
+		WHERE a.attname IS NULL
+			AND (h.attname IS NOT NULL OR r.role ~ '^key[1-9]'
+				 OR r.role IN ('pipeline_id', 'stage_id', 'stage_entered_at', 'furthest_stage_id',
+							   'gate_stage_id', 'episode', 'version', 'changed_at'))
+		UNION ALL
+		SELECT format('column %I of %s', r.expected, t.history),
+			   'missing; if it was renamed, rename it back; else add it, or make the table anew from a backup'
+		WHERE h.attname IS NULL AND a.attname IS NOT NULL
+			AND (r.role ~ '^key[1-9]' OR coalesce(c.tracked, true))
+		UNION ALL
+		SELECT format('column %I of %s', a.attname, t.relation),
+			   format('has type %s, but its copy in %s has type %s; alter one of them',
+					  format_type(a.atttypid, NULL), t.history, format_type(h.atttypid, NULL))
+		WHERE pipelines._plain_type(a.atttypid) <> pipelines._plain_type(h.atttypid)
+	) x
+	WHERE t.relation = $1
+	ORDER BY r.n
+$$;
+COMMENT ON FUNCTION pipelines._mapping_problems(regclass) IS
+	'Columns of a deals table or its history that are missing or of another type.';
+
+-- Nothing is written down about a mapping that is broken: what a lost column
+-- was must not be forgotten.
+CREATE FUNCTION pipelines._need_mapping(deals regclass)
+RETURNS void
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	problems text;
+BEGIN
+	SELECT string_agg(format('%s: %s.', p.item, p.problem), ' ') INTO problems
+	FROM pipelines._mapping_problems(_need_mapping.deals) p;
+	IF problems IS NOT NULL THEN
+		RAISE EXCEPTION 'the columns of deals table % are not what they must be', deals
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				  DETAIL = problems;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION pipelines._need_mapping(regclass) IS
+	'Raises an error if a mapped column is missing or of another type.';
+
 -- After columns were renamed, write down in pipelines.tracked_table what the
 -- mapping trigger says, and let the columns of the history follow, since they
 -- bear the names of those that they copy.  After the deals got another owner,
 -- let the history follow, too: it is written in the name of its owner.
 CREATE FUNCTION pipelines._follow_changes(deals regclass)
 RETURNS TABLE (item text, action text)
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 10000 ROWS 5
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10000 ROWS 5
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -940,7 +1013,7 @@ COMMENT ON FUNCTION pipelines._follow_changes(regclass) IS
 -- A column of the history's own that bears this name gets the prefix.
 CREATE FUNCTION pipelines._make_room(history regclass, wanted name)
 RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 1000
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -957,7 +1030,7 @@ COMMENT ON FUNCTION pipelines._make_room(regclass, name) IS
 
 CREATE FUNCTION pipelines._drop_mapping(deals regclass, history regclass)
 RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 1000
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -975,7 +1048,7 @@ COMMENT ON FUNCTION pipelines._drop_mapping(regclass, regclass) IS
 -- is not forced to obey them: it is written in the name of its owner.
 CREATE FUNCTION pipelines._copy_policies(deals regclass)
 RETURNS TABLE (item text, action text)
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 10000 ROWS 5
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10000 ROWS 5
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -1059,11 +1132,13 @@ COMMENT ON FUNCTION pipelines._copy_policies(regclass) IS
 
 CREATE FUNCTION pipelines.rebuild_views(deals regclass)
 RETURNS TABLE (item text, action text)
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 100000 ROWS 10
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 100000 ROWS 10
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM pipelines._need_owner(deals);
+	PERFORM 1 FROM pipelines._roles(deals);
+	PERFORM pipelines._need_mapping(deals);
 	RETURN QUERY SELECT * FROM pipelines._follow_changes(deals);
 	RETURN QUERY SELECT * FROM pipelines._copy_policies(deals);
 	RETURN QUERY SELECT * FROM pipelines._create_views(deals, true);
@@ -1076,7 +1151,7 @@ Errors: 42501 not the owner, 55000 not a deals table, 2BP01 something of yours s
 
 CREATE FUNCTION pipelines.track(deals regclass, "column" name)
 RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 100000
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 100000
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -1086,6 +1161,7 @@ DECLARE
 BEGIN
 	PERFORM pipelines._need_owner(deals);
 	PERFORM 1 FROM pipelines._roles(deals);
+	PERFORM pipelines._need_mapping(deals);
 	-- nobody may be changing deals from here on: else it could not be said since when
 	EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', deals);
 	PERFORM 1 FROM pipelines._follow_changes(deals);
@@ -1156,7 +1232,7 @@ Errors: 42501 not the owner, 42703 no such column, 42701 tracked already, 0A000 
 -- runs into the history of the old one.  Lift it above.
 CREATE FUNCTION pipelines.repair(deals regclass)
 RETURNS TABLE (deal text, was integer, version integer)
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 100000 ROWS 10
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 100000 ROWS 10
 SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -1214,7 +1290,7 @@ Errors: 42501 not the owner, 55000 not a deals table.';
 -- stands on the extension any more.
 CREATE FUNCTION pipelines.release(deals regclass)
 RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 100000
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 100000
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -1276,42 +1352,6 @@ COMMENT ON FUNCTION pipelines.release(regclass) IS
 'Lets a deals table go: drops its views and triggers, the guard of its history included, and forgets it.  All columns, rows and the history stay; the bookkeeping may be NULL from now on.
 Errors: 42501 not the owner, 55000 not a deals table, 2BP01 something of yours stands on a view.';
 
--- What is wrong with the mapping of one table, in words; no rows: nothing.
-CREATE FUNCTION pipelines._mapping_problems(deals regclass)
-RETURNS TABLE (item text, problem text)
-LANGUAGE sql STABLE PARALLEL SAFE COST 10000 ROWS 5
-SET search_path = pg_catalog, pg_temp
-AS $$
-	SELECT x.item, x.problem
-	FROM pipelines.tracked_table t
-	CROSS JOIN LATERAL pipelines._roles($1) r
-	LEFT JOIN pg_attribute a ON a.attrelid = t.relation AND a.attname = r.column_name AND a.attnum > 0
-	LEFT JOIN pg_attribute h ON h.attrelid = t.history AND h.attname = r.history_column AND h.attnum > 0
-	LEFT JOIN pipelines._deal_columns() c ON c.role = r.role
-	CROSS JOIN LATERAL (
-		SELECT format('column %I of %s', r.expected, t.relation) AS item,
-			   'missing; if it was renamed, rename it back, resume, and rename it again; else add it' AS problem
-		WHERE a.attname IS NULL
-			AND (h.attname IS NOT NULL OR r.role ~ '^key[1-9]'
-				 OR r.role IN ('pipeline_id', 'stage_id', 'stage_entered_at', 'furthest_stage_id',
-							   'gate_stage_id', 'episode', 'version', 'changed_at'))
-		UNION ALL
-		SELECT format('column %I of %s', r.expected, t.history),
-			   'missing; if it was renamed, rename it back; else add it, or make the table anew from a backup'
-		WHERE h.attname IS NULL AND a.attname IS NOT NULL
-			AND (r.role ~ '^key[1-9]' OR coalesce(c.tracked, true))
-		UNION ALL
-		SELECT format('column %I of %s', a.attname, t.relation),
-			   format('has type %s, but its copy in %s has type %s; alter one of them',
-					  format_type(a.atttypid, NULL), t.history, format_type(h.atttypid, NULL))
-		WHERE pipelines._plain_type(a.atttypid) <> pipelines._plain_type(h.atttypid)
-	) x
-	WHERE t.relation = $1
-	ORDER BY r.n
-$$;
-COMMENT ON FUNCTION pipelines._mapping_problems(regclass) IS
-	'Columns of a deals table or its history that are missing or of another type.';
-
 -- Deals that were changed while no trigger was there, as far as it can be
 -- seen: the version before is not in the history or went elsewhere, or the
 -- history has the present version already.  A row is its own newest version,
@@ -1319,7 +1359,7 @@ COMMENT ON FUNCTION pipelines._mapping_problems(regclass) IS
 -- seen.
 CREATE FUNCTION pipelines._changed_meanwhile(deals regclass)
 RETURNS bigint
-LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000000
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000000
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -1356,7 +1396,7 @@ COMMENT ON FUNCTION pipelines._changed_meanwhile(regclass) IS
 
 CREATE FUNCTION pipelines.resume(deals_table regclass DEFAULT NULL)
 RETURNS TABLE (deals regclass, item text, action text)
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 1000000 ROWS 20
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 ROWS 20
 SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -1476,7 +1516,7 @@ Errors: 42501 not the owner, 55000 not a deals table.';
 
 CREATE FUNCTION pipelines.grant_access(deals regclass, role name, level text)
 RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 100000
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 100000
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE

@@ -14,7 +14,7 @@
 
 CREATE FUNCTION pipelines._view_kinds()
 RETURNS TABLE (n integer, kind text, comment text)
-LANGUAGE sql IMMUTABLE PARALLEL SAFE COST 10 ROWS 5
+LANGUAGE sql IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10 ROWS 5
 SET search_path = pg_catalog, pg_temp
 AS $$
 	VALUES
@@ -30,7 +30,7 @@ COMMENT ON FUNCTION pipelines._view_kinds() IS
 -- Comments of the columns that are not simply columns of T.
 CREATE FUNCTION pipelines._view_columns()
 RETURNS TABLE (kind text, name text, comment text)
-LANGUAGE sql IMMUTABLE PARALLEL SAFE COST 10 ROWS 80
+LANGUAGE sql IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10 ROWS 80
 SET search_path = pg_catalog, pg_temp
 AS $$
 	VALUES
@@ -97,7 +97,7 @@ COMMENT ON FUNCTION pipelines._view_columns() IS
 -- that views show it in; a typed NULL where the table has none.
 CREATE FUNCTION pipelines._column(deals regclass, role text, type text DEFAULT NULL, of_history boolean DEFAULT false)
 RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE COST 2000
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 2000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT coalesce(
@@ -119,7 +119,7 @@ COMMENT ON FUNCTION pipelines._column(regclass, text, text, boolean) IS
 -- a name for a column of ours beside those that are taken
 CREATE FUNCTION pipelines._free_name(taken name[], wanted text)
 RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE COST 10
+LANGUAGE sql IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT quote_ident(CASE WHEN $2::name = ANY ($1) THEN 'pipelines_' || $2 ELSE $2 END)
@@ -131,7 +131,7 @@ COMMENT ON FUNCTION pipelines._free_name(name[], text) IS
 -- stage) and what follows from both (e): closed, probability, category.
 CREATE FUNCTION pipelines._deal_from(deals regclass)
 RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE COST 10000
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT format($sql$
@@ -159,7 +159,7 @@ COMMENT ON FUNCTION pipelines._deal_from(regclass) IS
 -- The columns of T_current: those of T, then ours.
 CREATE FUNCTION pipelines._current_columns(deals regclass)
 RETURNS TABLE (n integer, name text, expression text)
-LANGUAGE sql STABLE PARALLEL SAFE COST 10000 ROWS 50
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000 ROWS 50
 SET search_path = pg_catalog, pg_temp
 AS $$
 	-- a column of a type of ours would be dropped with the extension
@@ -205,7 +205,7 @@ COMMENT ON FUNCTION pipelines._current_columns(regclass) IS
 -- that it can be replaced under whatever stands on it.
 CREATE FUNCTION pipelines._select_list(names text[], expressions text[], existing regclass)
 RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE COST 1000
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT string_agg(format(E'%s AS %I', x.expression, x.name), E',\n\t' ORDER BY coalesce(a.attnum, 10000), x.n)
@@ -217,7 +217,7 @@ COMMENT ON FUNCTION pipelines._select_list(text[], text[], regclass) IS
 
 CREATE FUNCTION pipelines._current_view(deals regclass, existing regclass)
 RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE COST 10000
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT format('SELECT %s%s',
@@ -233,7 +233,7 @@ COMMENT ON FUNCTION pipelines._current_view(regclass, regclass) IS 'The text of 
 -- those with an override of the category (which omits them, or not).
 CREATE FUNCTION pipelines._board_view(deals regclass)
 RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE COST 10000
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT format($sql$
@@ -298,7 +298,7 @@ COMMENT ON FUNCTION pipelines._board_view(regclass) IS 'The text of the view T_b
 -- is not merged either: once a row, and only if anybody asks.
 CREATE FUNCTION pipelines._forecast_view(deals regclass)
 RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE COST 10000
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT format($sql$
@@ -370,7 +370,7 @@ COMMENT ON FUNCTION pipelines._forecast_view(regclass) IS 'The text of the view 
 -- of them is one that no one ever saw.
 CREATE FUNCTION pipelines._visits_view(deals regclass)
 RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE COST 10000
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT format($sql$
@@ -435,7 +435,7 @@ COMMENT ON FUNCTION pipelines._visits_view(regclass) IS 'The text of the view T_
 -- only read for the rows that come out.
 CREATE FUNCTION pipelines._stalled_view(deals regclass, existing regclass)
 RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE COST 10000
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT format($sql$
@@ -472,7 +472,7 @@ COMMENT ON FUNCTION pipelines._stalled_view(regclass, regclass) IS 'The text of 
 -- it was visited after all, in the same episode and pipeline.
 CREATE FUNCTION pipelines._reasons(deals regclass)
 RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE COST 10000
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT format($sql$array_remove(ARRAY['over_limit',
@@ -507,7 +507,7 @@ COMMENT ON FUNCTION pipelines._reasons(regclass) IS
 -- existing: the view as it is now, or NULL
 CREATE FUNCTION pipelines._view_text(deals regclass, kind text, existing regclass)
 RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE COST 10000
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT CASE $2
@@ -525,7 +525,7 @@ COMMENT ON FUNCTION pipelines._view_text(regclass, text, regclass) IS
 -- its name or its comment, so that it is found after a rename.
 CREATE FUNCTION pipelines._find_view(deals regclass, kind text)
 RETURNS regclass
-LANGUAGE sql STABLE PARALLEL SAFE COST 1000
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT v.oid::regclass
@@ -547,7 +547,7 @@ COMMENT ON FUNCTION pipelines._find_view(regclass, text) IS
 -- The function T_as_of(timestamptz) of a deals table, also after a rename.
 CREATE FUNCTION pipelines._find_as_of(deals regclass)
 RETURNS regprocedure
-LANGUAGE sql STABLE PARALLEL SAFE COST 1000
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT p.oid::regprocedure
@@ -568,7 +568,7 @@ COMMENT ON FUNCTION pipelines._find_as_of(regclass) IS
 -- deals.  An error if something else stands in the way or on the view.
 CREATE FUNCTION pipelines._create_views(deals regclass, remake boolean)
 RETURNS TABLE (item text, action text)
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 100000 ROWS 5
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 100000 ROWS 5
 SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -678,7 +678,7 @@ COMMENT ON FUNCTION pipelines._create_views(regclass, boolean) IS
 -- Grant what a list of privileges says (of one kind only, if one is named).
 CREATE FUNCTION pipelines._grant_like(relation regclass, privilege text, privileges aclitem[])
 RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 1000
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -703,7 +703,7 @@ COMMENT ON FUNCTION pipelines._grant_like(regclass, text, aclitem[]) IS
 -- those of the deals take over their comments.
 CREATE FUNCTION pipelines._comment_view(view regclass, deals regclass, kind text, comment text)
 RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 10000
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE

@@ -25,6 +25,21 @@ CREATE FUNCTION pipelines._as_of_covered(deals pg_catalog.regclass, at pg_catalo
 COMMENT ON FUNCTION pipelines._as_of_covered(pg_catalog.regclass, pg_catalog.timestamptz) IS
 'Error 22023 for an instant before the history of an adopted table begins; true otherwise.';
 
+CREATE FUNCTION pipelines._as_of_cheap_support(pg_catalog.internal)
+	RETURNS pg_catalog.internal
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1
+	AS 'MODULE_PATHNAME', 'pipelines_as_of_cheap_support';
+COMMENT ON FUNCTION pipelines._as_of_cheap_support(pg_catalog.internal) IS
+'Planner support of _as_of_cheap(), which it answers.';
+
+CREATE FUNCTION pipelines._as_of_cheap(at pg_catalog.timestamptz)
+	RETURNS pg_catalog.bool
+	LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1
+	SUPPORT pipelines._as_of_cheap_support
+	AS 'MODULE_PATHNAME', 'pipelines_as_of_cheap';
+COMMENT ON FUNCTION pipelines._as_of_cheap(pg_catalog.timestamptz) IS
+'Does an instant cost nothing to evaluate for each row (a constant, a parameter, a column)? Answered while planning as_of().';
+
 CREATE FUNCTION pipelines._as_of_support(pg_catalog.internal)
 	RETURNS pg_catalog.internal
 	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1

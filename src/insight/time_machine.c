@@ -37,8 +37,8 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "nodes/pathnodes.h"
 #include "nodes/supportnodes.h"
-#include "optimizer/optimizer.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -51,6 +51,8 @@ PG_FUNCTION_INFO_V1(pipelines_as_of);
 PG_FUNCTION_INFO_V1(pipelines_as_of_support);
 PG_FUNCTION_INFO_V1(pipelines_as_of_body);
 PG_FUNCTION_INFO_V1(pipelines_as_of_covered);
+PG_FUNCTION_INFO_V1(pipelines_as_of_cheap);
+PG_FUNCTION_INFO_V1(pipelines_as_of_cheap_support);
 
 /* suffix of the SQL function that stands beside each table of deals */
 #define AS_OF_SUFFIX	"_as_of"
@@ -240,13 +242,19 @@ as_of_query(const DealsLayout *layout)
 	 * LEAST, since the present row, whose end is 'infinity', is in the answer
 	 * for the instant 'infinity' too; IS NULL OR would do, at the price of a
 	 * plain index scan.
+	 *
+	 * The CASE is gone once the planner has looked at it: it leaves the
+	 * instant as it is where it costs nothing to evaluate for each row and
+	 * tells the planner something, and a subquery, evaluated once, where it
+	 * is an expression like now() - interval '7 days'.
 	 */
 	appendStringInfo(&query,
 					 "SELECT %s\nFROM (SELECT %s, h.%s, h.%s FROM %s h\n"
 					 "UNION ALL\n"
 					 "SELECT %s, d.%s, 'infinity'::pg_catalog.timestamptz FROM %s d)\n"
 					 "AS v (%s, f, t)\n"
-					 "WHERE v.f OPERATOR(pg_catalog.<=) $1"
+					 "WHERE v.f OPERATOR(pg_catalog.<=)"
+					 " CASE WHEN pipelines._as_of_cheap($1) THEN $1 ELSE (SELECT $1) END"
 					 " AND v.t OPERATOR(pg_catalog.>)"
 					 " LEAST($1, '294276-12-31 23:59:59.999999+00'::pg_catalog.timestamptz)%s",
 					 outer.data, past.data,
@@ -289,6 +297,43 @@ pipelines_as_of_covered(PG_FUNCTION_ARGS)
 						   timestamptz_to_str(layout->tracked_since)),
 				 errhint("pipelines.import_history() loads an earlier past.")));
 	PG_RETURN_BOOL(true);
+}
+
+/*
+ * Is an instant cheap to evaluate for each row?  Said at planning time, see
+ * as_of_query(); what is left for execution is a parameter of T_as_of.
+ */
+Datum
+pipelines_as_of_cheap(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(true);
+}
+
+/* a variable of any query level */
+static bool
+contains_variable(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var) || IsA(node, PlaceHolderVar))
+		return true;
+	return expression_tree_walker(node, contains_variable, context);
+}
+
+Datum
+pipelines_as_of_cheap_support(PG_FUNCTION_ARGS)
+{
+	Node	   *request = (Node *) PG_GETARG_POINTER(0);
+	Node	   *instant;
+
+	if (!IsA(request, SupportRequestSimplify))
+		PG_RETURN_POINTER(NULL);
+	instant = linitial(((SupportRequestSimplify *) request)->fcall->args);
+
+	/* a subquery with a variable in it would be run for each row */
+	PG_RETURN_POINTER(makeBoolConst(IsA(instant, Const) || IsA(instant, Param) ||
+									contains_variable(instant, NULL),
+									false));
 }
 
 /*
