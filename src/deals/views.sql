@@ -351,7 +351,7 @@ AS $$
 		GROUP BY x.pipeline_id, x.month, x.bucket, x.owner, x.currency
 	) g
 	LEFT JOIN pipelines.pipeline p ON p.pipeline_id = g.pipeline_id
-	CROSS JOIN LATERAL (SELECT pipelines.quantiles(g.forecast, ARRAY[0.1, 0.5, 0.9]) AS quantiles OFFSET 0) q$sql$,
+	CROSS JOIN LATERAL (SELECT pipelines.quantiles(g.forecast, '{0.1,0.5,0.9}'::pg_catalog.float8[]) AS quantiles OFFSET 0) q$sql$,
 		pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'closed_on', 'date'),
 		pipelines._column($1, 'expected_close_on', 'date'), pipelines._column($1, 'owner', 'text'),
 		pipelines._column($1, 'currency', 'text'), quote_nullable(t.currency) || '::text',

@@ -90,10 +90,10 @@ COMMENT ON FUNCTION pipelines._history_guard() IS
 
 CREATE FUNCTION pipelines._register(relation regclass, history regclass, layout_id integer,
 	key text[], columns jsonb, currency text, foreign_keys boolean, on_truncate text,
-	tracked_since timestamptz, adopted boolean) RETURNS void
+	tracked_since timestamptz, adopted boolean, tracked jsonb DEFAULT NULL) RETURNS void
 LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000
 AS 'MODULE_PATHNAME', 'pipelines_register';
-COMMENT ON FUNCTION pipelines._register(regclass, regclass, integer, text[], jsonb, text, boolean, text, timestamptz, boolean) IS
+COMMENT ON FUNCTION pipelines._register(regclass, regclass, integer, text[], jsonb, text, boolean, text, timestamptz, boolean, jsonb) IS
 'Notes a deals table in pipelines.tracked_table, in the name of the definitions'' owner. The caller must own the table and its history (42501).';
 
 CREATE FUNCTION pipelines._unregister(relation regclass) RETURNS boolean

@@ -587,30 +587,31 @@ require_argument(FunctionCallInfo fcinfo, int number, const char *name)
 
 /*
  * _register(relation, history, layout_id, key, columns, currency,
- *			 foreign_keys, on_truncate, tracked_since, adopted)
+ *			 foreign_keys, on_truncate, tracked_since, adopted, tracked)
  *
  * Makes or replaces the row of tracked_table, as the definitions' owner.
- * What track() noted of a table that is there already is kept.
+ * Without "tracked", what track() noted of a table that is there already is
+ * kept.
  */
 Datum
 pipelines_register(PG_FUNCTION_ARGS)
 {
-	static const char *const names[10] = {
+	static const char *const names[11] = {
 		"relation", "history", "layout_id", "key", "columns", "currency",
-		"foreign_keys", "on_truncate", "tracked_since", "adopted"
+		"foreign_keys", "on_truncate", "tracked_since", "adopted", "tracked"
 	};
-	Oid			types[10] = {
+	Oid			types[11] = {
 		REGCLASSOID, REGCLASSOID, INT4OID, TEXTARRAYOID, JSONBOID, TEXTOID,
-		BOOLOID, TEXTOID, TIMESTAMPTZOID, BOOLOID
+		BOOLOID, TEXTOID, TIMESTAMPTZOID, BOOLOID, JSONBOID
 	};
-	Datum		values[10];
-	char		nulls[10];
+	Datum		values[11];
+	char		nulls[11];
 	RunAs		saved;
 	int			i;
 
-	for (i = 0; i < 10; i++)
+	for (i = 0; i < 11; i++)
 	{
-		if (i != 2 && i != 5)
+		if (i != 2 && i != 5 && i != 10)
 			require_argument(fcinfo, i, names[i]);
 		values[i] = PG_ARGISNULL(i) ? (Datum) 0 : PG_GETARG_DATUM(i);
 		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
@@ -629,15 +630,16 @@ pipelines_register(PG_FUNCTION_ARGS)
 		elog(ERROR, "could not clear \"tracked_table\"");
 	if (SPI_execute_with_args("INSERT INTO pipelines.tracked_table AS t"
 							  " (relation, history, layout_id, key, columns, currency,"
-							  " foreign_keys, on_truncate, tracked_since, adopted)"
-							  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+							  " foreign_keys, on_truncate, tracked_since, adopted, tracked)"
+							  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, coalesce($11, '{}'))"
 							  " ON CONFLICT (relation) DO UPDATE SET"
 							  " history = excluded.history, layout_id = excluded.layout_id,"
 							  " key = excluded.key, columns = excluded.columns,"
 							  " currency = excluded.currency, foreign_keys = excluded.foreign_keys,"
 							  " on_truncate = excluded.on_truncate,"
-							  " tracked_since = excluded.tracked_since, adopted = excluded.adopted",
-							  10, types, values, nulls, false, 0) != SPI_OK_INSERT)
+							  " tracked_since = excluded.tracked_since, adopted = excluded.adopted,"
+							  " tracked = coalesce($11, t.tracked)",
+							  11, types, values, nulls, false, 0) != SPI_OK_INSERT)
 		elog(ERROR, "could not write \"tracked_table\"");
 	SPI_finish();
 	run_as_end(&saved);
