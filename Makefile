@@ -77,6 +77,10 @@ DATA_built = sql/$(EXTENSION)--$(EXTVERSION).sql
 
 # in the order in which they run; each works in a database of its own
 REGRESS = \
+	probability \
+	weighted_forecast \
+	forecast \
+	forecast_hostile \
 	definitions \
 	definition_history \
 	create_pipeline \
@@ -85,6 +89,10 @@ REGRESS = \
 	grants \
 	resume \
 	moves \
+	merge \
+	import_history \
+	as_of \
+	verify \
 	views
 
 PG_CPPFLAGS = -I$(srcdir)/src

@@ -3,10 +3,11 @@
 \set ECHO none
 SET client_min_messages = warning;
 DROP DATABASE IF EXISTS regress_pipelines_merge;
-CREATE DATABASE regress_pipelines_merge;
+CREATE DATABASE regress_pipelines_merge TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C';
 \set home :DBNAME
 \c regress_pipelines_merge
 SET lc_messages = 'C';
+SET client_encoding = 'UTF8';
 SET timezone = 'UTC';
 SET datestyle = 'ISO, YMD';
 SET intervalstyle = 'postgres';

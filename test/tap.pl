@@ -67,7 +67,11 @@ sub show_output
 
 	if (open my $out, '<', "$dump/$file")
 	{
-		print map { "  $_" } grep { !/^ok / } <$out>;
+		my @lines = map { length > 500 ? substr($_, 0, 500) . "...\n" : $_ } grep { !/^ok / } <$out>;
+		my $left_off = @lines - 200;
+		splice @lines, 200 if $left_off > 0;
+		print map { "  $_" } @lines;
+		print "  ... and $left_off lines more\n" if $left_off > 0;
 	}
 	if (open my $log, '<', "$logs/regress_log_$name")
 	{

@@ -1147,7 +1147,8 @@ END
 $$;
 COMMENT ON FUNCTION pipelines.rebuild_views(regclass) IS
 'Makes the views of a deals table anew: after columns were added, renamed or dropped, or the table itself was renamed or got another owner, and copies its policies to the history.  Columns and views follow the new names; grants are kept.  Returns what was done.
-Errors: 42501 not the owner, 55000 not a deals table, 2BP01 something of yours stands on a view whose columns change (drop it first), 0A000 a policy needs a column that is not tracked, or row security before PostgreSQL 15.';
+Errors: 42501 not the owner, 55000 not a deals table, 2BP01 something of yours stands on a view whose columns change (drop it first), 0A000 a policy needs a column that is not tracked.
+Before PostgreSQL 15 no views are made on a table with row security, which is among what is returned; those that stand show nothing to whom the policies concern.';
 
 CREATE FUNCTION pipelines.track(deals regclass, "column" name)
 RETURNS void

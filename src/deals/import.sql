@@ -360,8 +360,8 @@ BEGIN
 		SELECT e.*,
 			1 + count(*) FILTER (WHERE e.reopened) OVER k AS episode,
 			max(e.at) FILTER (WHERE e.entered) OVER k AS entered_at,
-			count(*) FILTER (WHERE e.closing OR e.reopened) OVER k AS closing_no,
-			count(*) FILTER (WHERE e.closing OR e.reopened OR (e.closed AND e.given_closed_on IS NOT NULL)) OVER k AS closed_on_no,
+			max(e.version) FILTER (WHERE e.closing) OVER k AS closing_version,
+			max(e.version) FILTER (WHERE e.closing OR (e.closed AND e.given_closed_on IS NOT NULL)) OVER k AS closed_on_version,
 			count(*) FILTER (WHERE e.version = 1 OR e.reopened OR e.transferred) OVER k AS segment
 		FROM (
 			SELECT e.*,
@@ -391,32 +391,38 @@ BEGIN
 	-- pipeline has the old furthest stage too), and only progress to a
 	-- higher position replaces it.  Position and version are packed into one
 	-- number whose maximum is taken; version 0 stands for what was brought
-	-- along, so that on a tie the older one stays.
+	-- along, so that on a tie the older one stays.  low is the position of
+	-- the furthest stage before the change, for what was skipped.
 	EXECUTE format('CREATE TEMP TABLE pipelines_import_furthest AS
-		SELECT %s, e.version, e.s AS furthest FROM pipelines_import_state e WHERE false', keys);
+		SELECT %s, e.version, e.s AS furthest, e."position" AS low FROM pipelines_import_state e WHERE false', keys);
 	FOR segment IN
 		SELECT DISTINCT s.segment FROM pg_temp.pipelines_import_state s ORDER BY 1
 	LOOP
 		EXECUTE format($query$
 			INSERT INTO pipelines_import_furthest
-			SELECT %1$s, e.version, CASE WHEN e.best = 0 THEN e.brought ELSE b.s END
+			SELECT %1$s, e.version, CASE WHEN e.best = 0 THEN e.brought ELSE b.s END, e.low
 			FROM (
-				SELECT %1$s, e.version, max(e.brought) OVER (PARTITION BY %1$s) AS brought,
-					2147483648 - (max(e.packed) OVER (PARTITION BY %1$s ORDER BY e.version) & 4294967295) AS best
+				SELECT %1$s, e.version, max(e.brought) OVER k AS brought,
+					2147483648 - (e.best & 4294967295) AS best,
+					coalesce(e.brought_position, lag(e.best) OVER k >> 32) AS low
 				FROM (
-					SELECT %1$s, e.version, f.furthest AS brought,
-						CASE WHEN e.version = 1 OR e.reopened OR e.transferred THEN
-							CASE WHEN c."position" IS NULL
-									THEN e."position" * 4294967296 + (2147483648 - e.version)
-								ELSE greatest(c."position" * 4294967296 + 2147483648,
-									CASE WHEN e.progress THEN e."position" * 4294967296 + (2147483648 - e.version) END) END
-						WHEN e.progress THEN e."position" * 4294967296 + (2147483648 - e.version) END AS packed
-					FROM pipelines_import_state e
-						LEFT JOIN pipelines_import_furthest f ON %2$s AND f.version = e.version - 1
-							AND e.transferred AND NOT e.reopened
-						LEFT JOIN pipelines.pipeline_stage c ON c.pipeline_id = e.p AND c.stage_id = f.furthest
-					WHERE e.segment = %3$s
+					SELECT e.*, max(e.packed) OVER (PARTITION BY %1$s ORDER BY e.version) AS best
+					FROM (
+						SELECT %1$s, e.version, f.furthest AS brought, c."position" AS brought_position,
+							CASE WHEN e.version = 1 OR e.reopened OR e.transferred THEN
+								CASE WHEN c."position" IS NULL
+										THEN e."position" * 4294967296 + (2147483648 - e.version)
+									ELSE greatest(c."position" * 4294967296 + 2147483648,
+										CASE WHEN e.progress THEN e."position" * 4294967296 + (2147483648 - e.version) END) END
+							WHEN e.progress THEN e."position" * 4294967296 + (2147483648 - e.version) END AS packed
+						FROM pipelines_import_state e
+							LEFT JOIN pipelines_import_furthest f ON %2$s AND f.version = e.version - 1
+								AND e.transferred AND NOT e.reopened
+							LEFT JOIN pipelines.pipeline_stage c ON c.pipeline_id = e.p AND c.stage_id = f.furthest
+						WHERE e.segment = %3$s
+					) e
 				) e
+				WINDOW k AS (PARTITION BY %1$s ORDER BY e.version)
 			) e
 			LEFT JOIN pipelines_import_state b ON %4$s AND b.version = e.best
 			$query$, keys, same_key, segment, replace(same_key, 'f.k', 'b.k'));
@@ -425,35 +431,31 @@ BEGIN
 
 	EXECUTE format($query$
 		CREATE TEMP TABLE pipelines_import_version AS
-		WITH versions AS (
-			SELECT e.*, f.furthest, lag(f.furthest) OVER k AS furthest0,
-				CASE WHEN e.closed THEN max(coalesce(e.given_closed_at, e.at)) FILTER (WHERE e.closing)
-					OVER (PARTITION BY %1$s, e.closing_no) END AS closed_at,
-				CASE WHEN e.closed THEN max(coalesce(e.given_closed_on,
-						timezone(coalesce(p.time_zone, 'GMT'), coalesce(e.given_closed_at, e.at))::date))
-						FILTER (WHERE e.closing OR e.given_closed_on IS NOT NULL)
-					OVER (PARTITION BY %1$s, e.closed_on_no) END AS closed_on
+		WITH forward AS (
+			SELECT DISTINCT e.p, f.low, e."position" AS high
 			FROM pipelines_import_state e
-				JOIN pipelines_import_furthest f ON %2$s AND f.version = e.version
-				JOIN pipelines.pipeline p ON p.pipeline_id = e.p
-			WINDOW k AS (PARTITION BY %1$s ORDER BY e.version)
-		), forward AS (
-			SELECT DISTINCT v.p, c."position" AS low, v."position" AS high, v.furthest0
-			FROM versions v
-				JOIN pipelines.pipeline_stage c ON c.pipeline_id = v.p AND c.stage_id = v.furthest0
-			WHERE v.version > 1 AND v.entered AND v.progress AND NOT v.reopened AND v."position" > c."position"
+				JOIN pipelines_import_furthest f ON %1$s AND f.version = e.version
+			WHERE e.version > 1 AND e.entered AND e.progress AND NOT e.reopened AND e."position" > f.low
 		), skip AS (
-			SELECT w.p, w.furthest0, w.high, array_agg(m.stage_id ORDER BY m."position") AS skipped
+			SELECT w.p, w.low, w.high, array_agg(m.stage_id ORDER BY m."position") AS skipped
 			FROM forward w
 				JOIN pipelines.pipeline_stage m ON m.pipeline_id = w.p AND m.mandatory AND m.outcome = 'open'
 					AND m.archived_at IS NULL AND m."position" > w.low AND m."position" < w.high
-			GROUP BY w.p, w.furthest0, w.high
+			GROUP BY w.p, w.low, w.high
 		)
-		SELECT e.*, skip.skipped
-		FROM versions e
-			LEFT JOIN skip ON skip.p = e.p AND skip.furthest0 = e.furthest0 AND skip.high = e."position"
+		SELECT e.*, f.furthest, skip.skipped,
+			coalesce(c.given_closed_at, c.at) AS closed_at,
+			coalesce(d.given_closed_on,
+				timezone(coalesce(p.time_zone, 'GMT'), coalesce(c.given_closed_at, c.at))::date) AS closed_on
+		FROM pipelines_import_state e
+			JOIN pipelines_import_furthest f ON %1$s AND f.version = e.version
+			-- the event that closed the deal, and the last one that said the day
+			LEFT JOIN pipelines_import_state c ON e.closed AND %2$s AND c.version = e.closing_version
+			LEFT JOIN pipelines.pipeline p ON p.pipeline_id = c.p
+			LEFT JOIN pipelines_import_state d ON e.closed AND %3$s AND d.version = e.closed_on_version
+			LEFT JOIN skip ON skip.p = e.p AND skip.low = f.low AND skip.high = e."position"
 				AND e.version > 1 AND e.entered AND e.progress AND NOT e.reopened
-		$query$, keys, same_key);
+		$query$, same_key, replace(same_key, 'f.k', 'c.k'), replace(same_key, 'f.k', 'd.k'));
 	ANALYZE pg_temp.pipelines_import_version;
 END
 $function$;
@@ -620,4 +622,4 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION pipelines.import_history(regclass, regclass) IS
-'Makes deals and their history from a log of past changes. events: a table or view with the deal''s key, at (timestamp with time zone), stage (name, code or id) and, if wanted, seq (order among events of one instant), pipeline (default: the layout''s standard one), actor, reason, and columns of the deals. Each event says the whole state of the columns that events has: NULL means NULL. Columns that are not tracked are taken from a deal''s last event. The first event creates the deal; one that changes nothing writes nothing and counts as a repeat. Deals that exist already, without history and in the stage of their last event, get a past. Rules of the pipelines are not applied to the past. For members of the role that owns the deals (42501). Refused events and deals: one error 23S12 that lists them, and nothing is written.';
+'Makes deals and their history from a log of past changes. events: a table or view with the deal''s key, at (timestamp with time zone), stage (name, code or id) and, if wanted, seq (order among events of one instant), pipeline (default: the layout''s standard one), actor, reason, and columns of the deals. Each event says the whole state of the columns that events has: NULL means NULL. Columns that are not tracked are taken from a deal''s last event. The first event creates the deal; one that changes nothing writes nothing and counts as a repeat. Deals that exist already, without history and in the stage of their last event, get a past, and keep their present values. Rules of the pipelines are not applied to the past. For members of the role that owns the deals (42501). Refused events and deals: one error 23S12 that lists them, and nothing is written.';

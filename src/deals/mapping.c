@@ -242,6 +242,19 @@ before_function(void)
 						   ObjectIdGetDatum(get_namespace_oid("pipelines", false)));
 }
 
+bool
+has_deal_triggers(Relation rel)
+{
+	Oid			before = before_function();
+
+	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	{
+		if (rel->trigdesc->triggers[i].tgfoid == before)
+			return true;
+	}
+	return false;
+}
+
 /*
  * The names of the BEFORE ROW triggers for one event that fire after ours.
  * "Ours" is the trigger that calls our function; the name is not looked at.

@@ -127,6 +127,9 @@ extern void mapping_init(void);
  */
 extern DealsTable *deals_table(Relation rel, bool need_history);
 
+/* do the row triggers of deals fire on this relation? */
+extern bool has_deal_triggers(Relation rel);
+
 /* 'deal 42' or 'deal (3,42)', for messages; palloc'd */
 extern char *deal_label(const DealsTable *table, TupleDesc tupdesc,
 						const Datum *values, const bool *nulls);

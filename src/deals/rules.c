@@ -217,7 +217,8 @@ judge_new_deal(const DealContext *deal, DealState *state)
 		state->pipeline_id = pipeline->pipeline_id;
 	}
 
-	if (pipeline->layout_id != deal->table->layout_id)
+	if (deal->table->layout_id != 0 &&
+		pipeline->layout_id != deal->table->layout_id)
 		ereport(ERROR,
 				(errcode(ERRCODE_PIPELINES_OTHER_LAYOUT),
 				 errmsg("pipeline \"%s\" belongs to another layout than table \"%s\"",

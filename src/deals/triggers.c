@@ -27,6 +27,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/tupmacs.h"
 #include "access/xact.h"
 #include "catalog/partition.h"
 #include "catalog/pg_inherits.h"
@@ -149,6 +150,7 @@ typedef struct DealRow
 {
 	Datum	   *values;
 	bool	   *nulls;
+	uint32	   *offsets;		/* of what is not null, if wanted; else NULL */
 } DealRow;
 
 static void
@@ -156,7 +158,49 @@ deform_row(DealRow *row, HeapTuple tuple, TupleDesc tupdesc)
 {
 	row->values = palloc(sizeof(Datum) * tupdesc->natts);
 	row->nulls = palloc(sizeof(bool) * tupdesc->natts);
+	row->offsets = NULL;
 	heap_deform_tuple(tuple, tupdesc, row->values, row->nulls);
+}
+
+/*
+ * The same for a row whose bookkeeping we are going to change, noting where
+ * each value lies, so that patch_row() need not form the tuple anew.
+ */
+static void
+deform_row_to_patch(DealRow *row, HeapTuple tuple, TupleDesc tupdesc)
+{
+	HeapTupleHeader header = tuple->t_data;
+	int			natts = Min((int) HeapTupleHeaderGetNatts(header), tupdesc->natts);
+	char	   *data = (char *) header + header->t_hoff;
+	uint32		offset = 0;
+
+	row->values = palloc(sizeof(Datum) * tupdesc->natts);
+	row->nulls = palloc(sizeof(bool) * tupdesc->natts);
+	row->offsets = palloc(sizeof(uint32) * tupdesc->natts);
+	for (int i = 0; i < natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(tupdesc, i);
+
+		row->nulls[i] = HeapTupleHasNulls(tuple) && att_isnull(i, header->t_bits);
+		if (row->nulls[i])
+		{
+			row->values[i] = (Datum) 0;
+			continue;
+		}
+		offset = att_align_pointer(offset, att->attalign, att->attlen, data + offset);
+		row->offsets[i] = offset;
+		row->values[i] = fetchatt(att, data + offset);
+		offset = att_addlength_pointer(offset, att->attlen, data + offset);
+	}
+
+	/* a row that the executor made has all columns; else don't patch */
+	for (int i = natts; i < tupdesc->natts; i++)
+	{
+		row->values[i] = heap_getattr(tuple, i + 1, tupdesc, &row->nulls[i]);
+		row->offsets[i] = 0;
+	}
+	if (natts < tupdesc->natts)
+		row->offsets = NULL;
 }
 
 static inline bool
@@ -303,10 +347,11 @@ check_event_time(TimestampTz event_time, const DealContext *deal,
 				 errdetail("Only members of role \"%s\", which owns the table, may use pipelines.event_time.",
 						   GetUserNameFromId(deal->table->owner, true)),
 				 errhint("RESET pipelines.event_time.")));
-	if (event_time > GetCurrentTimestamp())
+	if (TIMESTAMP_NOT_FINITE(event_time) || event_time > GetCurrentTimestamp())
 		ereport(ERROR,
 				(errcode(ERRCODE_PIPELINES_EVENT_TIME),
-				 errmsg("event time %s lies in the future", timestamptz_to_str(event_time)),
+				 errmsg("event time %s has not been", timestamptz_to_str(event_time)),
+				 errdetail("It lies in the future, or is no instant at all."),
 				 errhint("Set pipelines.event_time to an instant that has passed.")));
 	if (has_changed_at && event_time < changed_at)
 		ereport(ERROR,
@@ -530,6 +575,51 @@ form_row(TupleDesc tupdesc, HeapTuple original, const DealRow *row)
 	return tuple;
 }
 
+/*
+ * The same where only values of fixed length changed that were not null and
+ * still are not: then a copy is enough.  Most moves are like that.
+ */
+static HeapTuple
+patch_row(const DealsTable *table, TupleDesc tupdesc, HeapTuple original, const DealRow *row)
+{
+	HeapTuple	tuple;
+	char	   *data;
+
+	if (row->offsets == NULL)
+		return form_row(tupdesc, original, row);
+	for (int i = 0; i < tupdesc->natts; i++)
+	{
+		bool		was_null = HeapTupleHasNulls(original) &&
+			att_isnull(i, original->t_data->t_bits);
+
+		if (was_null != row->nulls[i])
+			return form_row(tupdesc, original, row);
+	}
+
+	/* something else than a value of fixed length was replaced */
+	data = (char *) original->t_data + original->t_data->t_hoff;
+	for (int r = 0; r < NUM_ROLES; r++)
+	{
+		int			i = table->role[r] - 1;
+
+		if (i >= 0 && !row->nulls[i] && !TupleDescAttr(tupdesc, i)->attbyval &&
+			DatumGetPointer(row->values[i]) != data + row->offsets[i])
+			return form_row(tupdesc, original, row);
+	}
+
+	tuple = heap_copytuple(original);
+	data = (char *) tuple->t_data + tuple->t_data->t_hoff;
+	for (int r = 0; r < NUM_ROLES; r++)
+	{
+		int			i = table->role[r] - 1;
+
+		if (i >= 0 && !row->nulls[i] && TupleDescAttr(tupdesc, i)->attbyval)
+			store_att_byval(data + row->offsets[i], row->values[i],
+							TupleDescAttr(tupdesc, i)->attlen);
+	}
+	return tuple;
+}
+
 static HeapTuple
 before_update(Relation rel, HeapTuple oldtuple, HeapTuple newtuple)
 {
@@ -547,14 +637,14 @@ before_update(Relation rel, HeapTuple oldtuple, HeapTuple newtuple)
 		return newtuple;
 
 	deform_row(&old, oldtuple, tupdesc);
-	deform_row(&row, newtuple, tupdesc);
+	deform_row_to_patch(&row, newtuple, tupdesc);
 	if (complete_update(rel, table, &old, &row, &old_state, &state, &verdict) &&
 		table->later_update == NULL)
 		history_append(table, tupdesc, old.values, old.nulls,
 					   &old_state, &state, &verdict, state.changed_at);
 	if (table->later_update != NULL)
 		rows_to_judge++;
-	return form_row(tupdesc, newtuple, &row);
+	return patch_row(table, tupdesc, newtuple, &row);
 }
 
 static void
@@ -833,6 +923,9 @@ pipelines_deal_truncate(PG_FUNCTION_ARGS)
 						"_deal_truncate")));
 
 	rel = trigdata->tg_relation;
+	/* a partition that was detached has kept this trigger, but no other */
+	if (!has_deal_triggers(rel))
+		return PointerGetDatum(NULL);
 	definitions_lock();
 	table = deals_table(rel, true);
 	if (!table->record_truncate)

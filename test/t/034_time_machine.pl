@@ -67,6 +67,10 @@ is(sql("BEGIN; SELECT count(*) FROM pg_stat_activity; UPDATE deals SET amount = 
 end_session($writer);
 is(sql($settled_now), 't', 'it has ended: now');
 
+my $definer = session(q{UPDATE pipelines.pipeline_stage SET probability = 11 WHERE stage_id = pipelines.stage_id('Sales', 'Lead')});
+is(sql($is_start), 't', 'a changed definition holds it back too: deals that follow bear the same instant');
+end_session($definer);
+
 my $undone = session('SAVEPOINT s; UPDATE deals SET amount = amount + 1 WHERE deal_id = 1; ROLLBACK TO s');
 is(sql($settled_now), 't', 'a writer that took everything back holds nothing back');
 end_session($undone);

@@ -1,0 +1,498 @@
+-- statements.sql: every kind of statement on a deals table gives the same bookkeeping and history (I4, I6, I7, R-2.21; CORE 8 to 14, tests 5, 7, 14)
+-- In a database of its own, so that every id is the same in every run.
+\set ECHO none
+SET client_min_messages = warning;
+DROP DATABASE IF EXISTS regress_pipelines_statements;
+CREATE DATABASE regress_pipelines_statements TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C';
+\set home :DBNAME
+\c regress_pipelines_statements
+SET lc_messages = 'C';
+SET client_encoding = 'UTF8';
+SET timezone = 'UTC';
+SET datestyle = 'ISO, YMD';
+SET intervalstyle = 'postgres';
+SET extra_float_digits = 1;
+CREATE EXTENSION pipelines;
+\pset format unaligned
+\pset footer off
+\pset null (null)
+
+-- what an error says, with everything that a driver can see
+CREATE FUNCTION said(state text, message text, detail text, hint text, schema_name text, table_name text, column_name text)
+RETURNS text LANGUAGE sql AS $$
+	SELECT regexp_replace(concat_ws(' | ', state || ': ' || message, regexp_replace(nullif(detail, ''), 'Failing row contains.*', 'Failing row …'), nullif(hint, ''),
+		nullif(concat_ws('.', nullif(schema_name, ''), nullif(table_name, ''), nullif(column_name, '')), '')),
+		'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+\+00', '<instant>', 'g')
+$$;
+-- run a statement; say how many rows it touched, or its error
+CREATE FUNCTION try(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	n bigint;
+	s text; m text; d text; h text; sn text; tn text; cn text;
+BEGIN
+	EXECUTE statement;
+	GET DIAGNOSTICS n = ROW_COUNT;
+	RETURN 'rows: ' || n;
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS s = RETURNED_SQLSTATE, m = MESSAGE_TEXT, d = PG_EXCEPTION_DETAIL,
+		h = PG_EXCEPTION_HINT, sn = SCHEMA_NAME, tn = TABLE_NAME, cn = COLUMN_NAME;
+	RETURN said(s, m, d, h, sn, tn, cn);
+END
+$$;
+-- the life of a deal, one line per version; without times where they are the clock's
+CREATE FUNCTION life(which text, times boolean DEFAULT false, relation text DEFAULT 'deals')
+RETURNS SETOF text LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN QUERY EXECUTE format($q$
+		WITH t AS (SELECT * FROM pipelines.tracked_table WHERE relation = %1$s),
+		v AS (
+			SELECT to_jsonb(h) AS r, (to_jsonb(h) ->> 'valid_from')::timestamptz AS at FROM %2$s h
+			UNION ALL
+			SELECT to_jsonb(d), d.changed_at FROM %3$s d
+		),
+		k AS (
+			SELECT v.r, v.at, CASE WHEN cardinality(t.key) = 1 THEN v.r ->> t.key[1]
+				ELSE (SELECT '(' || string_agg(v.r ->> c, ',' ORDER BY n) || ')' FROM unnest(t.key) WITH ORDINALITY u(c, n)) END AS deal
+			FROM v, t
+		)
+		SELECT concat_ws(' ', 'v' || (r ->> 'version'), CASE WHEN $2 THEN to_char(at, 'YYYY-MM-DD HH24:MI:SS') END,
+			p.name || '/' || s.name, 'e' || (r ->> 'episode'),
+			CASE WHEN $2 THEN 'in stage since ' || to_char((r ->> 'stage_entered_at')::timestamptz, 'YYYY-MM-DD HH24:MI:SS') END,
+			CASE WHEN f.stage_id <> s.stage_id THEN 'furthest ' || f.name END,
+			'amount ' || (r ->> 'amount'), 'override ' || (r ->> 'probability'), 'category ' || (r ->> 'forecast_category'),
+			'expected ' || (r ->> 'expected_close_on'), 'owner ' || (r ->> 'owner'),
+			CASE WHEN $2 THEN 'closed at ' || to_char((r ->> 'closed_at')::timestamptz, 'YYYY-MM-DD HH24:MI:SS')
+				WHEN r ->> 'closed_at' IS NOT NULL THEN 'closed' END,
+			CASE WHEN $2 THEN 'on ' || (r ->> 'closed_on') END, 'because ' || (r ->> 'close_reason'),
+			'-> ' || (r ->> 'change'),
+			CASE WHEN r ->> 'to_stage_id' <> r ->> 'stage_id' OR r ->> 'to_pipeline_id' <> r ->> 'pipeline_id' THEN 'to ' || p2.name || '/' || s2.name END,
+			(SELECT 'skipping ' || string_agg(x.name, ',' ORDER BY j.n) FROM jsonb_array_elements_text(nullif(r -> 'skipped_stages', 'null')) WITH ORDINALITY j(id, n)
+				JOIN pipelines.stage x ON x.stage_id = j.id::integer))
+		FROM k
+		LEFT JOIN pipelines.pipeline p ON p.pipeline_id = (r ->> 'pipeline_id')::integer
+		LEFT JOIN pipelines.stage s ON s.stage_id = (r ->> 'stage_id')::integer
+		LEFT JOIN pipelines.stage f ON f.stage_id = (r ->> 'furthest_stage_id')::integer
+		LEFT JOIN pipelines.pipeline p2 ON p2.pipeline_id = (r ->> 'to_pipeline_id')::integer
+		LEFT JOIN pipelines.stage s2 ON s2.stage_id = (r ->> 'to_stage_id')::integer
+		WHERE deal = $1 ORDER BY (r ->> 'version')::integer, r ? 'change' DESC$q$,
+		relation::regclass::oid, (SELECT t.history::text FROM pipelines.tracked_table t WHERE t.relation = life.relation::regclass), relation)
+	USING which, times;
+END
+$$;
+-- invariants I1, I4, I6, I7, told from the tables alone; no rows: sound
+CREATE FUNCTION problems(relation text DEFAULT 'deals')
+RETURNS TABLE (deal text, version integer, problem text) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY EXECUTE format($q$
+		WITH t AS (SELECT * FROM pipelines.tracked_table WHERE relation = %1$s),
+		r AS (
+			SELECT to_jsonb(h) AS r, true AS past FROM %2$s h
+			UNION ALL
+			SELECT to_jsonb(d) || jsonb_build_object('valid_from', d.changed_at), false FROM %3$s d
+		),
+		v AS (
+			SELECT (SELECT string_agg(r.r ->> c, ',' ORDER BY n) FROM unnest(t.key) WITH ORDINALITY u(c, n)) AS deal,
+				(r.r ->> 'version')::integer AS version, r.past, r.r, r.r ->> 'change' AS change,
+				(r.r ->> 'valid_from')::timestamptz AS valid_from, (r.r ->> 'valid_to')::timestamptz AS valid_to,
+				(r.r ->> 'stage_entered_at')::timestamptz AS entered,
+				(r.r ->> 'pipeline_id') || '/' || (r.r ->> 'stage_id') AS stage,
+				(r.r ->> 'to_pipeline_id') || '/' || (r.r ->> 'to_stage_id') AS to_stage,
+				-- the tracked values: what the history has under names of the deals
+				(SELECT jsonb_object_agg(e.key, e.value) FROM jsonb_each(r.r) e
+				 WHERE e.key IN (SELECT a.attname FROM pg_attribute a JOIN pg_attribute b ON b.attname = a.attname
+					WHERE a.attrelid = %1$s AND b.attrelid = t.history AND a.attnum > 0 AND b.attnum > 0
+						AND NOT a.attisdropped AND NOT b.attisdropped AND a.attgenerated = '' AND a.attname NOT IN ('version', 'stage_entered_at', 'changed_at'))) AS tracked
+			FROM r, t
+		),
+		w AS (
+			SELECT *, lag(version) OVER k AS version0, lag(valid_to) OVER k AS valid_to0, lag(change) OVER k AS change0,
+				lag(stage) OVER k AS stage0, lag(to_stage) OVER k AS to_stage0, lag(entered) OVER k AS entered0,
+				lag(tracked) OVER k AS tracked0, lead(version) OVER k IS NULL AS newest
+			FROM v WINDOW k AS (PARTITION BY deal ORDER BY version, past DESC)
+		)
+		SELECT deal, version, p FROM w, LATERAL (VALUES
+			(version <> coalesce(version0, 0) + 1, format('I7: version follows %%s', coalesce(version0::text, 'nothing'))),
+			(past AND valid_from > valid_to, 'I7: ends before it begins'),
+			(change0 <> 'delete' AND valid_from <> valid_to0 OR change0 = 'delete' AND valid_from <= valid_to0, 'I4: does not begin where the last one ended'),
+			(change0 <> 'delete' AND to_stage0 IS DISTINCT FROM stage, 'I4: not where the last one led to'),
+			(change = 'delete' AND to_stage IS NOT NULL, 'I4: a deletion with a target'),
+			(change0 <> 'delete' AND entered <> CASE WHEN stage = stage0 THEN entered0 ELSE valid_from END, 'R-2.4, R-2.5: clock of the stage'),
+			(coalesce(change0, 'delete') = 'delete' AND past AND entered > valid_from, 'entered after its beginning'),
+			(change0 <> 'delete' AND tracked = tracked0, 'I6: a version in which nothing changed'),
+			(newest AND past AND change <> 'delete', 'I4: the deal is missing'),
+			(NOT EXISTS (SELECT FROM pipelines.pipeline_stage s WHERE s.pipeline_id || '/' || s.stage_id = stage), 'I1: no such stage'),
+			(past AND (r ->> 'recorded_at' IS NULL OR r ->> 'txid' IS NULL OR r ->> 'actor' IS NULL OR r ->> 'role_name' IS NULL), 'no provenance')
+		) c(bad, p) WHERE bad
+		UNION ALL
+		SELECT deal, version, 'verify: ' || problem FROM pipelines.verify(%1$s::oid::regclass)$q$,
+		relation::regclass::oid, (SELECT t.history::text FROM pipelines.tracked_table t WHERE t.relation = problems.relation::regclass), relation);
+END
+$$;
+RESET client_min_messages;
+\set ECHO all
+SELECT pipelines.create_pipeline('Sales', stages => '["New", "Quote", "Demo", {"name": "Won", "outcome": "won"}, {"name": "Lost", "outcome": "lost"}, {"name": "Late", "may_start": false}]');
+SELECT pipelines.create_deals('deals');
+SELECT pipelines.create_deals('leads');
+CREATE VIEW told AS SELECT deal_id AS deal, version AS v, change, stage_id AS stage, to_stage_id AS became, amount FROM deals_history;
+CREATE VIEW now_ AS SELECT deal_id AS deal, version AS v, stage_id AS stage, amount FROM deals;
+
+--
+-- INSERT of many rows, INSERT … SELECT, COPY
+--
+INSERT INTO deals (deal_id, name, stage_id) VALUES (1, 'one', NULL), (2, 'two', 2), (3, 'three', 4);
+INSERT INTO deals (deal_id, name) SELECT g, 'many' FROM generate_series(11, 1010) g;
+COPY deals (deal_id, name, stage_id, amount) FROM stdin;
+2001	copied	\N	5
+2002	copied	3	\N
+2003	copied	5	7
+\.
+SELECT try('INSERT INTO deals (deal_id, stage_id) VALUES (2004, 1), (2005, 77)');
+SELECT count(*), min(version), max(version), min(episode), max(episode), count(DISTINCT changed_at) AS instants, count(closed_at) AS closed FROM deals;
+SELECT count(*) FROM deals_history;
+SELECT problems();
+
+--
+-- UPDATE of many rows: one instant, one history row each; those already there get none (R-2.5)
+--
+UPDATE deals SET stage_id = 2 WHERE deal_id <= 510;
+SELECT change, stage_id, to_stage_id, count(*), count(DISTINCT valid_to) AS instants, count(DISTINCT txid) AS transactions FROM deals_history GROUP BY 1, 2, 3 ORDER BY 1, 2, 3;
+UPDATE deals SET name = 'x';
+UPDATE deals SET stage_id = stage_id, amount = amount;
+UPDATE deals SET stage_id = 2;
+SELECT change, stage_id, to_stage_id, count(*) FROM deals_history GROUP BY 1, 2, 3 ORDER BY 1, 2, 3;
+SELECT problems();
+
+--
+-- UPDATE FROM, also joining one row twice: the row changes once
+--
+UPDATE deals SET amount = v.amount FROM (VALUES (1, 10), (1, 20), (2, 30), (1, 40)) v(id, amount) WHERE v.id = deal_id;
+SELECT deal_id, version, amount IN (10, 20, 40) OR deal_id = 2 AND amount = 30 AS amount FROM deals WHERE deal_id <= 2 ORDER BY 1;
+SELECT deal, v, change FROM told WHERE deal <= 2 ORDER BY 1, 2;
+SELECT problems();
+
+--
+-- Upserts (CORE 8, test 7)
+--
+DELETE FROM deals;
+INSERT INTO deals (deal_id, name, stage_id, amount) VALUES (3001, 'new', 1, 1), (3002, 'quoted', 2, 1), (3003, 'won', 4, 1), (3004, 'late', 1, 1);
+UPDATE deals SET stage_id = 6 WHERE deal_id = 3004;
+SELECT closed_at AS closed_at_before FROM deals WHERE deal_id = 3003 \gset
+INSERT INTO deals (deal_id, amount) VALUES (3001, 99), (3010, 99) ON CONFLICT DO NOTHING;
+INSERT INTO deals (deal_id, amount) VALUES (3001, 2), (3002, 2), (3003, 2), (3004, 2), (3011, 2) ON CONFLICT (deal_id) DO UPDATE SET amount = excluded.amount;
+INSERT INTO deals (deal_id, stage_id) VALUES (3001, 3), (3012, 3) ON CONFLICT (deal_id) DO UPDATE SET stage_id = excluded.stage_id;
+-- into the stage where it is, that no new deal may start in; a new deal there is refused
+SELECT try('INSERT INTO deals (deal_id, stage_id, amount) VALUES (3004, 6, 3) ON CONFLICT (deal_id) DO UPDATE SET stage_id = excluded.stage_id, amount = excluded.amount');
+SELECT try('INSERT INTO deals (deal_id, stage_id, amount) VALUES (3004, 6, 4), (3013, 6, 4) ON CONFLICT (deal_id) DO UPDATE SET stage_id = excluded.stage_id, amount = excluded.amount');
+-- all columns EXCLUDED, the won deal: it stays closed when it was
+INSERT INTO deals (deal_id, name, stage_id, amount) VALUES (3003, 'won', 4, 5) ON CONFLICT (deal_id) DO UPDATE SET
+	(name, pipeline_id, stage_id, amount, probability, closed_at, closed_on, close_reason, stage_entered_at, furthest_stage_id, gate_stage_id, episode, version, changed_at)
+	= (excluded.name, excluded.pipeline_id, excluded.stage_id, excluded.amount, excluded.probability, excluded.closed_at, excluded.closed_on, excluded.close_reason,
+	   excluded.stage_entered_at, excluded.furthest_stage_id, excluded.gate_stage_id, excluded.episode, excluded.version, excluded.changed_at);
+SELECT closed_at = :'closed_at_before' AS same_closing FROM deals WHERE deal_id = 3003;
+-- the same again: nothing changes
+INSERT INTO deals (deal_id, name, stage_id, amount) VALUES (3003, 'won', 4, 5) ON CONFLICT (deal_id) DO UPDATE SET
+	name = excluded.name, stage_id = excluded.stage_id, amount = excluded.amount, closed_at = excluded.closed_at, version = excluded.version, changed_at = excluded.changed_at;
+-- EXCLUDED carries what was completed: the stage that was not given is the first
+INSERT INTO deals (deal_id, amount) VALUES (3002, 6) ON CONFLICT (deal_id) DO UPDATE SET amount = excluded.amount, stage_id = excluded.stage_id;
+-- with a condition that says no
+INSERT INTO deals (deal_id, amount) VALUES (3002, 7) ON CONFLICT (deal_id) DO UPDATE SET amount = excluded.amount WHERE deals.amount > 100;
+SELECT try('INSERT INTO deals (deal_id, amount) VALUES (3001, 1), (3001, 2) ON CONFLICT (deal_id) DO UPDATE SET amount = excluded.amount');
+SELECT * FROM told WHERE deal > 3000 ORDER BY 1, 2;
+SELECT * FROM now_ ORDER BY 1;
+SELECT problems();
+
+--
+-- DELETE: one row each, and where it went nothing
+--
+DELETE FROM deals WHERE deal_id IN (3001, 3003);
+DELETE FROM deals USING (VALUES (3002), (3002)) v(id) WHERE id = deal_id;
+SELECT deal, v, change, stage, became FROM told WHERE change = 'delete' AND deal > 3000 ORDER BY 1;
+SELECT change, count(*) FROM deals_history WHERE deal_id < 3000 AND change = 'delete' GROUP BY 1;
+SELECT problems();
+
+--
+-- Data-modifying CTEs
+--
+INSERT INTO deals (deal_id, amount) SELECT g, 0 FROM generate_series(4001, 4020) g;
+-- two on one table
+WITH a AS (UPDATE deals SET stage_id = 2 WHERE deal_id BETWEEN 4001 AND 4005 RETURNING deal_id),
+	b AS (UPDATE deals SET stage_id = 3 WHERE deal_id BETWEEN 4006 AND 4008 RETURNING deal_id)
+SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b);
+-- insert, update and delete
+WITH a AS (INSERT INTO deals (deal_id, amount) VALUES (4101, 1), (4102, 1)),
+	b AS (DELETE FROM deals WHERE deal_id IN (4009, 4010))
+UPDATE deals SET amount = 5 WHERE deal_id BETWEEN 4001 AND 4003;
+-- a CTE that nobody reads
+WITH a AS (UPDATE deals SET amount = 6 WHERE deal_id = 4004) SELECT 1 AS one;
+-- delete and insert of the same keys: lives go on (CORE 2)
+WITH gone AS (DELETE FROM deals WHERE deal_id BETWEEN 4011 AND 4015 RETURNING deal_id)
+INSERT INTO deals (deal_id, amount) SELECT deal_id, 7 FROM gone;
+UPDATE deals SET amount = 8 WHERE deal_id BETWEEN 4011 AND 4015;
+WITH gone AS (DELETE FROM deals WHERE deal_id BETWEEN 4011 AND 4015 RETURNING deal_id)
+INSERT INTO deals (deal_id, amount) SELECT deal_id, 9 FROM gone ORDER BY deal_id DESC;
+-- two deals tables in one statement
+WITH a AS (INSERT INTO leads (deal_id, amount) VALUES (1, 1), (2, 2) RETURNING deal_id) INSERT INTO deals (deal_id) SELECT 4200 + deal_id FROM a;
+WITH a AS (UPDATE leads SET stage_id = 2 RETURNING deal_id), b AS (DELETE FROM deals WHERE deal_id = 4202)
+UPDATE deals SET stage_id = 2 WHERE deal_id = 4201;
+WITH a AS (DELETE FROM leads WHERE deal_id = 2 RETURNING amount) UPDATE deals SET amount = a.amount FROM a WHERE deals.deal_id = 4201;
+SELECT * FROM told WHERE deal > 4000 ORDER BY 1, 2;
+SELECT * FROM now_ WHERE deal > 4000 ORDER BY 1;
+SELECT deal_id, version, change, stage_id, to_stage_id FROM leads_history ORDER BY 1, 2;
+SELECT problems();
+SELECT problems('leads');
+
+--
+-- Savepoints, rolled back and released
+--
+BEGIN;
+INSERT INTO deals (deal_id, amount) VALUES (5001, 0), (5002, 0), (5003, 0);
+SAVEPOINT a;
+UPDATE deals SET stage_id = 2 WHERE deal_id IN (5001, 5002);
+SAVEPOINT b;
+UPDATE deals SET stage_id = 3 WHERE deal_id = 5001;
+DELETE FROM deals WHERE deal_id = 5002;
+INSERT INTO deals (deal_id, amount) VALUES (5002, 5), (5004, 5);
+ROLLBACK TO b;
+UPDATE deals SET amount = 1 WHERE deal_id = 5001;
+RELEASE a;
+SAVEPOINT c;
+UPDATE deals SET stage_id = 99 WHERE deal_id = 5003;
+ROLLBACK TO c;
+UPDATE deals SET stage_id = 4 WHERE deal_id = 5003;
+COMMIT;
+BEGIN;
+SAVEPOINT a;
+UPDATE deals SET stage_id = 5 WHERE deal_id = 5001;
+ROLLBACK TO a;
+SAVEPOINT b;
+UPDATE deals SET stage_id = 3 WHERE deal_id = 5002;
+RELEASE b;
+COMMIT;
+BEGIN;
+UPDATE deals SET stage_id = 5 WHERE deal_id = 5001;
+DELETE FROM deals WHERE deal_id = 5003;
+ROLLBACK;
+SELECT * FROM told WHERE deal > 5000 ORDER BY 1, 2;
+SELECT * FROM now_ WHERE deal > 5000 ORDER BY 1;
+SELECT problems();
+
+--
+-- Blocks with exceptions in PL/pgSQL
+--
+DO $$
+BEGIN
+	INSERT INTO deals (deal_id, amount) VALUES (5101, 0), (5102, 0);
+	BEGIN
+		UPDATE deals SET stage_id = 2 WHERE deal_id = 5101;
+		BEGIN
+			UPDATE deals SET stage_id = 3 WHERE deal_id IN (5101, 5102);
+			RAISE EXCEPTION 'undo';
+		EXCEPTION WHEN raise_exception THEN
+			UPDATE deals SET stage_id = 4 WHERE deal_id = 5102;
+		END;
+		UPDATE deals SET stage_id = 99 WHERE deal_id = 5101;
+	EXCEPTION WHEN SQLSTATE '23S01' THEN
+		UPDATE deals SET amount = 1 WHERE deal_id = 5102;
+	END;
+	FOR i IN 1 .. 3 LOOP
+		BEGIN
+			DELETE FROM deals WHERE deal_id = 5101;
+			INSERT INTO deals (deal_id, amount) VALUES (5101, i);
+			IF i = 2 THEN
+				RAISE EXCEPTION 'undo';
+			END IF;
+		EXCEPTION WHEN raise_exception THEN NULL;
+		END;
+	END LOOP;
+END
+$$;
+SELECT * FROM told WHERE deal > 5100 ORDER BY 1, 2;
+SELECT * FROM now_ WHERE deal > 5100 ORDER BY 1;
+SELECT problems();
+
+--
+-- Foreign keys into the table
+--
+CREATE TABLE client (id bigint PRIMARY KEY);
+INSERT INTO client SELECT generate_series(1, 4);
+ALTER TABLE deals ADD COLUMN client_id bigint REFERENCES client ON DELETE CASCADE ON UPDATE CASCADE;
+ALTER TABLE deals ADD CONSTRAINT parent FOREIGN KEY (parent_deal_id) REFERENCES client ON DELETE SET NULL ON UPDATE CASCADE;
+SELECT pipelines.track('deals', 'client_id');
+INSERT INTO deals (deal_id, client_id, parent_deal_id) SELECT 6000 + g, (ARRAY[1, 1, 2, 2, NULL])[g], (ARRAY[3, NULL, 3, NULL, 3])[g] FROM generate_series(1, 5) g;
+DELETE FROM client WHERE id IN (1, 3);
+UPDATE client SET id = 22 WHERE id = 2;
+SELECT deal_id, version, change, client_id, parent_deal_id FROM deals_history WHERE deal_id > 6000 ORDER BY 1, 2;
+SELECT deal_id, version, client_id, parent_deal_id FROM deals WHERE deal_id > 6000 ORDER BY 1;
+-- onto the key: refused (CORE 1)
+ALTER TABLE leads ADD FOREIGN KEY (deal_id) REFERENCES client ON UPDATE CASCADE ON DELETE CASCADE NOT VALID;
+INSERT INTO client VALUES (50);
+INSERT INTO leads (deal_id) VALUES (50);
+SELECT try('UPDATE client SET id = 51 WHERE id = 50');
+SELECT try('DELETE FROM client WHERE id = 50');
+SELECT deal_id, version, change FROM leads_history WHERE deal_id = 50;
+-- a table that refers to deals, and a deal that refers to a deal
+CREATE TABLE note (deal_id bigint REFERENCES deals ON DELETE CASCADE, txt text);
+ALTER TABLE deals ADD COLUMN follows bigint REFERENCES deals ON DELETE CASCADE;
+INSERT INTO deals (deal_id, follows) VALUES (6101, NULL), (6102, 6101), (6103, 6102), (6104, 6103);
+INSERT INTO note VALUES (6101, 'a'), (6104, 'b');
+DELETE FROM deals WHERE deal_id = 6101;
+SELECT count(*) FROM note;
+SELECT * FROM told WHERE deal > 6100 ORDER BY 1, 2;
+SELECT problems();
+SELECT problems('leads');
+
+--
+-- Functions that change the same table while a statement runs
+--
+INSERT INTO deals (deal_id, amount) SELECT g, 0 FROM generate_series(7001, 7040) g;
+CREATE FUNCTION beside(id bigint) RETURNS numeric LANGUAGE plpgsql AS $$
+BEGIN
+	UPDATE deals SET amount = amount + 1 WHERE deal_id = id;
+	RETURN 7;
+END
+$$;
+UPDATE deals SET quantity = beside(deal_id + 5) WHERE deal_id BETWEEN 7001 AND 7003;		-- another row
+UPDATE deals SET quantity = beside(7020) WHERE deal_id BETWEEN 7004 AND 7005;			-- the same other row, twice
+SELECT count(*) FROM deals WHERE deal_id = 7020 AND beside(7021) > 0;
+INSERT INTO deals (deal_id, amount) SELECT 7041, beside(7022);
+WITH u AS (UPDATE deals SET quantity = 1 WHERE deal_id = 7011 RETURNING beside(7012) AS b) SELECT b FROM u;
+DELETE FROM deals WHERE deal_id = 7013 AND beside(7014) > 0;
+SELECT * FROM told WHERE deal BETWEEN 7000 AND 7099 ORDER BY 1, 2;
+SELECT problems();
+-- what an inner statement undid is undone, and nothing else is
+CREATE FUNCTION fails(kind text) RETURNS integer LANGUAGE plpgsql AS $$
+BEGIN
+	CASE kind
+		WHEN 'insert' THEN INSERT INTO deals (deal_id) VALUES (7999);
+		WHEN 'unknown' THEN INSERT INTO deals (deal_id, stage_id) VALUES (7999, 99);
+		WHEN 'late' THEN INSERT INTO deals (deal_id, stage_id) VALUES (7999, 6);
+		WHEN 'update' THEN UPDATE deals SET amount = amount + 1 WHERE deal_id = 7040;
+		WHEN 'delete' THEN DELETE FROM deals WHERE deal_id = 7040;
+		WHEN 'again' THEN
+			DELETE FROM deals WHERE deal_id = 7040;
+			INSERT INTO deals (deal_id) VALUES (7040);
+			UPDATE deals SET stage_id = 2 WHERE deal_id = 7040;
+	END CASE;
+	RAISE EXCEPTION 'undo';
+EXCEPTION WHEN OTHERS THEN
+	RETURN 1;
+END
+$$;
+SELECT k, try(format('UPDATE deals SET quantity = fails(%L) WHERE deal_id BETWEEN %s AND %s', k, 7014 + 2 * n, 7015 + 2 * n))
+	FROM unnest('{insert,unknown,late,update,delete,again}'::text[]) WITH ORDINALITY u(k, n);
+SELECT * FROM told WHERE deal BETWEEN 7016 AND 7027 AND change <> 'delete' ORDER BY 1, 2;
+SELECT k, try(format('DELETE FROM deals WHERE deal_id BETWEEN %s AND %s AND fails(%L) = 1', 7014 + 2 * n, 7015 + 2 * n, k))
+	FROM unnest('{insert,unknown,late,update,delete,again}'::text[]) WITH ORDINALITY u(k, n);
+SELECT * FROM told WHERE deal BETWEEN 7016 AND 7027 AND change = 'delete' ORDER BY 1, 2;
+SELECT problems();
+
+--
+-- Triggers that change the same table
+--
+INSERT INTO deals (deal_id, amount) SELECT g, 0 FROM generate_series(8001, 8020) g;
+CREATE FUNCTION sibling() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF pg_trigger_depth() = 1 THEN
+		UPDATE deals SET amount = amount + 1 WHERE deal_id = OLD.deal_id + 1;
+	END IF;
+	RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+END
+$$;
+CREATE TRIGGER a_sibling BEFORE UPDATE OR DELETE ON deals FOR EACH ROW EXECUTE FUNCTION sibling();
+UPDATE deals SET stage_id = 2 WHERE deal_id IN (8001, 8003);
+DELETE FROM deals WHERE deal_id = 8005;
+DROP TRIGGER a_sibling ON deals;
+CREATE TRIGGER a_sibling AFTER UPDATE OR DELETE ON deals FOR EACH ROW EXECUTE FUNCTION sibling();
+UPDATE deals SET stage_id = 2 WHERE deal_id IN (8007, 8009, 8010);
+DELETE FROM deals WHERE deal_id = 8011;
+DROP TRIGGER a_sibling ON deals;
+SELECT * FROM told WHERE deal BETWEEN 8001 AND 8020 ORDER BY 1, 2;
+SELECT problems();
+-- … and fail, and go on
+CREATE TABLE mishap (kind text);
+CREATE FUNCTION mishaps() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+	k text;
+BEGIN
+	IF pg_trigger_depth() = 1 THEN
+		FOR k IN SELECT kind FROM mishap LOOP
+			PERFORM fails(k);
+		END LOOP;
+	END IF;
+	RETURN NULL;
+END
+$$;
+INSERT INTO mishap VALUES ('insert'), ('unknown'), ('late'), ('update'), ('delete'), ('again');
+CREATE TRIGGER a_mishaps AFTER INSERT OR UPDATE OR DELETE ON deals FOR EACH ROW EXECUTE FUNCTION mishaps();
+CREATE TRIGGER z_mishaps AFTER INSERT OR UPDATE OR DELETE ON deals FOR EACH ROW EXECUTE FUNCTION mishaps();
+INSERT INTO deals (deal_id, amount) SELECT g, 0 FROM generate_series(8021, 8030) g;
+UPDATE deals SET stage_id = 3 WHERE deal_id BETWEEN 8021 AND 8024;
+DELETE FROM deals WHERE deal_id BETWEEN 8023 AND 8026;
+INSERT INTO deals (deal_id, amount) VALUES (8021, 1), (8023, 1) ON CONFLICT (deal_id) DO UPDATE SET amount = 1;
+SELECT * FROM told WHERE deal BETWEEN 8021 AND 8030 ORDER BY 1, 2;
+-- with a cascade between
+UPDATE deals SET client_id = 4 WHERE deal_id BETWEEN 8027 AND 8030;
+DELETE FROM client WHERE id = 4;
+UPDATE deals SET parent_deal_id = 22 WHERE deal_id BETWEEN 8021 AND 8024;
+DELETE FROM client WHERE id = 22;
+SELECT * FROM told WHERE deal BETWEEN 8021 AND 8030 AND v > 2 OR deal BETWEEN 8027 AND 8030 ORDER BY 1, 2;
+DROP TRIGGER a_mishaps ON deals;
+DROP TRIGGER z_mishaps ON deals;
+SELECT problems();
+
+--
+-- Cursors, RETURNING, EXPLAIN ANALYZE, prepared statements, LOOP over an UPDATE
+--
+INSERT INTO deals (deal_id, amount) SELECT g, 0 FROM generate_series(9001, 9010) g;
+BEGIN;
+DECLARE c CURSOR FOR SELECT * FROM deals WHERE deal_id > 9000 ORDER BY deal_id FOR UPDATE;
+MOVE 2 FROM c;
+UPDATE deals SET stage_id = 2 WHERE CURRENT OF c;
+UPDATE deals SET stage_id = 3 WHERE CURRENT OF c;
+MOVE 1 FROM c;
+DELETE FROM deals WHERE CURRENT OF c;
+COMMIT;
+UPDATE deals SET stage_id = 4 WHERE deal_id IN (9004, 9005) RETURNING deal_id, version, episode, stage_id, closed_at = changed_at AS closed, stage_entered_at = changed_at AS entered;
+INSERT INTO deals (deal_id) VALUES (9011) RETURNING pipeline_id, stage_id, version, episode, created_by = session_user AS me;
+DELETE FROM deals WHERE deal_id = 9011 RETURNING deal_id, version;
+\o /dev/null
+EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) UPDATE deals SET amount = 3 WHERE deal_id IN (9006, 9007);
+EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) DELETE FROM deals WHERE deal_id = 9007;
+EXPLAIN UPDATE deals SET amount = 4 WHERE deal_id = 9006;
+\o
+PREPARE m(bigint, integer) AS UPDATE deals SET stage_id = $2 WHERE deal_id = $1;
+EXECUTE m(9008, 2);
+EXECUTE m(9008, 3);
+EXECUTE m(9008, 3);
+DEALLOCATE m;
+DO $$
+DECLARE
+	r record;
+BEGIN
+	FOR r IN UPDATE deals SET amount = 5 WHERE deal_id IN (9009, 9010) RETURNING deal_id LOOP
+		UPDATE deals SET stage_id = 2 WHERE deal_id = r.deal_id;
+	END LOOP;
+END
+$$;
+SELECT * FROM told WHERE deal BETWEEN 9001 AND 9099 ORDER BY 1, 2;
+SELECT * FROM now_ WHERE deal BETWEEN 9001 AND 9099 ORDER BY 1;
+SELECT problems();
+
+--
+-- More rows than fit one batch of the writer, wide ones too; the end of a statement empties it
+--
+INSERT INTO deals (deal_id, amount) SELECT g, 0 FROM generate_series(10001, 13000) g;
+UPDATE deals SET close_notes = repeat('wide ', 2000) WHERE deal_id BETWEEN 10001 AND 10200;
+UPDATE deals SET stage_id = 2 + deal_id % 2 WHERE deal_id > 10000;
+UPDATE deals SET close_notes = NULL WHERE deal_id BETWEEN 10001 AND 10200;
+SELECT change, count(*), sum(length(close_notes)) FROM deals_history WHERE deal_id > 10000 GROUP BY 1 ORDER BY 1;
+DELETE FROM deals WHERE deal_id > 10000;
+SELECT change, count(*), sum(length(close_notes)) FROM deals_history WHERE deal_id > 10000 GROUP BY 1 ORDER BY 1;
+INSERT INTO deals (deal_id) SELECT g FROM generate_series(10001, 13000) g;
+SELECT min(version), max(version), count(*) FROM deals WHERE deal_id > 10000;
+SELECT problems();
+\set ECHO none
+\c :home
+SET client_min_messages = warning;
+DROP DATABASE regress_pipelines_statements;
