@@ -89,7 +89,11 @@ REGRESS = \
 	grants \
 	resume \
 	moves \
+	keys \
+	bookkeeping \
+	statements \
 	merge \
+	user_triggers \
 	import_history \
 	as_of \
 	verify \

@@ -221,6 +221,20 @@ SELECT count(*) > 0 FROM pipelines.resume('parted');
 SELECT * FROM pipelines.import_history('parted', 'log');
 SELECT * FROM pipelines.verify('parted');
 
+-- a trigger of one's own that fires after ours; an event time that somebody forgot; stages where nobody may start
+SELECT pipelines.create_deals('watched');
+CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.name := upper(NEW.name); RETURN NEW; END $$;
+SELECT format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON watched FOR EACH ROW EXECUTE FUNCTION shout()', pipelines._trigger_name() || '_later') AS late \gset
+:late;
+SET pipelines.event_time = '2020-01-01 00:00+00';
+UPDATE pipelines.pipeline SET mode = 'strict' WHERE name = 'Sales';
+UPDATE pipelines.pipeline_stage SET may_start = false WHERE stage_id = pipelines.stage_id('Sales', 'Lead');
+SELECT * FROM pipelines.import_history('watched', 'log');
+SHOW pipelines.event_time;
+RESET pipelines.event_time;
+SELECT deal_id, name, version FROM watched ORDER BY 1;
+SELECT * FROM pipelines.verify('watched');
+
 -- two in one transaction; what a transaction takes back
 BEGIN;
 SELECT pipelines.create_deals('twice');

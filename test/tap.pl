@@ -53,27 +53,36 @@ $harness->callback(
 		if ($bad)
 		{
 			print "  $_\n" for $parser->parse_errors;
-			show_output($test->[0]);
+			show_output($test->[0], !$parser->parse_errors);
 		}
 	});
 
-# What a failing file said.  PostgreSQL's test modules send the rest, such as
-# the error a test died of, to a log of their own.
+# What a failing file said: each assertion that failed with the explanation
+# that follows it, and what stands outside of all assertions.  PostgreSQL's test
+# modules send the rest, such as the error that a test died of, to a log of
+# their own; its end is of interest where the test came to no end.
 sub show_output
 {
-	my ($file) = @_;
+	my ($file, $came_to_end) = @_;
 	my $name = basename($file, '.pl');
 	my $logs = "$ENV{TESTLOGDIR}";
 
 	if (open my $out, '<', "$dump/$file")
 	{
-		my @lines = map { length > 500 ? substr($_, 0, 500) . "...\n" : $_ } grep { !/^ok / } <$out>;
+		my ($wanted, @lines) = (1);
+		while (my $line = <$out>)
+		{
+			$wanted = 1 if $line =~ /^not ok /;
+			$wanted = 0 if $line =~ /^ok /;
+			push @lines, length $line > 500 ? substr($line, 0, 500) . "...\n" : $line
+			  if $wanted || $line !~ /^(?:ok |#)/;
+		}
 		my $left_off = @lines - 200;
 		splice @lines, 200 if $left_off > 0;
 		print map { "  $_" } @lines;
 		print "  ... and $left_off lines more\n" if $left_off > 0;
 	}
-	if (open my $log, '<', "$logs/regress_log_$name")
+	if (!$came_to_end && open my $log, '<', "$logs/regress_log_$name")
 	{
 		my @lines = <$log>;
 		splice @lines, 0, -40 if @lines > 40;

@@ -35,6 +35,7 @@
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "deals/deals.h"
+#include "definitions/privilege.h"
 #include "errors.h"
 #include "executor/executor.h"
 #include "executor/spi.h"
@@ -123,39 +124,6 @@ static Datum change_texts[lengthof(change_names)];
 
 static void write_rows(PendingRows *rows);
 
-/* what become_owner() has to put back */
-typedef struct OwnerContext
-{
-	Oid			userid;
-	int			sec_context;
-	int			guc_level;
-} OwnerContext;
-
-/*
- * Run what follows as the owner of a history: users need no privilege on it.
- * Code that the owner attached to it may do no more than such code may do in
- * maintenance commands.  An error puts everything back as well.
- */
-static void
-become_owner(Oid owner, OwnerContext *saved)
-{
-	GetUserIdAndSecContext(&saved->userid, &saved->sec_context);
-	SetUserIdAndSecContext(owner,
-						   saved->sec_context | SECURITY_LOCAL_USERID_CHANGE |
-						   SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS);
-	saved->guc_level = NewGUCNestLevel();
-	(void) set_config_option("search_path", "pg_catalog, pg_temp",
-							 PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-}
-
-static void
-become_caller(const OwnerContext *saved)
-{
-	AtEOXact_GUC(false, saved->guc_level);
-	SetUserIdAndSecContext(saved->userid, saved->sec_context);
-}
-
 static void
 drop_pending(void)
 {
@@ -185,8 +153,10 @@ history_xact_callback(XactEvent event, void *arg)
 				if (rows->nrows > 0)
 					ereport(ERROR,
 							(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-							 errmsg("%d history rows of table \"%s\" were not written",
-									rows->nrows, get_rel_name(rows->root)),
+							 errmsg_plural("%d history row of table \"%s\" was not written",
+										   "%d history rows of table \"%s\" were not written",
+										   rows->nrows,
+										   rows->nrows, get_rel_name(rows->root)),
 							 errhint("Trigger \"pipelines_after\" did not fire; run pipelines.resume().")));
 			}
 			break;
@@ -593,11 +563,11 @@ write_rows(PendingRows *rows)
 			write_direct(rows, history);
 		else
 		{
-			OwnerContext saved;
+			RunAs		saved;
 
-			become_owner(history->rd_rel->relowner, &saved);
+			run_as(history->rd_rel->relowner, &saved);
 			write_by_insert(rows, history);
-			become_caller(&saved);
+			run_as_end(&saved);
 		}
 	}
 	PG_CATCH();
@@ -763,7 +733,7 @@ last_version_by_query(const DealsTable *table, TupleDesc tupdesc, const Datum *v
 	Oid			types[INDEX_MAX_KEYS];
 	Datum		args[INDEX_MAX_KEYS];
 	StringInfoData query;
-	OwnerContext saved;
+	RunAs		saved;
 	bool		found;
 
 #define HISTORY_NAME(attnum) quote_identifier(NameStr(TupleDescAttr(hdesc, (attnum) - 1)->attname))
@@ -789,7 +759,7 @@ last_version_by_query(const DealsTable *table, TupleDesc tupdesc, const Datum *v
 	appendStringInfo(&query, " ORDER BY 1 DESC LIMIT 1");
 #undef HISTORY_NAME
 
-	become_owner(history->rd_rel->relowner, &saved);
+	run_as(history->rd_rel->relowner, &saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	/* not read-only: what this statement wrote before must be seen */
@@ -808,7 +778,7 @@ last_version_by_query(const DealsTable *table, TupleDesc tupdesc, const Datum *v
 	}
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
-	become_caller(&saved);
+	run_as_end(&saved);
 	table_close(history, NoLock);
 	return found;
 }

@@ -593,6 +593,8 @@ COMMENT ON FUNCTION pipelines._import_write(regclass, regclass) IS
 CREATE FUNCTION pipelines.import_history(deals regclass, events regclass) RETURNS pipelines.import_result
 	LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE COST 10000
 	SET search_path = pg_catalog, pg_temp
+	-- the events have times of their own
+	SET pipelines.event_time = ''
 	AS $function$
 DECLARE
 	result pipelines.import_result;

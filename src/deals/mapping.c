@@ -147,6 +147,7 @@ typedef struct TableEntry
 
 static HTAB *tables = NULL;
 static List *retired = NIL;		/* MemoryContexts of replaced descriptions */
+static bool outdated = false;	/* some description is marked invalid */
 static uint64 lock_epoch = 1;
 static Oid	tracked_table_relid = InvalidOid;	/* as of the last build */
 static uint64 invalidations = 0;	/* messages seen so far */
@@ -170,7 +171,10 @@ table_invalidated(Datum arg, Oid relid)
 			(relid == InvalidOid || relid == table->relid ||
 			 relid == table->root || relid == table->history ||
 			 relid == tracked_table_relid))
+		{
 			table->valid = false;
+			outdated = true;
+		}
 	}
 }
 
@@ -193,15 +197,34 @@ mapping_forget_locks(void)
 	lock_epoch++;
 }
 
+/*
+ * The transaction ends: nobody looks at a description any more.  Outdated
+ * ones go too; their relations may be gone for good.
+ */
 void
 mapping_free_retired(void)
 {
+	HASH_SEQ_STATUS status;
+	TableEntry *entry;
 	ListCell   *lc;
 
 	foreach(lc, retired)
 		MemoryContextDelete((MemoryContext) lfirst(lc));
 	list_free(retired);
 	retired = NIL;
+
+	if (!outdated)
+		return;
+	hash_seq_init(&status, tables);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		if (entry->table != NULL && entry->table->valid)
+			continue;
+		if (entry->table != NULL)
+			MemoryContextDelete(entry->table->context);
+		hash_search(tables, &entry->relid, HASH_REMOVE, NULL);
+	}
+	outdated = false;
 }
 
 static Trigger *
@@ -824,6 +847,14 @@ build_table(Relation rel)
 	if (root != rel)
 		table_close(root, NoLock);
 	find_partition_key(table, rel, ancestors);
+	for (int i = 0; i < table->npartkeys; i++)
+	{
+		bool		in_key = false;
+
+		for (int k = 0; k < table->nkeys; k++)
+			in_key |= table->keys[k] == table->partkeys[i];
+		table->loose_key |= !in_key;
+	}
 
 	/* a buffered row must be sure to be written at the statement's end */
 	after = find_trigger(rel, AFTER_TRIGGER);
@@ -877,6 +908,7 @@ refresh_table(Relation rel)
 
 	/* what came in meanwhile may concern us: then use it this once only */
 	table->valid = seen == invalidations;
+	outdated |= !table->valid;
 	return table;
 }
 

@@ -102,6 +102,7 @@ typedef struct DealsTable
 
 	int			npartkeys;
 	AttrNumber *partkeys;		/* columns that decide the partition */
+	bool		loose_key;		/* some of them are not part of the deal key */
 
 	int			ntracked;
 	TrackedColumn *tracked;

@@ -38,6 +38,7 @@
 #include "deals/mapping.h"
 #include "deals/rules.h"
 #include "definitions/definitions.h"
+#include "definitions/privilege.h"
 #include "errors.h"
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
@@ -139,6 +140,8 @@ deals_transaction_instant(void)
 {
 	if (transaction_instant == 0)
 	{
+		/* settled_at() must know of us before it reads a later clock */
+		definitions_lock();
 		transaction_instant = GetCurrentTimestamp();
 		instant_subid = GetCurrentSubTransactionId();
 	}
@@ -367,10 +370,13 @@ check_event_time(TimestampTz event_time, const DealContext *deal,
 
 /*
  * When does this change happen?  At the transaction's instant, though always
- * after the last change of the same deal; or when an import says.
+ * after the last change of the same deal; or when an import says.  With
+ * 'may_be_equal' not before it is enough: a key comes back at the instant at
+ * which it went, so that no look at the past misses it.
  */
 static TimestampTz
-instant_of_change(const DealContext *deal, bool has_changed_at, TimestampTz changed_at)
+instant_of_change(const DealContext *deal, bool has_changed_at, TimestampTz changed_at,
+				  bool may_be_equal)
 {
 	TimestampTz instant = deals_transaction_instant();
 
@@ -384,7 +390,7 @@ instant_of_change(const DealContext *deal, bool has_changed_at, TimestampTz chan
 		return instant;
 	}
 	if (has_changed_at && instant <= changed_at)
-		return changed_at + 1;
+		return may_be_equal ? changed_at : changed_at + 1;
 	return instant;
 }
 
@@ -425,9 +431,72 @@ complete_new_row(Relation rel, const DealsTable *table, DealRow *row, DealState 
 
 	state->version = returning ? version + 1 : 1;
 	state->episode = returning ? episode + 1 : 1;
-	state->changed_at = instant_of_change(&deal, returning, valid_to);
+	state->changed_at = instant_of_change(&deal, returning, valid_to, true);
 	judge_new_deal(&deal, state);
 	write_state(table, row, state);
+}
+
+/*
+ * Where the partition key is not part of the deal key, no unique index keeps
+ * a deal from being in two partitions.  Look for it, as the table's owner.
+ */
+static void
+refuse_second_partition(Relation rel, const DealsTable *table, const DealRow *row)
+{
+	TupleDesc	tupdesc = RelationGetDescr(rel);
+	StringInfoData query;
+	Oid			types[2 * INDEX_MAX_KEYS];
+	Datum		args[2 * INDEX_MAX_KEYS];
+	char		nulls[2 * INDEX_MAX_KEYS];
+	int			nargs = 0;
+	RunAs		saved;
+
+	initStringInfo(&query);
+	appendStringInfo(&query, "SELECT tableoid::pg_catalog.regclass::pg_catalog.text FROM %s WHERE ",
+					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(table->root)),
+												get_rel_name(table->root)));
+	for (int i = 0; i < table->nkeys + table->npartkeys; i++)
+	{
+		bool		in_key = i < table->nkeys;
+		AttrNumber	attnum = in_key ? table->keys[i] : table->partkeys[i - table->nkeys];
+		Form_pg_attribute att = TupleDescAttr(tupdesc, attnum - 1);
+
+		if (i == table->nkeys)
+			appendStringInfoString(&query, " AND NOT (true");
+		types[nargs] = att->atttypid;
+		args[nargs] = row->values[attnum - 1];
+		nulls[nargs] = row->nulls[attnum - 1] ? 'n' : ' ';
+		nargs++;
+		appendStringInfo(&query, "%s%s %s $%d%s", i > 0 ? " AND " : "",
+						 in_key ? quote_identifier(NameStr(att->attname)) :
+						 psprintf("(%s", quote_identifier(NameStr(att->attname))),
+						 equality_of_type(att->atttypid), nargs,
+						 in_key ? "" : ") IS TRUE");
+	}
+	appendStringInfoString(&query, ") LIMIT 1");
+
+	run_as(table->owner, &saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args(query.data, nargs, types, args, nulls, false, 1) != SPI_OK_SELECT)
+		elog(ERROR, "SPI_execute_with_args failed");
+	if (SPI_processed > 0)
+	{
+		char	   *other = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+
+		ereport(ERROR,
+				(errcode(ERRCODE_UNIQUE_VIOLATION),
+				 errmsg("%s of table \"%s\" exists already",
+						deal_label(table, tupdesc, row->values, row->nulls),
+						get_rel_name(table->root)),
+				 errdetail("It is in partition %s; the new row would go to partition %s.",
+						   other, quote_identifier(RelationGetRelationName(rel))),
+				 errhint("A deal key must be unique across partitions."),
+				 errtable(rel)));
+	}
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+	run_as_end(&saved);
 }
 
 static HeapTuple
@@ -463,6 +532,8 @@ complete_insert(Relation rel, HeapTuple tuple)
 
 	definitions_lock();
 	table = deals_table(rel, true);
+	if (table->loose_key)
+		refuse_second_partition(rel, table, &row);
 	given_closed_on = state.has_closed_on;
 	complete_new_row(rel, table, &row, &state);
 
@@ -502,11 +573,7 @@ complete_update(Relation rel, const DealsTable *table, const DealRow *old, DealR
 
 	read_state(table, old, old_state);
 	read_state(table, row, state);
-	instant = deals_transaction_instant();
-	if (instant <= old_state->changed_at)
-		instant = old_state->changed_at + 1;
-	if (unlikely(pipelines_event_time[0] != '\0'))
-		instant = instant_of_change(&deal, true, old_state->changed_at);
+	instant = instant_of_change(&deal, true, old_state->changed_at, false);
 
 	if (unlikely(proposed_closing.statement != NULL) &&
 		proposed_closing.statement == MemoryContextGetParent(CurrentMemoryContext) &&
@@ -665,7 +732,7 @@ end_by_delete(Relation rel, const DealsTable *table, HeapTuple tuple)
 	memset(&verdict, 0, sizeof(verdict));
 	verdict.kind = CHANGE_DELETE;
 	history_append(table, tupdesc, old.values, old.nulls, &old_state, NULL, &verdict,
-				   instant_of_change(&deal, true, old_state.changed_at));
+				   instant_of_change(&deal, true, old_state.changed_at, false));
 }
 
 static HeapTuple
@@ -692,7 +759,7 @@ row_trigger(FunctionCallInfo fcinfo, bool before, const char *name)
 		 !TRIGGER_FIRED_AFTER(trigdata->tg_event)))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" must be called as a %s ROW trigger",
+				 errmsg("function \"%s\" must be called by a trigger that is %s … FOR EACH ROW",
 						name, before ? "BEFORE" : "AFTER"),
 				 errhint("Deals tables get their triggers from pipelines.create_deals() and pipelines.resume().")));
 	return trigdata;
@@ -836,6 +903,27 @@ after_update(Relation rel, HeapTuple oldtuple, HeapTuple newtuple)
 					   &old_state, &state, &verdict, state.changed_at);
 }
 
+/*
+ * A trigger after ours changed the partition key: the deletion that we see is
+ * half of a move.
+ */
+static compat_noreturn void
+refuse_partition_move(Relation rel, const DealsTable *table, HeapTuple tuple)
+{
+	DealRow		row;
+
+	deform_row(&row, tuple, RelationGetDescr(rel));
+	ereport(ERROR,
+			(errcode(ERRCODE_PIPELINES_KEY_CHANGED),
+			 errmsg("%s can't leave partition \"%s\"",
+					deal_label(table, RelationGetDescr(rel), row.values, row.nulls),
+					RelationGetRelationName(rel)),
+			 errdetail("The partition key was changed after the row had been judged.  These triggers fire after ours: %s.",
+					   table->later_update == NULL ? "none" : table->later_update),
+			 errhint("Choose a partition key that never changes, or delete the deal and insert it anew."),
+			 errtable(rel)));
+}
+
 Datum
 pipelines_deal_after(PG_FUNCTION_ARGS)
 {
@@ -856,6 +944,8 @@ pipelines_deal_after(PG_FUNCTION_ARGS)
 	else
 	{
 		table = deals_table(rel, true);
+		if (ItemPointerIndicatesMovedPartitions(&trigdata->tg_trigtuple->t_data->t_ctid))
+			refuse_partition_move(rel, table, trigdata->tg_trigtuple);
 		if (table->later_delete != NULL)
 			end_by_delete(rel, table, trigdata->tg_trigtuple);
 	}
@@ -919,7 +1009,7 @@ pipelines_deal_truncate(PG_FUNCTION_ARGS)
 		!TRIGGER_FIRED_BY_TRUNCATE(trigdata->tg_event))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" must be called as a BEFORE TRUNCATE trigger",
+				 errmsg("function \"%s\" must be called by a trigger that is BEFORE TRUNCATE",
 						"_deal_truncate")));
 
 	rel = trigdata->tg_relation;

@@ -53,18 +53,20 @@
 #define GRID_TAIL		1e-13
 /* deals may be summed up as normal if they are small: compared with the */
 #define SMALL_DEAL		0.04	/* deviation of everything, */
-#define SMALL_IN_MEAN	0.002	/* what is expected, */
+#define SMALL_IN_MEAN	0.004	/* what is expected, */
 #define SMALL_IN_SUM	0.15	/* and the deviation of their own sum, */
 #define SMALL_SUM		1e-4	/* unless that is as good as nothing */
 /* probabilities closer to 0 or 1 are taken for it */
 #define CERTAIN			1e-12
+/* sums closer than this part of the largest are the same but for rounding */
+#define ROUNDING		1e-14
 
-/* deals with the same amount and probability */
+/* deals of the same amount, with one or two different probabilities */
 typedef struct Part
 {
 	double		amount;			/* positive */
-	double		p;
-	int			deals;
+	double		deals[2];
+	double		p[2];
 } Part;
 
 /*
@@ -107,10 +109,10 @@ coarser(int shift)
 	return shift == 0 ? 44 : shift + 1;
 }
 
-/* Put what is in one class into another one; both have the same key. */
+/* Put deals of one amount into a class, whose key is the amount's. */
 static inline void
-join_classes(SketchClass *into, double amount, double deals,
-			 double p, double pp, int shift)
+join_class(SketchClass *into, double amount, double deals,
+		   double p, double pp, int shift, uint64 key)
 {
 	into->p += p;
 	into->pp += pp;
@@ -120,7 +122,7 @@ join_classes(SketchClass *into, double amount, double deals,
 		double		mean = into->amount + (amount - into->amount) * (p / into->p);
 
 		/* rounding must not carry the mean out of its class */
-		if (sketch_key(mean, shift) == sketch_key(amount, shift))
+		if (likely(sketch_key(mean, shift) == key))
 			into->amount = mean;
 	}
 }
@@ -136,29 +138,48 @@ coarsen(Sketch *sketch, int shift)
 	{
 		SketchClass *c = &sketch->classes[i];
 
-		if (sketch_key(c->amount, shift) ==
-			sketch_key(sketch->classes[n].amount, shift))
-			join_classes(&sketch->classes[n], c->amount, c->deals, c->p, c->pp,
-						 shift);
+		uint64		key = sketch_key(c->amount, shift);
+
+		if (sketch_key(sketch->classes[n].amount, shift) == key)
+			join_class(&sketch->classes[n], c->amount, c->deals, c->p, c->pp,
+					   shift, key);
 		else
 			sketch->classes[++n] = *c;
 	}
 	sketch->nclasses = sketch->nclasses > 0 ? n + 1 : 0;
 }
 
-/* Add deals of one amount to their class. */
+/*
+ * Add deals of one amount to their class.
+ *
+ * Where a class is found is remembered by sketch and key, in the process and
+ * not in the sketch: it is a guess that is checked before it is believed, and
+ * saves the search for nearly every deal.
+ */
 void
 sketch_to_class(Sketch *sketch, double amount, double deals,
 				double p, double pp)
 {
+	static uint8 guess[1024];
+
 	for (;;)
 	{
 		int			shift = sketch->shift;
 		uint64		key = sketch_key(amount, shift);
-		int			low = 0;
+		uint8	   *slot = &guess[(key ^ ((uintptr_t) sketch >> 6)) %
+								  lengthof(guess)];
+		int			low = *slot;
 		int			n = sketch->nclasses;
 
+		if (likely(low < n && sketch_key(sketch->classes[low].amount,
+										 shift) == key))
+		{
+			join_class(&sketch->classes[low], amount, deals, p, pp, shift, key);
+			return;
+		}
+
 		/* the first class whose key is not smaller */
+		low = 0;
 		while (n > 0)
 		{
 			int			half = n >> 1;
@@ -171,10 +192,11 @@ sketch_to_class(Sketch *sketch, double amount, double deals,
 			else
 				n = half;
 		}
+		*slot = (uint8) low;
 		if (low < sketch->nclasses &&
 			sketch_key(sketch->classes[low].amount, shift) == key)
 		{
-			join_classes(&sketch->classes[low], amount, deals, p, pp, shift);
+			join_class(&sketch->classes[low], amount, deals, p, pp, shift, key);
 			return;
 		}
 		if (sketch->nclasses < SKETCH_CLASSES)
@@ -314,35 +336,27 @@ compare_parts(const void *a, const void *b)
 
 	if (x->amount != y->amount)
 		return x->amount > y->amount ? -1 : 1;
-	return (x->p < y->p) - (x->p > y->p);
+	return (x->p[0] < y->p[0]) - (x->p[0] > y->p[0]);
 }
 
 /*
- * Add deals of one amount and probability to the list of parts.  A certain
- * deal only shifts the sum.  A negative one is the same as a certain negative
- * amount and a chance of getting it back.
+ * Add deals of one amount to a part that is being made.  A certain deal only
+ * shifts the sum.  A negative one is the same as a certain negative amount and
+ * a chance of getting it back.
  */
 static void
-add_part(Part *parts, int *nparts, double *shift,
-		 double amount, double p, double deals)
+add_to_part(Part *part, int which, double *shift,
+			double amount, double p, double deals)
 {
 	if (deals < 1.0 || p < CERTAIN || amount == 0.0)
 		return;
+	if (amount < 0.0 || p > 1.0 - CERTAIN)
+		*shift += deals * amount;
 	if (p > 1.0 - CERTAIN)
-	{
-		*shift += deals * amount;
 		return;
-	}
-	if (amount < 0)
-	{
-		*shift += deals * amount;
-		amount = -amount;
-		p = 1.0 - p;
-	}
-	parts[*nparts].amount = amount;
-	parts[*nparts].p = p;
-	parts[*nparts].deals = (int) Min(deals, 1e9);
-	(*nparts)++;
+	part->amount = fabs(amount);
+	part->deals[which] = deals;
+	part->p[which] = amount < 0.0 ? 1.0 - p : p;
 }
 
 /*
@@ -350,7 +364,7 @@ add_part(Part *parts, int *nparts, double *shift,
  * number of deals, the mean and the variance of the class.
  */
 static void
-add_class(Part *parts, int *nparts, double *shift, const SketchClass *c)
+add_class_to_part(Part *part, double *shift, const SketchClass *c)
 {
 	double		n = c->deals;
 	double		mean = Min(c->p / n, 1.0);
@@ -360,7 +374,7 @@ add_class(Part *parts, int *nparts, double *shift, const SketchClass *c)
 
 	if (n < 2.0 || variance <= 1e-12 * mean)
 	{
-		add_part(parts, nparts, shift, c->amount, mean, n);
+		add_to_part(part, 0, shift, c->amount, mean, n);
 		return;
 	}
 	spread = sqrt(variance);
@@ -376,10 +390,40 @@ add_class(Part *parts, int *nparts, double *shift, const SketchClass *c)
 	else if (mean + spread * sqrt(low / (n - low)) > 1.0)
 		low = Max(1.0, floor(n * (1.0 - mean) * (1.0 - mean) /
 							 (variance + (1.0 - mean) * (1.0 - mean))));
-	add_part(parts, nparts, shift, c->amount,
-			 Max(mean - spread * sqrt((n - low) / low), 0.0), low);
-	add_part(parts, nparts, shift, c->amount,
-			 Min(mean + spread * sqrt(low / (n - low)), 1.0), n - low);
+	add_to_part(part, 0, shift, c->amount,
+				Max(mean - spread * sqrt((n - low) / low), 0.0), low);
+	add_to_part(part, 1, shift, c->amount,
+				Min(mean + spread * sqrt(low / (n - low)), 1.0), n - low);
+}
+
+static double
+part_deals(const Part *part)
+{
+	return part->deals[0] + part->deals[1];
+}
+
+static double
+part_mean(const Part *part)
+{
+	return part->amount *
+		(part->deals[0] * part->p[0] + part->deals[1] * part->p[1]);
+}
+
+static double
+part_variance(const Part *part)
+{
+	return part->amount * part->amount *
+		(part->deals[0] * part->p[0] * (1.0 - part->p[0]) +
+		 part->deals[1] * part->p[1] * (1.0 - part->p[1]));
+}
+
+/* third cumulant */
+static double
+part_third(const Part *part)
+{
+	return part->amount * part->amount * part->amount *
+		(part->deals[0] * part->p[0] * (1.0 - part->p[0]) * (1.0 - 2.0 * part->p[0]) +
+		 part->deals[1] * part->p[1] * (1.0 - part->p[1]) * (1.0 - 2.0 * part->p[1]));
 }
 
 /*
@@ -397,7 +441,7 @@ enumerate(const Part *parts, int nparts, double **sum_out, double **p_out)
 	double	   *new_p;
 
 	for (int i = 0; i < nparts; i++)
-		deals += parts[i].deals;
+		deals += (int) part_deals(&parts[i]);
 	Assert(deals < 20);
 	sum = palloc(sizeof(double) << deals);
 	p = palloc(sizeof(double) << deals);
@@ -406,10 +450,10 @@ enumerate(const Part *parts, int nparts, double **sum_out, double **p_out)
 	sum[0] = 0.0;
 	p[0] = 1.0;
 	for (int i = 0; i < nparts; i++)
-		for (int k = 0; k < parts[i].deals; k++)
+		for (int k = 0; k < (int) part_deals(&parts[i]); k++)
 		{
 			double		amount = parts[i].amount;
-			double		chance = parts[i].p;
+			double		chance = parts[i].p[k < parts[i].deals[0] ? 0 : 1];
 			int			without = 0;
 			int			with = 0;
 			int			m = 0;
@@ -563,49 +607,80 @@ grid_convolve(Grid *grid, const double *offset, const double *weight, int n)
 	grid_trim(grid);
 }
 
-/* A part of n deals: the number won is binomial. */
-static void
-grid_add_part(Grid *grid, const Part *part, double *offset, double *weight)
+/*
+ * Probabilities of the number of deals won out of n, from *first on; returns
+ * how many there are.  What is next to impossible is left out.
+ */
+static int
+binomial(double n, double p, double *first, double *weight)
 {
-	double		step = part->amount / grid->width;
-	double		n = part->deals;
-	double		p = part->p;
 	double		mean = n * p;
 	double		deviation = sqrt(n * p * (1.0 - p));
-	double		first;
-	double		last;
+	double		k = Max(0.0, floor(mean - 7.0 * deviation - 2.0));
+	double		last = Min(n, ceil(mean + 7.5 * deviation + 14.0));
 	double		total = 0.0;
 	int			count = 0;
 
-	if (part->deals == 1)
-	{
-		offset[0] = 0.0;
-		weight[0] = 1.0 - p;
-		offset[1] = step;
-		weight[1] = p;
-		grid_convolve(grid, offset, weight, 2);
-		return;
-	}
-
-	/* all that has a chance above 1e-15 or so, and no more than there is */
-	first = Max(0.0, floor(mean - 8.0 * deviation - 4.0));
-	last = Min(n, ceil(mean + 8.5 * deviation + 24.0));
-	for (double k = first; k <= last && count < GRID_ROOM; k += 1.0)
+	*first = k;
+	for (; k <= last && count < GRID_CELLS; k += 1.0)
 	{
 		double		w = exp(lgamma(n + 1.0) - lgamma(k + 1.0) -
 							lgamma(n - k + 1.0) +
 							k * log(p) + (n - k) * log1p(-p));
 
-		if (w < 1e-16 && k > mean)
+		if (w < 1e-15 && k > mean)
 			break;
-		if (w < 1e-16)
-			continue;
-		offset[count] = k * step;
 		weight[count++] = w;
 		total += w;
 	}
 	for (int i = 0; i < count; i++)
 		weight[i] /= total;
+	return count;
+}
+
+/* Add a part to the grid: the number won is binomial, or a sum of two such. */
+static void
+grid_add_part(Grid *grid, const Part *part, double *offset, double *weight,
+			  double *work)
+{
+	double		step = part->amount / grid->width;
+	double		first = 0.0;
+	int			count = 0;
+
+	weight[0] = 1.0;
+	for (int group = 0; group < 2; group++)
+	{
+		double		more_first = 0.0;
+		double	   *more = work;
+		double	   *product = work + GRID_CELLS;
+		int			n;
+
+		if (part->deals[group] < 1.0)
+			continue;
+		if (count == 0)
+		{
+			if (part->deals[group] == 1.0)
+			{
+				weight[0] = 1.0 - part->p[group];
+				weight[1] = part->p[group];
+				count = 2;
+			}
+			else
+				count = binomial(part->deals[group], part->p[group],
+								 &first, weight);
+			continue;
+		}
+		n = binomial(part->deals[group], part->p[group], &more_first, more);
+		first += more_first;
+		memset(product, 0, (count + n - 1) * sizeof(double));
+		for (int i = 0; i < count; i++)
+			for (int j = 0; j < n; j++)
+				product[i + j] += weight[i] * more[j];
+		count += n - 1;
+		memcpy(weight, product, count * sizeof(double));
+	}
+	for (int i = 0; i < count; i++)
+		offset[i] = (first + i) * step;
 	grid_convolve(grid, offset, weight, count);
 }
 
@@ -657,13 +732,6 @@ grid_start(Grid *grid, double mean, double variance, double third)
 		grid->mass[i] /= total;
 }
 
-static double
-part_variance(const Part *part)
-{
-	return part->amount * part->amount * part->p * (1.0 - part->p) *
-		part->deals;
-}
-
 /*
  * The distribution of the sum of a sketch's deals.  NULL if there is no deal.
  * Allocated in the current memory context, in several pieces.
@@ -671,7 +739,7 @@ part_variance(const Part *part)
 Distribution *
 distribution_of(const Sketch *sketch)
 {
-	Part		parts[SKETCH_DEALS + 2 * SKETCH_CLASSES];
+	Part		parts[SKETCH_DEALS + SKETCH_CLASSES];
 	int			nparts = 0;
 	int			nwhales;
 	int			nlarge;
@@ -691,6 +759,7 @@ distribution_of(const Sketch *sketch)
 	Grid		grid;
 	double	   *offset;
 	double	   *weight;
+	double	   *work;
 
 	if (sketch->ndeals == 0)
 		return NULL;
@@ -704,7 +773,11 @@ distribution_of(const Sketch *sketch)
 		double		amount = ldexp(deal->amount, -exponent);
 
 		mean += fabs(amount) * deal->probability;
-		add_part(parts, &nparts, &dist->shift, amount, deal->probability, 1.0);
+		memset(&parts[nparts], 0, sizeof(Part));
+		add_to_part(&parts[nparts], 0, &dist->shift, amount,
+					deal->probability, 1.0);
+		if (parts[nparts].amount > 0.0)
+			nparts++;
 	}
 	for (int i = 0; i < sketch->nclasses; i++)
 	{
@@ -712,7 +785,10 @@ distribution_of(const Sketch *sketch)
 
 		c.amount = ldexp(c.amount, -exponent);
 		mean += fabs(c.amount) * c.p;
-		add_class(parts, &nparts, &dist->shift, &c);
+		memset(&parts[nparts], 0, sizeof(Part));
+		add_class_to_part(&parts[nparts], &dist->shift, &c);
+		if (parts[nparts].amount > 0.0)
+			nparts++;
 
 		/*
 		 * The amounts of a class differ, as far as their key allows: take
@@ -730,8 +806,8 @@ distribution_of(const Sketch *sketch)
 	qsort(parts, nparts, sizeof(Part), compare_parts);
 	for (int i = 0; i < nparts; i++)
 	{
-		deals += parts[i].deals;
-		dist->most += parts[i].amount * parts[i].deals;
+		deals += part_deals(&parts[i]);
+		dist->most += parts[i].amount * part_deals(&parts[i]);
 		variance += part_variance(&parts[i]);
 	}
 
@@ -753,7 +829,7 @@ distribution_of(const Sketch *sketch)
 	{
 		double		rest = variance;
 
-		for (int i = 0; i < Min(WHALES, nparts - 1) && parts[i].deals == 1; i++)
+		for (int i = 0; i < Min(WHALES, nparts - 1) && part_deals(&parts[i]) == 1.0; i++)
 		{
 			rest = Max(rest - part_variance(&parts[i]), 0.0);
 			/* not by subtraction where that would leave noise */
@@ -772,7 +848,7 @@ distribution_of(const Sketch *sketch)
 	for (int i = nwhales; i < nparts; i++)
 	{
 		variance += part_variance(&parts[i]);
-		range += parts[i].amount * parts[i].deals;
+		range += parts[i].amount * part_deals(&parts[i]);
 	}
 	deviation = sqrt(variance);
 	grid.width = Min(GRID_WIDTH * deviation, range) / GRID_CELLS;
@@ -785,27 +861,22 @@ distribution_of(const Sketch *sketch)
 		 nlarge--)
 	{
 		variance_small += part_variance(&parts[nlarge - 1]);
-		sum_small += parts[nlarge - 1].amount * parts[nlarge - 1].deals;
+		sum_small += parts[nlarge - 1].amount * part_deals(&parts[nlarge - 1]);
 	}
 	while (nlarge < nparts &&
 		   parts[nlarge].amount > SMALL_IN_SUM * sqrt(variance_small) &&
 		   sum_small > SMALL_SUM * deviation)
 	{
 		variance_small = Max(variance_small - part_variance(&parts[nlarge]), 0.0);
-		sum_small -= parts[nlarge].amount * parts[nlarge].deals;
+		sum_small -= parts[nlarge].amount * part_deals(&parts[nlarge]);
 		nlarge++;
 	}
 	variance_small = within;
 	for (int i = nlarge; i < nparts; i++)
 	{
-		double		n = parts[i].deals;
-		double		a = parts[i].amount;
-		double		p = parts[i].p;
-		double		v = a * a * p * (1.0 - p);
-
-		mean_small += n * a * p;
-		variance_small += n * v;
-		third_small += n * v * a * (1.0 - 2.0 * p);
+		mean_small += part_mean(&parts[i]);
+		variance_small += part_variance(&parts[i]);
+		third_small += part_third(&parts[i]);
 	}
 
 	grid.mass = palloc(GRID_ROOM * sizeof(double));
@@ -814,11 +885,13 @@ distribution_of(const Sketch *sketch)
 	grid.new_place = palloc(GRID_ROOM * sizeof(double));
 	offset = palloc(GRID_ROOM * sizeof(double));
 	weight = palloc(GRID_ROOM * sizeof(double));
+	work = palloc(GRID_ROOM * sizeof(double));
 	grid_start(&grid, mean_small, variance_small, third_small);
 	for (int i = nlarge - 1; i >= nwhales; i--)
-		grid_add_part(&grid, &parts[i], offset, weight);
+		grid_add_part(&grid, &parts[i], offset, weight, work);
 	pfree(offset);
 	pfree(weight);
+	pfree(work);
 	pfree(grid.new_mass);
 	pfree(grid.new_place);
 
@@ -896,7 +969,7 @@ distribution_quantile(const Distribution *dist, double p)
 {
 	double		low = 0.0;
 	double		high = dist->most;
-	double		tolerance = dist->most * 1e-12;
+	double		tolerance = dist->most * ROUNDING;
 	double		atom = dist->most;
 
 	/* rounding must not carry us past the sum whose turn it is */
@@ -930,7 +1003,7 @@ distribution_chance(const Distribution *dist, double target)
 	double		f;
 
 	/* rounding must not make a sum miss its own value */
-	x -= 1e-12 * (dist->most + fabs(dist->shift));
+	x -= ROUNDING * (dist->most + fabs(dist->shift));
 	f = x < 0.0 ? 0.0 : lower(dist, x, NULL);
 	return Min(1.0, Max(0.0, 1.0 - f));
 }

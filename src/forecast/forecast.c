@@ -24,6 +24,7 @@
 #include "compat.h"
 #include "fmgr.h"
 #include "forecast/forecast.h"
+#include "forecast/state.h"
 #include "libpq/pqformat.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -98,7 +99,7 @@ make_forecast(void)
 static inline Forecast *
 get_forecast(Datum datum)
 {
-	Forecast   *f = (Forecast *) PG_DETOAST_DATUM(datum);
+	Forecast   *f = (Forecast *) state_argument(datum);
 
 	if (unlikely(VARSIZE(f) < FORECAST_SIZE || f->format != FORECAST_FORMAT))
 		ereport(ERROR,
@@ -128,7 +129,7 @@ transition_state(FunctionCallInfo fcinfo)
 	if (unlikely(PG_ARGISNULL(0)))
 		return make_forecast();
 	f = get_forecast(PG_GETARG_DATUM(0));
-	if (unlikely(!AggCheckCallContext(fcinfo, NULL)))
+	if (unlikely(!state_is_ours(fcinfo)))
 		f = copy_forecast(f);
 	return f;
 }

@@ -17,6 +17,7 @@
 
 #include "compat.h"
 #include "fmgr.h"
+#include "forecast/state.h"
 #include "libpq/pqformat.h"
 #include "utils/builtins.h"
 #include "values/decimal.h"
@@ -78,12 +79,13 @@ make_state(void)
 }
 
 /* A state as an argument, aligned and checked, not to be written to. */
-static Weighted *
+static inline Weighted *
 get_state(Datum datum)
 {
-	Weighted   *state = (Weighted *) PG_DETOAST_DATUM(datum);
+	Weighted   *state = (Weighted *) state_argument(datum);
 
-	if (VARSIZE(state) < WEIGHTED_SIZE || state->format != WEIGHTED_FORMAT)
+	if (unlikely(VARSIZE(state) < WEIGHTED_SIZE ||
+				 state->format != WEIGHTED_FORMAT))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("invalid value of type %s", "pipelines.weighted_sum")));
@@ -111,7 +113,7 @@ transition_state(FunctionCallInfo fcinfo)
 	if (unlikely(PG_ARGISNULL(0)))
 		return make_state();
 	state = get_state(PG_GETARG_DATUM(0));
-	if (unlikely(!AggCheckCallContext(fcinfo, NULL)))
+	if (unlikely(!state_is_ours(fcinfo)))
 		state = copy_state(state);
 	return state;
 }
@@ -191,7 +193,7 @@ remove_odd(Weighted *state, Numeric amount, Numeric probability)
 }
 
 /* One row with the probability as numeric. */
-static Datum
+static pg_attribute_always_inline Datum
 move_numeric(FunctionCallInfo fcinfo, int sign)
 {
 	Weighted   *state = transition_state(fcinfo);
@@ -219,7 +221,7 @@ move_numeric(FunctionCallInfo fcinfo, int sign)
 }
 
 /* One row with the probability as pipelines.probability, two decimals. */
-static Datum
+static pg_attribute_always_inline Datum
 move_probability(FunctionCallInfo fcinfo, int sign)
 {
 	Weighted   *state = transition_state(fcinfo);

@@ -53,7 +53,7 @@ CREATE FUNCTION pipelines.as_of(deals anyelement, at pg_catalog.timestamptz)
 	SUPPORT pipelines._as_of_support
 	AS 'MODULE_PATHNAME', 'pipelines_as_of';
 COMMENT ON FUNCTION pipelines.as_of(anyelement, pg_catalog.timestamptz) IS
-'The table of deals as it was: SELECT * FROM pipelines.as_of(NULL::deals, ''2026-10-01''). Final for instants before pipelines.settled_at(), provisional after it, while earlier writers have yet to commit. Columns that are not tracked (name, account, created_at, created_by, attributes and your own) are NULL; one that was added by pipelines.track() is NULL before that. A NULL instant gives no rows. Error 22023 for an instant before an adopted table''s history begins. Runs with the rights of the caller, who needs SELECT on the history.';
+'The table of deals as it was: SELECT * FROM pipelines.as_of(NULL::deals, ''2026-10-01''). Final for instants before pipelines.settled_at(), provisional after it, while earlier writers have yet to commit. A transaction that had to wait for another one on one of its deals may be seen in part for the instants between the two; it is seen whole if it locked its deals before it changed the first one, or ran at REPEATABLE READ. Columns that are not tracked (name, account, created_at, created_by, attributes and your own) are NULL; one that was added by pipelines.track() is NULL before that. A NULL instant gives no rows. Error 22023 for an instant before an adopted table''s history begins. Runs with the rights of the caller, who needs SELECT on the history.';
 
 CREATE FUNCTION pipelines.settled_at()
 	RETURNS pg_catalog.timestamptz

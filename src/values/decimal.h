@@ -58,8 +58,8 @@ extern bool decimal128_from_numeric(Numeric value, int scale,
 									Decimal128 *result);
 extern bool decimal128_add(Decimal128 *sum, const Decimal128 *value);
 
-extern int64 probability_from_numeric(Datum datum, int *dscale);
-extern compat_noreturn void probability_refuse(Numeric value);
+extern int64 probability_from_odd_numeric(Datum datum, int *dscale);
+extern void probability_refuse(Numeric value) pg_attribute_noreturn();
 
 /* ----------
  * Decode a numeric into an integer of DECIMAL_SCALE decimals.
@@ -75,7 +75,7 @@ extern compat_noreturn void probability_refuse(Numeric value);
  * zeroes.  It is compared with core once per backend (see decimal.c).
  * ----------
  */
-static inline bool
+static pg_attribute_always_inline bool
 decimal_decode_inline(Datum datum, int64 *value, int *dscale)
 {
 #ifdef DECIMAL_FAST
@@ -175,12 +175,29 @@ decimal_decode_inline(Datum datum, int64 *value, int *dscale)
 /* 0: not compared with core yet, 1: as expected, -1: another layout */
 extern int	decimal_layout;
 
-static inline bool
+static pg_attribute_always_inline bool
 decimal_decode(Datum datum, int64 *value, int *dscale)
 {
 	if (likely(decimal_layout > 0))
 		return decimal_decode_inline(datum, value, dscale);
 	return decimal_decode_checked(datum, value, dscale);
+}
+
+/*
+ * Check a percentage given as numeric, and return it at DECIMAL_SCALE.
+ *
+ * Returns -1 where it is a probability that only core's numeric can compute
+ * with (more than four decimals).  *dscale is its display scale.
+ */
+static pg_attribute_always_inline int64
+probability_from_numeric(Datum datum, int *dscale)
+{
+	int64		value;
+
+	if (likely(decimal_decode(datum, &value, dscale) &&
+			   value >= 0 && value <= DECIMAL_HUNDRED))
+		return value;
+	return probability_from_odd_numeric(datum, dscale);
 }
 
 /* sum += value; value and what may be summed up in a lifetime leave room */

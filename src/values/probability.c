@@ -167,24 +167,14 @@ probability_refuse(Numeric value)
 }
 
 /*
- * Check a percentage given as numeric, and return it at DECIMAL_SCALE.
- *
- * Returns -1 where it is a probability that only core's numeric can compute
- * with (more than four decimals).  *dscale is its display scale.
+ * The unusual cases of probability_from_numeric(): not a probability, or one
+ * that needs core's numeric.
  */
 int64
-probability_from_numeric(Datum datum, int *dscale)
+probability_from_odd_numeric(Datum datum, int *dscale)
 {
-	int64		value;
-	Numeric		number;
+	Numeric		number = DatumGetNumeric(datum);
 
-	if (decimal_decode(datum, &value, dscale))
-	{
-		if (likely(value >= 0 && value <= DECIMAL_HUNDRED))
-			return value;
-		probability_refuse(DatumGetNumeric(datum));
-	}
-	number = DatumGetNumeric(datum);
 	/* NaN and infinity are greater than 100 */
 	if (decimal_compare(number, decimal_zero()) < 0 ||
 		decimal_compare(number, decimal_hundred()) > 0)
