@@ -177,8 +177,10 @@ SELECT count(*) AS lookups FROM plan('SELECT * FROM deals_visits WHERE deal_id =
 SELECT count(*) AS lookups FROM plan('SELECT * FROM deals_visits WHERE deal_id IN (SELECT 30)') p WHERE p ~ 'Index Cond: .*deal_id';
 RESET enable_seqscan;
 RESET enable_bitmapscan;
--- names that nobody asks for are not looked up
-SELECT count(*) AS joins FROM plan('SELECT deal_id, name FROM deals_current') p WHERE p ~ 'Join|Loop';
+-- names that nobody asks for are not looked up; what tells row security before
+-- PostgreSQL 15 keeps the three joins
+SELECT count(*) = CASE WHEN current_setting('server_version_num')::int >= 150000 THEN 0 ELSE 3 END AS joins_as_few
+FROM plan('SELECT deal_id, name FROM deals_current') p WHERE p ~ 'Join|Loop';
 
 -- a deal whose definition is missing is not dropped
 BEGIN;

@@ -350,11 +350,15 @@ check_event_time(TimestampTz event_time, const DealContext *deal,
 				 errdetail("Only members of role \"%s\", which owns the table, may use pipelines.event_time.",
 						   GetUserNameFromId(deal->table->owner, true)),
 				 errhint("RESET pipelines.event_time.")));
-	if (TIMESTAMP_NOT_FINITE(event_time) || event_time > GetCurrentTimestamp())
+	if (TIMESTAMP_IS_NOBEGIN(event_time))
 		ereport(ERROR,
 				(errcode(ERRCODE_PIPELINES_EVENT_TIME),
-				 errmsg("event time %s has not been", timestamptz_to_str(event_time)),
-				 errdetail("It lies in the future, or is no instant at all."),
+				 errmsg("event time %s is no instant", timestamptz_to_str(event_time)),
+				 errhint("Set pipelines.event_time to an instant that has passed.")));
+	if (event_time > GetCurrentTimestamp())
+		ereport(ERROR,
+				(errcode(ERRCODE_PIPELINES_EVENT_TIME),
+				 errmsg("event time %s lies in the future", timestamptz_to_str(event_time)),
 				 errhint("Set pipelines.event_time to an instant that has passed.")));
 	if (has_changed_at && event_time < changed_at)
 		ereport(ERROR,

@@ -371,7 +371,7 @@ Datum
 pipelines_forecast_add(PG_FUNCTION_ARGS)
 {
 	Forecast   *f;
-	DealOutcome		outcome;
+	DealOutcome outcome;
 	int64		amount;
 	int64		probability = 0;
 	int			ascale;
