@@ -114,7 +114,7 @@ BEGIN
 		SELECT deal, version, p FROM w, LATERAL (VALUES
 			(version <> coalesce(version0, 0) + 1, format('I7: version follows %%s', coalesce(version0::text, 'nothing'))),
 			(past AND valid_from > valid_to, 'I7: ends before it begins'),
-			(change0 <> 'delete' AND valid_from <> valid_to0 OR change0 = 'delete' AND valid_from <= valid_to0, 'I4: does not begin where the last one ended'),
+			(change0 <> 'delete' AND valid_from <> valid_to0 OR change0 = 'delete' AND valid_from < valid_to0, 'I4: does not begin where the last one ended'),
 			(change0 <> 'delete' AND to_stage0 IS DISTINCT FROM stage, 'I4: not where the last one led to'),
 			(change = 'delete' AND to_stage IS NOT NULL, 'I4: a deletion with a target'),
 			(change0 <> 'delete' AND entered <> CASE WHEN stage = stage0 THEN entered0 ELSE valid_from END, 'R-2.4, R-2.5: clock of the stage'),
@@ -262,7 +262,7 @@ DELETE FROM deals WHERE deal_id = 15;
 INSERT INTO deals (deal_id) VALUES (15);
 COMMIT;
 SELECT version, change, valid_to - valid_from AS lived FROM deals_history WHERE deal_id = 15 AND version > 2 ORDER BY 1;
-SELECT d.changed_at - h.valid_to AS after_deletion FROM deals d JOIN deals_history h USING (deal_id) WHERE deal_id = 15 AND h.change = 'delete';
+SELECT d.changed_at >= h.valid_to AS not_before_the_deletion FROM deals d JOIN deals_history h USING (deal_id) WHERE deal_id = 15 AND h.change = 'delete';
 SELECT * FROM problems('deals') WHERE deal::integer > 10;
 
 --

@@ -303,6 +303,158 @@ DELETE FROM pipelines.pipeline WHERE pipeline_id = :service;
 SELECT (SELECT count(*) FROM pipelines.pipeline_stage WHERE pipeline_id = :service),
 	(SELECT count(*) FROM pipelines.stage_map), (SELECT count(*) FROM pipelines.stage_transition);
 
+-- references among definitions: a missing end is an error that names it, as
+-- that of a foreign key does
+CREATE FUNCTION crm.complaint(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	state text;
+	relation text;
+	name text;
+	message text;
+	detail text;
+BEGIN
+	EXECUTE statement;
+	RETURN 'done';
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, relation = TABLE_NAME, name = CONSTRAINT_NAME,
+		message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL;
+	RETURN format(E'%s %s %s\n%s\n%s', state, relation, name, message, detail);
+END
+$$;
+\pset format unaligned
+\pset tuples_only on
+INSERT INTO pipelines.stage (stage_id, name) VALUES (901, 'Ref a'), (902, 'Ref b'), (903, 'Ref c');
+INSERT INTO pipelines.layout (layout_id, name) VALUES (900, 'Refs');
+INSERT INTO pipelines.pipeline (pipeline_id, layout_id, name) VALUES (900, 900, 'Refs'), (901, 900, 'Refs too');
+INSERT INTO pipelines.pipeline_stage (pipeline_id, stage_id, "position", outcome, probability)
+VALUES (900, 901, 1, 'open', 10), (900, 902, 2, 'open', 20), (901, 901, 1, 'open', 10);
+INSERT INTO pipelines.stage_map VALUES (900, 901, 901, 901);
+SELECT crm.complaint('INSERT INTO pipelines.pipeline (layout_id, name) VALUES (999, ''No layout'')');
+SELECT crm.complaint('UPDATE pipelines.pipeline SET layout_id = 999, is_standard = false WHERE pipeline_id = 901');
+SELECT crm.complaint('INSERT INTO pipelines.pipeline_stage (pipeline_id, stage_id, "position", outcome) VALUES (999, 901, 1, ''won'')');
+SELECT crm.complaint('INSERT INTO pipelines.pipeline_stage (pipeline_id, stage_id, "position", outcome) VALUES (900, 999, 3, ''won'')');
+SELECT crm.complaint('INSERT INTO pipelines.stage_map VALUES (900, 903, 901, 901)');
+SELECT crm.complaint('INSERT INTO pipelines.stage_map VALUES (900, 902, 901, 902)');
+SELECT crm.complaint('UPDATE pipelines.stage_map SET to_stage_id = 902 WHERE from_pipeline_id = 900');
+SELECT crm.complaint('INSERT INTO pipelines.stage_transition VALUES (999, 901, 902)');
+SELECT crm.complaint('INSERT INTO pipelines.stage_transition VALUES (900, 901, 903)');
+SELECT crm.complaint('INSERT INTO pipelines.tracked_table (relation, history, layout_id, key, columns) VALUES (''crm.a'', ''crm.b'', 999, ''{id}'', ''{}'')')
+FROM (SELECT crm.complaint('CREATE TABLE crm.a (id integer)'), crm.complaint('CREATE TABLE crm.b (id integer)')) AS made;
+-- what is in the way of a deletion is listed, up to five
+SELECT crm.complaint('DELETE FROM pipelines.stage WHERE stage_id = 901');
+INSERT INTO pipelines.pipeline (layout_id, name) SELECT 900, 'Refs ' || g FROM generate_series(1, 6) AS g;
+SELECT crm.complaint('DELETE FROM pipelines.layout WHERE layout_id = 900');
+DELETE FROM pipelines.pipeline WHERE name ~ '^Refs [1-6]$';
+INSERT INTO pipelines.layout (layout_id, name) VALUES (910, 'Tracked');
+INSERT INTO pipelines.tracked_table (relation, history, layout_id, key, columns) VALUES ('crm.a', 'crm.b', 910, '{id}', '{}');
+SELECT crm.complaint('DELETE FROM pipelines.layout WHERE layout_id = 910');
+DELETE FROM pipelines.tracked_table WHERE relation = 'crm.a'::regclass;
+SELECT crm.complaint('TRUNCATE pipelines.pipeline, pipelines.pipeline_stage, pipelines.stage_map, pipelines.stage_transition');
+-- one statement may make both ends, or remove them, in any order
+WITH a AS (INSERT INTO pipelines.pipeline (pipeline_id, layout_id, name) VALUES (902, 900, 'Refs at once'))
+INSERT INTO pipelines.pipeline_stage (pipeline_id, stage_id, "position", outcome) VALUES (902, 901, 1, 'won');
+WITH a AS (DELETE FROM pipelines.pipeline_stage WHERE stage_id = 902)
+DELETE FROM pipelines.stage WHERE stage_id = 902;
+INSERT INTO pipelines.stage (stage_id, name) VALUES (902, 'Ref b');
+INSERT INTO pipelines.pipeline_stage (pipeline_id, stage_id, "position", outcome, probability) VALUES (900, 902, 2, 'open', 20);
+-- a row that is not inserted refers to nothing
+INSERT INTO pipelines.stage_transition VALUES (900, 901, 902);
+SELECT crm.complaint('INSERT INTO pipelines.stage_transition VALUES (900, 901, 902) ON CONFLICT DO NOTHING');
+-- deletions are handed on, and remembered at every end
+DELETE FROM pipelines.pipeline WHERE pipeline_id IN (900, 902);
+SELECT 'pipeline_stage', pipeline_id, stage_id, change FROM pipelines.pipeline_stage_history WHERE pipeline_id IN (900, 902) AND change = 'delete'
+UNION ALL SELECT 'stage_map', from_pipeline_id, from_stage_id, change FROM pipelines.stage_map_history WHERE from_pipeline_id = 900
+UNION ALL SELECT 'stage_transition', pipeline_id, from_stage_id, change FROM pipelines.stage_transition_history WHERE pipeline_id = 900
+ORDER BY 1, 2, 3;
+-- a restore brings rows with their bookkeeping, in any order (a parallel one does)
+SET ROLE regress_sales;
+INSERT INTO pipelines.stage_transition VALUES (920, 921, 922, 1, '-infinity');
+INSERT INTO pipelines.stage_map VALUES (920, 921, 901, 901, 1, '-infinity');
+SELECT pipeline_id, stage_id, stage_name, message FROM pipelines.check_definitions() WHERE advice = 'reference_missing';
+INSERT INTO pipelines.pipeline_stage (pipeline_id, stage_id, "position", outcome, probability, version, changed_at)
+VALUES (920, 921, 1, 'open', 10, 1, '-infinity'), (920, 922, 2, 'won', 100, 3, '2026-01-01');
+INSERT INTO pipelines.tracked_table (relation, history, layout_id, key, columns, version, changed_at)
+VALUES ('crm.b', 'crm.a', 920, '{id}', '{}', 1, '-infinity');
+SELECT pipeline_id, stage_id, message FROM pipelines.check_definitions() WHERE advice = 'reference_missing';
+-- without, or for somebody else, it is an ordinary row; so is one of the same key
+SELECT crm.complaint('INSERT INTO pipelines.stage_transition VALUES (920, 922, 923, 1, NULL)');
+SELECT crm.complaint('INSERT INTO pipelines.stage_transition VALUES (920, 921, 922, 1, ''-infinity'') ON CONFLICT DO NOTHING');
+BEGIN;
+INSERT INTO pipelines.stage_transition VALUES (920, 921, 922, 1, '-infinity') ON CONFLICT DO NOTHING;
+DELETE FROM pipelines.stage_transition WHERE pipeline_id = 920;
+SELECT crm.complaint('INSERT INTO pipelines.stage_transition VALUES (920, 921, 924)');
+SELECT crm.complaint('INSERT INTO pipelines.stage_transition VALUES (920, 921, 922)');
+ROLLBACK;
+RESET ROLE;
+GRANT INSERT ON pipelines.pipeline_stage TO regress_clerk;
+GRANT USAGE ON SCHEMA crm TO regress_clerk;
+SET ROLE regress_clerk;
+SELECT crm.complaint('INSERT INTO pipelines.pipeline_stage (pipeline_id, stage_id, "position", outcome, probability, version, changed_at) VALUES (920, 923, 3, ''open'', 10, 1, ''-infinity'')');
+SET ROLE regress_sales;
+-- a row that refers to nothing is not what a deletion hands on: it is looked after
+CREATE TABLE crm.few (deal_id bigint, pipeline_id integer, stage_id integer);
+CREATE TABLE crm.few_history (deal_id bigint, pipeline_id integer, stage_id integer);
+SELECT pipelines._register('crm.few', 'crm.few_history', NULL, '{deal_id}', '{"pipeline_id": "pipeline_id", "stage_id": "stage_id"}', NULL, false, 'refuse', '-infinity', false);
+INSERT INTO crm.few VALUES (1, 920, 921);
+SELECT crm.complaint('DELETE FROM pipelines.pipeline_stage WHERE pipeline_id = 920 AND stage_id = 921');
+SELECT pipelines._unregister('crm.few');
+DROP TABLE crm.few, crm.few_history;
+-- the other ends come later
+INSERT INTO pipelines.stage (stage_id, name, version, changed_at) VALUES (921, 'Late a', 1, '-infinity'), (922, 'Late b', 1, '-infinity');
+INSERT INTO pipelines.pipeline (pipeline_id, layout_id, name, is_standard, version, changed_at) VALUES (920, 920, 'Late', true, 1, '-infinity');
+SELECT pipeline_id, stage_id, message FROM pipelines.check_definitions() WHERE advice = 'reference_missing';
+INSERT INTO pipelines.layout (layout_id, name, version, changed_at) VALUES (920, 'Late', 1, '-infinity');
+SELECT count(*) FROM pipelines.check_definitions() WHERE advice = 'reference_missing';
+DELETE FROM pipelines.pipeline WHERE pipeline_id = 920;
+DELETE FROM pipelines.tracked_table WHERE relation = 'crm.b'::regclass;
+DELETE FROM pipelines.layout WHERE layout_id = 920;
+DROP TABLE crm.a, crm.b;
+RESET ROLE;
+\pset tuples_only off
+\pset format aligned
+
+-- an earlier state declared the references as foreign keys: setup() drops ours
+ALTER TABLE pipelines.pipeline_stage ADD CONSTRAINT stage_belongs_to_a_pipeline FOREIGN KEY (pipeline_id) REFERENCES pipelines.pipeline ON DELETE CASCADE,
+	ADD CONSTRAINT of_the_house FOREIGN KEY (stage_id) REFERENCES pipelines.stage;
+ALTER TABLE pipelines.stage_map ADD CONSTRAINT map_enters_a_stage FOREIGN KEY (to_pipeline_id, to_stage_id) REFERENCES pipelines.pipeline_stage ON DELETE CASCADE;
+-- until then they do no harm
+INSERT INTO pipelines.stage_map VALUES (901, 901, :sales, pipelines.stage_id('Sales', 'New'));
+DELETE FROM pipelines.pipeline WHERE pipeline_id = 901;
+SELECT count(*), min(change) FROM pipelines.stage_map_history WHERE from_pipeline_id = 901;
+SELECT pipelines.setup();
+SELECT conrelid::regclass, conname FROM pg_constraint WHERE connamespace = 'pipelines'::regnamespace AND contype = 'f';
+ALTER TABLE pipelines.pipeline_stage DROP CONSTRAINT of_the_house;
+DELETE FROM pipelines.layout WHERE layout_id IN (900, 910);
+
+-- deals that are restored between pipelines and their stages are kept
+SET ROLE regress_sales;
+SELECT pipelines.create_deals('crm.kept') IS NOT NULL AS made;
+INSERT INTO crm.kept (name, pipeline_id) SELECT 'kept ' || g, :sales FROM generate_series(1, 3) AS g;
+CREATE TEMP TABLE kept AS SELECT * FROM crm.kept;
+CREATE TEMP TABLE places AS SELECT * FROM pipelines.pipeline_stage;
+CREATE TEMP TABLE registered AS SELECT * FROM pipelines.tracked_table;
+RESET ROLE;
+ALTER TABLE pipelines.pipeline_stage DISABLE TRIGGER USER;
+ALTER TABLE pipelines.tracked_table DISABLE TRIGGER USER;
+ALTER TABLE crm.kept DISABLE TRIGGER USER;
+DELETE FROM pipelines.pipeline_stage;
+DELETE FROM pipelines.tracked_table;
+DELETE FROM crm.kept;
+ALTER TABLE crm.kept ENABLE TRIGGER USER;
+ALTER TABLE pipelines.pipeline_stage ENABLE TRIGGER USER;
+ALTER TABLE pipelines.tracked_table ENABLE TRIGGER USER;
+SELECT pipelines.setup();
+SET ROLE regress_sales;
+INSERT INTO crm.kept SELECT * FROM kept;
+INSERT INTO pipelines.pipeline_stage SELECT * FROM places;
+INSERT INTO pipelines.tracked_table SELECT * FROM registered;
+SELECT count(*) FROM (TABLE crm.kept EXCEPT TABLE kept) AS difference;
+UPDATE crm.kept SET stage_id = pipelines.stage_id('Sales', 'Won') WHERE name = 'kept 2';
+SELECT name, version, stage_id = pipelines.stage_id('Sales', 'Won') AS won FROM crm.kept ORDER BY 1;
+SELECT pipelines._unregister('crm.kept');
+RESET ROLE;
+DROP TABLE crm.kept, crm.kept_history CASCADE;
+
 -- lookups trust only tables of one owner, and only tables
 ALTER TABLE pipelines.stage_map OWNER TO regress_mallory;
 SELECT pipelines.pipeline_id('Sales');
@@ -323,6 +475,9 @@ SET ROLE regress_sales;
 CREATE TABLE crm.mine (version integer, changed_at timestamptz);
 CREATE TRIGGER t BEFORE INSERT ON crm.mine FOR EACH ROW EXECUTE FUNCTION pipelines._definition_before();
 INSERT INTO crm.mine DEFAULT VALUES;
+\echo :LAST_ERROR_SQLSTATE
+CREATE TRIGGER s BEFORE UPDATE ON crm.mine EXECUTE FUNCTION pipelines._definition_turn();
+UPDATE crm.mine SET version = 1;
 \echo :LAST_ERROR_SQLSTATE
 DROP TABLE crm.mine;
 RESET ROLE;

@@ -114,7 +114,7 @@ BEGIN
 		SELECT deal, version, p FROM w, LATERAL (VALUES
 			(version <> coalesce(version0, 0) + 1, format('I7: version follows %%s', coalesce(version0::text, 'nothing'))),
 			(past AND valid_from > valid_to, 'I7: ends before it begins'),
-			(change0 <> 'delete' AND valid_from <> valid_to0 OR change0 = 'delete' AND valid_from <= valid_to0, 'I4: does not begin where the last one ended'),
+			(change0 <> 'delete' AND valid_from <> valid_to0 OR change0 = 'delete' AND valid_from < valid_to0, 'I4: does not begin where the last one ended'),
 			(change0 <> 'delete' AND to_stage0 IS DISTINCT FROM stage, 'I4: not where the last one led to'),
 			(change = 'delete' AND to_stage IS NOT NULL, 'I4: a deletion with a target'),
 			(change0 <> 'delete' AND entered <> CASE WHEN stage = stage0 THEN entered0 ELSE valid_from END, 'R-2.4, R-2.5: clock of the stage'),
@@ -205,6 +205,32 @@ SELECT problems();
 MERGE INTO deals d USING deals s ON d.deal_id = s.deal_id WHEN MATCHED AND d.stage_id = 1 THEN UPDATE SET stage_id = 2, amount = s.amount + 1 WHEN MATCHED THEN DO NOTHING;
 SELECT change, stage, became, count(*) FROM told GROUP BY 1, 2, 3 ORDER BY 1, 2, 3;
 SELECT problems();
+
+--
+-- On partitions: the same; and nothing moves between them (CORE 1, test 1)
+--
+SELECT pipelines.create_deals('parted', key => '{branch_id,deal_id}', partition_by => 'LIST (branch_id)');
+CREATE TABLE parted_1 PARTITION OF parted FOR VALUES IN (1);
+CREATE TABLE parted_2 PARTITION OF parted FOR VALUES IN (2);
+SELECT pipelines.create_deals('whole', key => '{branch_id,deal_id}');
+SELECT count(*) > 0 AS resumed FROM pipelines.resume('parted');
+CREATE TABLE steps (step integer, branch_id bigint, deal_id bigint, stage_id integer, amount numeric);
+INSERT INTO steps VALUES (1, 1, 1, 1, 1), (1, 1, 2, 2, 2), (1, 2, 1, 1, 3), (1, 2, 2, 4, 4), (2, 1, 1, 2, 1), (2, 2, 1, NULL, 0), (2, 2, 3, 1, 5),
+	(3, 2, 1, 3, 6), (3, 2, 2, 1, 4), (3, 1, 2, NULL, 0), (4, 1, 2, 5, 7), (4, 2, 1, NULL, 0), (5, 2, 1, 1, 8), (5, 1, 2, 3, 9);
+SELECT t, s, try(format('MERGE INTO %I d USING (SELECT * FROM steps WHERE step = %s) f ON d.branch_id = f.branch_id AND d.deal_id = f.deal_id
+	WHEN MATCHED AND f.stage_id IS NULL THEN DELETE WHEN MATCHED THEN UPDATE SET stage_id = f.stage_id, amount = f.amount
+	WHEN NOT MATCHED THEN INSERT (branch_id, deal_id, stage_id, amount) VALUES (f.branch_id, f.deal_id, f.stage_id, f.amount)', t, s))
+	FROM (SELECT * FROM generate_series(1, 5) s, unnest('{whole,parted}'::text[]) t ORDER BY t DESC, s OFFSET 0) x;
+SELECT branch_id, deal_id, version, change, stage_id, to_stage_id, amount FROM parted_history ORDER BY 1, 2, 3;
+SELECT count(*) AS different FROM (SELECT branch_id, deal_id, version, change, stage_id, to_stage_id, skipped_stages, amount, episode FROM whole_history EXCEPT ALL
+	SELECT branch_id, deal_id, version, change, stage_id, to_stage_id, skipped_stages, amount, episode FROM parted_history) x;
+SELECT try('MERGE INTO parted d USING (VALUES (1)) f(id) ON d.branch_id = f.id WHEN MATCHED THEN UPDATE SET branch_id = 2');
+SELECT try('MERGE INTO parted d USING (VALUES (1)) f(id) ON d.branch_id = f.id WHEN MATCHED THEN UPDATE SET branch_id = 2, stage_id = 2');
+-- a leaf
+MERGE INTO parted_2 d USING (VALUES (1), (9)) f(id) ON d.deal_id = f.id WHEN MATCHED THEN UPDATE SET stage_id = 4 WHEN NOT MATCHED THEN INSERT (branch_id, deal_id) VALUES (2, f.id);
+SELECT life('(2,1)', relation => 'parted');
+SELECT problems('parted');
+SELECT problems('whole');
 \set ECHO none
 \c :home
 SET client_min_messages = warning;

@@ -114,7 +114,7 @@ BEGIN
 		SELECT deal, version, p FROM w, LATERAL (VALUES
 			(version <> coalesce(version0, 0) + 1, format('I7: version follows %%s', coalesce(version0::text, 'nothing'))),
 			(past AND valid_from > valid_to, 'I7: ends before it begins'),
-			(change0 <> 'delete' AND valid_from <> valid_to0 OR change0 = 'delete' AND valid_from <= valid_to0, 'I4: does not begin where the last one ended'),
+			(change0 <> 'delete' AND valid_from <> valid_to0 OR change0 = 'delete' AND valid_from < valid_to0, 'I4: does not begin where the last one ended'),
 			(change0 <> 'delete' AND to_stage0 IS DISTINCT FROM stage, 'I4: not where the last one led to'),
 			(change = 'delete' AND to_stage IS NOT NULL, 'I4: a deletion with a target'),
 			(change0 <> 'delete' AND entered <> CASE WHEN stage = stage0 THEN entered0 ELSE valid_from END, 'R-2.4, R-2.5: clock of the stage'),

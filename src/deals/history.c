@@ -519,8 +519,15 @@ write_by_insert(PendingRows *rows, Relation history)
 			values[nargs] = all[i];
 			nulls[nargs++] = all_nulls[i] ? 'n' : ' ';
 		}
-		if (SPI_execute_plan(plan, values, nulls, false, 0) != SPI_OK_INSERT)
-			elog(ERROR, "SPI_execute_plan failed");
+		if (SPI_execute_plan(plan, values, nulls, false, 0) != SPI_OK_INSERT ||
+			SPI_processed != 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("history \"%s\" did not take a row",
+							RelationGetRelationName(history)),
+					 errdetail("A trigger or a rule on it replaced or dropped the insertion."),
+					 errhint("Drop the trigger or rule: a history that lacks rows is none."),
+					 errtable(history)));
 		CHECK_FOR_INTERRUPTS();
 	}
 	if (SPI_finish() != SPI_OK_FINISH)

@@ -8,8 +8,9 @@
  * is its own newest version, and each version that ended is exactly one row
  * of the twin, valid from its changed_at to that of the version after it;
  * the first version is valid since ever.  Further it tells every backend of
- * a change (see definitions.c), and asks usage.c before anything is removed
- * or redefined that deals refer to.
+ * a change (see definitions.c), asks usage.c before anything is removed or
+ * redefined that deals refer to, and references.c after anything was made or
+ * removed that refers to other definitions.
  *
  * One BEFORE and one AFTER function serve all definition tables; what is
  * particular to one of them stands in complete_pipeline() and
@@ -52,6 +53,7 @@
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 
+PG_FUNCTION_INFO_V1(pipelines_definition_turn);
 PG_FUNCTION_INFO_V1(pipelines_definition_before);
 PG_FUNCTION_INFO_V1(pipelines_definition_after);
 PG_FUNCTION_INFO_V1(pipelines_definition_truncate);
@@ -624,16 +626,24 @@ complete(const Subject *subject, HeapTuple tuple)
 static HeapTuple
 before_insert(const Subject *subject, HeapTuple tuple)
 {
+	bool		refers = references_made_by(subject->name);
 	bool		given;
+	bool		kept;
 	int32		version;
 	TimestampTz changed_at;
 
-	tuple = complete(subject, tuple);
-
 	get_bookkeeping(subject, tuple, &given, &version, &changed_at);
-	if (given && version >= 1 &&
+	kept = given && version >= 1 &&
 		changed_at <= GetCurrentTimestamp() &&
-		has_privs_of_role(GetUserId(), subject->rel->rd_rel->relowner))
+		has_privs_of_role(GetUserId(), subject->rel->rd_rel->relowner);
+
+	/* what it refers to must still be there when its transaction ends */
+	if (!kept)
+		definitions_lock();
+	tuple = complete(subject, tuple);
+	if (refers)
+		references_note(subject->root, subject->desc, subject->key, tuple, kept);
+	if (kept)
 		return tuple;
 
 	/* a key that comes back continues its versions */
@@ -655,8 +665,8 @@ refuse_used(const Subject *subject, const char *what, const char *report,
 }
 
 /*
- * Is the pipeline of a stage gone already?  Then this is the cascade of its
- * removal, and what refers to any of its stages was looked for at once.
+ * Is the pipeline of a stage gone already?  If so in the course of a removal
+ * that is handed on, what refers to any of its stages was looked for at once.
  */
 static bool
 pipeline_is_gone(int32 pipeline_id)
@@ -686,8 +696,8 @@ pipeline_is_gone(int32 pipeline_id)
 }
 
 /*
- * Before something is removed or redefined that deals may refer to: keep
- * writers of deals away, then look.
+ * Before something is removed or redefined that deals or other definitions
+ * may refer to: keep away who could make new references, then look.
  */
 static void
 before_removal(const Subject *subject, HeapTuple tuple)
@@ -697,16 +707,21 @@ before_removal(const Subject *subject, HeapTuple tuple)
 	char	   *report;
 	char	   *label;
 
+	if (!references_lead_to(subject->name))
+		return;
+
+	usage_lock();
+
+	/* deals refer to pipelines and stages only */
 	if (strcmp(subject->name, "pipeline") != 0 &&
 		strcmp(subject->name, "stage") != 0 &&
 		!is_stage)
 		return;
-
-	usage_lock();
 	usage.pipeline_id = column_int(subject, tuple, "pipeline_id");
 	usage.stage_id = column_int(subject, tuple, "stage_id");
 	usage.in_history = true;
-	if (is_stage && pipeline_is_gone(usage.pipeline_id))
+	if (is_stage && references_hand_on_from("pipeline") &&
+		pipeline_is_gone(usage.pipeline_id))
 		return;
 	report = usage_report(&usage);
 	if (report == NULL)
@@ -798,8 +813,33 @@ before_update(const Subject *subject, HeapTuple old_tuple, HeapTuple new_tuple)
 	if (!is_changed(subject, old_tuple, new_tuple))
 		return set_bookkeeping(subject, new_tuple, version, changed_at);
 
+	/* a new reference must keep what it leads to, as in an INSERT */
+	if (references_made_by(subject->name))
+		definitions_lock();
 	before_redefinition(subject, old_tuple, new_tuple);
 	return set_bookkeeping(subject, new_tuple, version + 1, instant_after(changed_at));
+}
+
+/*
+ * Before a statement updates or deletes, and locks any row.
+ */
+Datum
+pipelines_definition_turn(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) ||
+		!TRIGGER_FIRED_BEFORE(trigdata->tg_event) ||
+		!TRIGGER_FIRED_FOR_STATEMENT(trigdata->tg_event) ||
+		RelationGetNamespace(trigdata->tg_relation) !=
+		get_namespace_oid(PIPELINES_SCHEMA, true))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" must be called by a BEFORE STATEMENT trigger of a definition table",
+						"_definition_turn"),
+				 errhint("\"SELECT pipelines.setup();\" makes these triggers.")));
+	usage_take_turn();
+	return PointerGetDatum(NULL);
 }
 
 Datum
@@ -920,12 +960,23 @@ pipelines_definition_after(PG_FUNCTION_ARGS)
 	TimestampTz changed_at;
 
 	tell_everybody(&subject, tuple);
-	if (IsLogicalWorker() || TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
+	if (IsLogicalWorker())
 		return PointerGetDatum(NULL);
+	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
+	{
+		/* a restore may load what it refers to later */
+		if (references_made_by(subject.name) &&
+			!references_noted(subject.root, subject.desc, subject.key, tuple))
+			references_check(subject.rel, subject.name, NULL, tuple);
+		return PointerGetDatum(NULL);
+	}
 
 	get_bookkeeping(&subject, tuple, NULL, &version, &changed_at);
 	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
+	{
 		append_past(&subject, tuple, changed_at, instant_after(changed_at), "delete");
+		references_release(subject.rel, subject.name, tuple);
+	}
 	else
 	{
 		HeapTuple	new_tuple = trigdata->tg_newtuple;
@@ -946,6 +997,7 @@ pipelines_definition_after(PG_FUNCTION_ARGS)
 					 errhint("Triggers of your own must sort before \"~pipelines_before\", and leave \"version\" and \"changed_at\" alone; \"SELECT pipelines.setup();\" makes a missing trigger again."),
 					 errtable(subject.rel)));
 		append_past(&subject, tuple, changed_at, new_changed_at, "update");
+		references_check(subject.rel, subject.name, tuple, new_tuple);
 	}
 	return PointerGetDatum(NULL);
 }

@@ -14,7 +14,8 @@
  *
  * Second, the writers' side of the lock protocol: whoever changes a deal
  * holds ROW SHARE on pipelines.definition_lock until the end of the
- * transaction; destructive changes of definitions hold EXCLUSIVE (usage.c).
+ * transaction, and so does whoever adds definitions, to keep what they refer
+ * to; destructive changes of definitions hold EXCLUSIVE (usage.c).
  *
  * Must never run SQL (it serves row triggers under any search_path and any
  * role), never touch a catalog or allocate in a callback, and never trust a
@@ -106,6 +107,7 @@ typedef struct DefinitionCache
 	MemoryContext context;
 	bool		in_parallel_mode;
 	int			npipelines;
+	int			nplaces;		/* stages of pipelines, of all together */
 	CachedPipeline *pipelines;	/* by layout, then name */
 	const PipelineDef **pipeline_list;
 	IdIndex		by_pipeline;
@@ -946,6 +948,7 @@ load_definitions(void)
 	SORT(c->maps, c->nmaps, compare_maps);
 	SORT(c->edges, c->nedges, compare_edges);
 	assemble_pipelines(&state);
+	c->nplaces = state.nstages;
 
 	/* nothing can fail from here on */
 	MemoryContextSwitchTo(old_context);
@@ -972,7 +975,7 @@ definitions_exist(void)
 	if (loaded_generation != wanted_generation && !resolve_tables(true))
 		return false;
 	ensure_loaded();
-	return cache->npipelines > 0;
+	return cache->npipelines > 0 && cache->nplaces > 0;
 }
 
 const PipelineDef *

@@ -84,8 +84,9 @@ extern void definitions_init(void);
 extern void definitions_lock(void);
 
 /*
- * Are there any definitions at all?  False in a data-only restore that loads
- * deals first (tables missing or pipeline empty).
+ * Are there any definitions at all, pipelines as well as stages in them?
+ * False in a data-only restore that has not loaded both yet, or not even made
+ * the tables; each of the two is loaded at once.
  */
 extern bool definitions_exist(void);
 

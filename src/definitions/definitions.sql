@@ -64,6 +64,12 @@ $guard$;
 
 GRANT USAGE ON SCHEMA pipelines TO PUBLIC;
 
+CREATE FUNCTION pipelines._definition_turn() RETURNS trigger
+LANGUAGE c VOLATILE PARALLEL UNSAFE COST 10
+AS 'MODULE_PATHNAME', 'pipelines_definition_turn';
+COMMENT ON FUNCTION pipelines._definition_turn() IS
+'BEFORE STATEMENT trigger on a definition table: one transaction at a time updates or deletes definitions, and waits before it locks any row. Raises 55P03.';
+
 CREATE FUNCTION pipelines._definition_before() RETURNS trigger
 LANGUAGE c VOLATILE PARALLEL UNSAFE COST 10
 AS 'MODULE_PATHNAME', 'pipelines_definition_before';
@@ -74,7 +80,7 @@ CREATE FUNCTION pipelines._definition_after() RETURNS trigger
 LANGUAGE c VOLATILE PARALLEL UNSAFE COST 100
 AS 'MODULE_PATHNAME', 'pipelines_definition_after';
 COMMENT ON FUNCTION pipelines._definition_after() IS
-'AFTER ROW trigger on a definition table: writes the version that ended to <table>_history as its owner, and tells every session. Raises 23S06.';
+'AFTER ROW trigger on a definition table: writes the version that ended to <table>_history as its owner, tells every session, and keeps references among definitions. Raises 23503, 23S06, 40001.';
 
 CREATE FUNCTION pipelines._definition_truncate() RETURNS trigger
 LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1
@@ -121,7 +127,7 @@ AS $$
 	(5, 'stage_map', true, 'Where a deal goes that changes its pipeline, if the target does not have its stage.'),
 	(6, 'stage_transition', true, 'The moves that a pipeline of mode graph allows.'),
 	(7, 'tracked_table', true, 'Tables of deals: what their columns mean and where their history is. Written by functions of pipelines only.'),
-	(8, 'definition_lock', false, 'Always empty. Changes of deals lock it in ROW SHARE MODE, removals of definitions in EXCLUSIVE MODE.')
+	(8, 'definition_lock', false, 'Always empty. Changes of deals and additions of definitions lock it in ROW SHARE MODE, removals of definitions in EXCLUSIVE MODE.')
 $$;
 COMMENT ON FUNCTION pipelines._definition_tables() IS
 'The definition tables that setup() makes, in the order in which they refer to each other.';
@@ -196,6 +202,8 @@ $$;
 COMMENT ON FUNCTION pipelines._definition_columns() IS
 'The columns of the definition tables that setup() makes; version and changed_at are added to each versioned table.';
 
+-- References among the tables are no foreign keys: a parallel restore of data
+-- alone loads tables in any order.  The triggers check them instead.
 CREATE FUNCTION pipelines._definition_constraints()
 RETURNS TABLE (ordinal integer, table_name name, constraint_name name, definition text)
 LANGUAGE sql IMMUTABLE PARALLEL SAFE COST 10 ROWS 60
@@ -214,7 +222,6 @@ AS $$
 	(204, 'stage', 'code_is_trimmed_and_short', 'CHECK (code = btrim(code, E'' \t\r\n'') AND length(code) BETWEEN 1 AND 200)'),
 
 	(300, 'pipeline', 'pipeline_pkey', 'PRIMARY KEY (pipeline_id)'),
-	(301, 'pipeline', 'pipeline_belongs_to_a_layout', 'FOREIGN KEY (layout_id) REFERENCES pipelines.layout (layout_id)'),
 	(302, 'pipeline', 'pipeline_name_is_unique_in_its_layout', 'UNIQUE (layout_id, name)'),
 	(303, 'pipeline', 'pipeline_code_is_unique', 'UNIQUE (code)'),
 	(304, 'pipeline', 'one_standard_pipeline_per_layout',
@@ -229,8 +236,6 @@ AS $$
 	(312, 'pipeline', 'attrs_is_an_object', 'CHECK (jsonb_typeof(attrs) = ''object'')'),
 
 	(400, 'pipeline_stage', 'pipeline_stage_pkey', 'PRIMARY KEY (pipeline_id, stage_id)'),
-	(401, 'pipeline_stage', 'stage_belongs_to_a_pipeline', 'FOREIGN KEY (pipeline_id) REFERENCES pipelines.pipeline (pipeline_id) ON DELETE CASCADE'),
-	(402, 'pipeline_stage', 'stage_is_in_the_picklist', 'FOREIGN KEY (stage_id) REFERENCES pipelines.stage (stage_id)'),
 	(403, 'pipeline_stage', 'live_stages_have_different_positions',
 		'EXCLUDE USING btree (pipeline_id WITH =, "position" WITH =) WHERE (archived_at IS NULL) DEFERRABLE INITIALLY IMMEDIATE'),
 	(404, 'pipeline_stage', 'outcome_is_known', 'CHECK (outcome IN (''open'', ''on_hold'', ''won'', ''lost'', ''disqualified'', ''done''))'),
@@ -245,22 +250,13 @@ AS $$
 	(412, 'pipeline_stage', 'attrs_is_an_object', 'CHECK (jsonb_typeof(attrs) = ''object'')'),
 
 	(500, 'stage_map', 'stage_map_pkey', 'PRIMARY KEY (from_pipeline_id, from_stage_id, to_pipeline_id)'),
-	(501, 'stage_map', 'map_leaves_a_stage',
-		'FOREIGN KEY (from_pipeline_id, from_stage_id) REFERENCES pipelines.pipeline_stage (pipeline_id, stage_id) ON DELETE CASCADE'),
-	(502, 'stage_map', 'map_enters_a_stage',
-		'FOREIGN KEY (to_pipeline_id, to_stage_id) REFERENCES pipelines.pipeline_stage (pipeline_id, stage_id) ON DELETE CASCADE'),
 	(503, 'stage_map', 'map_leads_to_another_pipeline', 'CHECK (from_pipeline_id <> to_pipeline_id)'),
 
 	(600, 'stage_transition', 'stage_transition_pkey', 'PRIMARY KEY (pipeline_id, from_stage_id, to_stage_id)'),
-	(601, 'stage_transition', 'transition_leaves_a_stage',
-		'FOREIGN KEY (pipeline_id, from_stage_id) REFERENCES pipelines.pipeline_stage (pipeline_id, stage_id) ON DELETE CASCADE'),
-	(602, 'stage_transition', 'transition_enters_a_stage',
-		'FOREIGN KEY (pipeline_id, to_stage_id) REFERENCES pipelines.pipeline_stage (pipeline_id, stage_id) ON DELETE CASCADE'),
 	(603, 'stage_transition', 'transition_leads_to_another_stage', 'CHECK (from_stage_id <> to_stage_id)'),
 
 	(700, 'tracked_table', 'tracked_table_pkey', 'PRIMARY KEY (relation)'),
 	(701, 'tracked_table', 'history_belongs_to_one_table', 'UNIQUE (history)'),
-	(702, 'tracked_table', 'tracked_table_belongs_to_a_layout', 'FOREIGN KEY (layout_id) REFERENCES pipelines.layout (layout_id)'),
 	(703, 'tracked_table', 'on_truncate_is_known', 'CHECK (on_truncate IN (''refuse'', ''record''))'),
 	(704, 'tracked_table', 'table_has_a_key', 'CHECK (cardinality(key) > 0)'),
 	(705, 'tracked_table', 'columns_is_an_object', 'CHECK (jsonb_typeof(columns) = ''object'')'),
@@ -364,6 +360,27 @@ BEGIN
 			c.table_name, c.constraint_name, c.definition);
 	END LOOP;
 
+	-- an earlier state declared what the triggers check now
+	FOR c IN
+		SELECT p.conrelid::regclass AS relation, p.conname AS constraint_name
+		FROM pg_constraint AS p
+		JOIN (VALUES
+			('pipeline', 'pipeline_belongs_to_a_layout'),
+			('pipeline_stage', 'stage_belongs_to_a_pipeline'),
+			('pipeline_stage', 'stage_is_in_the_picklist'),
+			('stage_map', 'map_leaves_a_stage'),
+			('stage_map', 'map_enters_a_stage'),
+			('stage_transition', 'transition_leaves_a_stage'),
+			('stage_transition', 'transition_enters_a_stage'),
+			('tracked_table', 'tracked_table_belongs_to_a_layout')
+		) AS k (table_name, constraint_name)
+			ON p.conrelid = to_regclass(format('pipelines.%I', k.table_name)) AND p.conname = k.constraint_name
+		WHERE p.contype = 'f'
+		ORDER BY p.conrelid, p.conname
+	LOOP
+		EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', c.relation, c.constraint_name);
+	END LOOP;
+
 	FOR t IN SELECT * FROM pipelines._definition_tables() AS d WHERE d.versioned ORDER BY d.ordinal LOOP
 		relation := format('pipelines.%I', t.table_name)::regclass;
 		twin_name := t.table_name || '_history';
@@ -399,6 +416,10 @@ BEGIN
 			EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I %s', twin::regclass, c.constraint_name, c.definition);
 		END LOOP;
 
+		IF t.table_name <> 'tracked_table' THEN
+			PERFORM pipelines._setup_trigger(relation, name 'pipelines_turn',
+				text 'BEFORE UPDATE OR DELETE', text 'STATEMENT', text 'pipelines._definition_turn()');
+		END IF;
 		PERFORM pipelines._setup_trigger(relation, name '~pipelines_before',
 			text 'BEFORE INSERT OR UPDATE OR DELETE', text 'ROW', text 'pipelines._definition_before()');
 		PERFORM pipelines._setup_trigger(relation, name 'pipelines_after',

@@ -9,7 +9,10 @@
 #define PIPELINES_DEFINITIONS_PRIVATE_H
 
 #include "access/htup.h"
+#include "access/tupdesc.h"
 #include "definitions/definitions.h"
+#include "definitions/privilege.h"
+#include "nodes/bitmapset.h"
 #include "utils/rel.h"
 
 /* the schema of the control file; it can't be chosen at CREATE EXTENSION */
@@ -37,6 +40,20 @@ extern const NamedDef *definitions_catalogue_stage(int32 stage_id);
 extern char *definitions_layout_list(void);
 
 /*
+ * references.c
+ */
+extern void references_note(Oid root, TupleDesc desc, Bitmapset *key,
+							HeapTuple tuple, bool kept);
+extern bool references_noted(Oid root, TupleDesc desc, Bitmapset *key,
+							 HeapTuple tuple);
+extern void references_check(Relation rel, const char *table,
+							 HeapTuple old_tuple, HeapTuple new_tuple);
+extern void references_release(Relation rel, const char *table, HeapTuple tuple);
+extern bool references_made_by(const char *table);
+extern bool references_lead_to(const char *table);
+extern bool references_hand_on_from(const char *table);
+
+/*
  * usage.c
  */
 
@@ -48,22 +65,8 @@ typedef struct Usage
 	bool		in_history;		/* does the past count, too? */
 } Usage;
 
+extern void usage_take_turn(void);
 extern void usage_lock(void);
 extern char *usage_report(const Usage *usage);
-
-/*
- * privilege.c
- */
-
-/* what run_as() changed, for run_as_end() */
-typedef struct RunAs
-{
-	Oid			userid;
-	int			sec_context;
-	int			nest_level;
-} RunAs;
-
-extern void run_as(Oid userid, RunAs *saved);
-extern void run_as_end(const RunAs *saved);
 
 #endif							/* PIPELINES_DEFINITIONS_PRIVATE_H */

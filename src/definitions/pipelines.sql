@@ -371,9 +371,9 @@ BEGIN
 		FROM (
 			SELECT n.table_name || k.suffix AS relation, k.trigger_name
 			FROM pipelines._definition_tables() AS n
-			CROSS JOIN (VALUES ('', '~pipelines_before'), ('', 'pipelines_after'), ('', 'pipelines_truncate'),
+			CROSS JOIN (VALUES ('', 'pipelines_turn'), ('', '~pipelines_before'), ('', 'pipelines_after'), ('', 'pipelines_truncate'),
 				('_history', 'pipelines_guard'), ('_history', 'pipelines_guard_truncate')) AS k (suffix, trigger_name)
-			WHERE n.versioned
+			WHERE n.versioned AND (n.table_name <> 'tracked_table' OR k.trigger_name <> 'pipelines_turn')
 		) AS d
 		WHERE NOT EXISTS (SELECT FROM pg_trigger AS t
 			WHERE t.tgrelid = to_regclass(format('pipelines.%I', d.relation))
@@ -386,6 +386,49 @@ BEGIN
 		WHERE EXISTS (SELECT FROM pg_trigger AS t
 			WHERE t.tgrelid = to_regclass(format('pipelines.%I', n.table_name))
 				AND t.tgisinternal AND t.tgenabled = 'D')
+		UNION ALL
+		SELECT o.pipeline_id, p.name, 0, o.stage_id, c.name, 'reference_missing',
+			format('Row (%s) of "%s" refers to %s, which does not exist.', o.key, o.relation, o.target)
+		FROM (
+			SELECT r.pipeline_id, NULL::integer AS stage_id, 'pipeline' AS relation,
+				r.pipeline_id::text AS key, format('layout %s', r.layout_id) AS target
+			FROM pipelines.pipeline AS r
+			WHERE NOT EXISTS (SELECT FROM pipelines.layout AS t WHERE t.layout_id = r.layout_id)
+			UNION ALL
+			SELECT r.pipeline_id, r.stage_id, 'pipeline_stage', format('%s, %s', r.pipeline_id, r.stage_id),
+				format('pipeline %s', r.pipeline_id)
+			FROM pipelines.pipeline_stage AS r
+			WHERE NOT EXISTS (SELECT FROM pipelines.pipeline AS t WHERE t.pipeline_id = r.pipeline_id)
+			UNION ALL
+			SELECT r.pipeline_id, r.stage_id, 'pipeline_stage', format('%s, %s', r.pipeline_id, r.stage_id),
+				format('stage %s', r.stage_id)
+			FROM pipelines.pipeline_stage AS r
+			WHERE NOT EXISTS (SELECT FROM pipelines.stage AS t WHERE t.stage_id = r.stage_id)
+			UNION ALL
+			SELECT e.pipeline_id, e.stage_id, 'stage_map',
+				format('%s, %s, %s', r.from_pipeline_id, r.from_stage_id, r.to_pipeline_id),
+				format('stage %s of pipeline %s', e.stage_id, e.pipeline_id)
+			FROM pipelines.stage_map AS r
+			CROSS JOIN LATERAL (VALUES (r.from_pipeline_id, r.from_stage_id),
+				(r.to_pipeline_id, r.to_stage_id)) AS e (pipeline_id, stage_id)
+			WHERE NOT EXISTS (SELECT FROM pipelines.pipeline_stage AS t
+				WHERE t.pipeline_id = e.pipeline_id AND t.stage_id = e.stage_id)
+			UNION ALL
+			SELECT r.pipeline_id, e.stage_id, 'stage_transition',
+				format('%s, %s, %s', r.pipeline_id, r.from_stage_id, r.to_stage_id),
+				format('stage %s of pipeline %s', e.stage_id, r.pipeline_id)
+			FROM pipelines.stage_transition AS r
+			CROSS JOIN LATERAL (VALUES (r.from_stage_id), (r.to_stage_id)) AS e (stage_id)
+			WHERE NOT EXISTS (SELECT FROM pipelines.pipeline_stage AS t
+				WHERE t.pipeline_id = r.pipeline_id AND t.stage_id = e.stage_id)
+			UNION ALL
+			SELECT NULL, NULL, 'tracked_table', r.relation::text, format('layout %s', r.layout_id)
+			FROM pipelines.tracked_table AS r
+			WHERE NOT EXISTS (SELECT FROM pipelines.layout AS t WHERE t.layout_id = r.layout_id)
+				AND r.layout_id IS NOT NULL
+		) AS o
+		LEFT JOIN pipelines.pipeline AS p ON p.pipeline_id = o.pipeline_id
+		LEFT JOIN pipelines.stage AS c ON c.stage_id = o.stage_id
 		UNION ALL
 		SELECT NULL, NULL, NULL, NULL, NULL, 'table_missing',
 			format('The deals table with OID %s does not exist any more; its entry in tracked_table is without effect.', t.relation::oid)

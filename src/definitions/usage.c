@@ -8,6 +8,9 @@
  * pipelines.definition_lock until the end of the transaction.  It is taken
  * by repeated attempts that never queue: behind a queued EXCLUSIVE every
  * move of a deal would wait, too, for as long as one idle writer stays.
+ * Before it comes a lock among definers alone, and whoever adds definitions
+ * holds ROW SHARE like a writer of deals: so nobody who holds EXCLUSIVE waits
+ * for a row of another definer.
  *
  * The invariant: the look at the deals comes after the lock, with the newest
  * snapshot, as each table's owner, over every tracked table that still
@@ -36,6 +39,7 @@
 #include "miscadmin.h"
 #include "pipelines.h"
 #include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -77,16 +81,32 @@ typedef struct TrackedTable
 	List	   *key;			/* char * */
 } TrackedTable;
 
+static bool
+try_relation(Oid relid, LOCKMODE mode)
+{
+	return ConditionalLockRelationOid(relid, mode);
+}
+
+/* a lock that nothing else takes: that of the table's number as an object */
+static bool
+try_object(Oid relid, LOCKMODE mode)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, RelationRelationId, relid, 0);
+	return LockAcquire(&tag, mode, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
 /*
  * Take a lock by attempts; false when pipelines.definition_wait is over.
  */
 static bool
-lock_by_attempts(Oid relid, LOCKMODE mode)
+lock_by_attempts(bool (*try_lock) (Oid relid, LOCKMODE mode), Oid relid, LOCKMODE mode)
 {
 	TimestampTz give_up = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 													  pipelines_definition_wait);
 
-	while (!ConditionalLockRelationOid(relid, mode))
+	while (!try_lock(relid, mode))
 	{
 		if (GetCurrentTimestamp() >= give_up)
 			return false;
@@ -97,16 +117,35 @@ lock_by_attempts(Oid relid, LOCKMODE mode)
 }
 
 /*
+ * One transaction at a time updates or deletes definitions.  A statement
+ * takes its turn before it locks any row: else a definer who holds EXCLUSIVE
+ * could wait for another definer's row, and all movers of deals would wait
+ * with him.  No mover ever meets this lock.
+ */
+void
+usage_take_turn(void)
+{
+	if (!lock_by_attempts(try_object, definitions_relid("definition_lock"), ExclusiveLock))
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("definitions are being changed in another transaction"),
+				 errdetail("One transaction at a time updates or deletes definitions; its end was waited for %d ms.",
+						   pipelines_definition_wait),
+				 errhint("Try again, or raise pipelines.definition_wait.")));
+}
+
+/*
  * Take the definers' lock, or fail after pipelines.definition_wait.
  */
 void
 usage_lock(void)
 {
-	if (!lock_by_attempts(definitions_relid("definition_lock"), ExclusiveLock))
+	usage_take_turn();
+	if (!lock_by_attempts(try_relation, definitions_relid("definition_lock"), ExclusiveLock))
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 				 errmsg("deals or definitions are being changed in other transactions"),
-				 errdetail("Removing or redefining a pipeline or stage waits for the end of every transaction that has changed deals; it waited %d ms.",
+				 errdetail("Removing or redefining a pipeline or stage waits for the end of every transaction that has changed deals or added definitions; it waited %d ms.",
 						   pipelines_definition_wait),
 				 errhint("Try again, raise pipelines.definition_wait, or look in pg_locks for who holds a lock on \"%s.definition_lock\".",
 						 PIPELINES_SCHEMA)));
@@ -230,7 +269,7 @@ execute_latest(const char *query, int nargs, Oid *types, Datum *values)
 static void
 lock_tracked(Oid relid)
 {
-	if (!lock_by_attempts(relid, AccessShareLock))
+	if (!lock_by_attempts(try_relation, relid, AccessShareLock))
 	{
 		char	   *name = qualified_name(relid);
 

@@ -41,6 +41,13 @@ for my $who ('superuser', 'owner')
 	for my $round (1, 2)
 	{
 		my $title = "$who, round $round";
+		# a session that has everything in its caches lives through all of it
+		my $session = $node->background_psql($db, on_error_stop => 0);
+		$session->query_safe("PREPARE mv AS UPDATE app.deals SET owner = coalesce(owner, '') || '.' WHERE deal_id = 4 RETURNING version");
+		my $cached = $session->query_safe('EXECUTE mv');
+		$session->query_safe('EXECUTE mv') for 1 .. 6;
+		$contents = contents($node, $db);
+
 		fails_with($node, $db, 'DROP EXTENSION pipelines', '2BP01', "$title: without CASCADE it is refused");
 		drop_extension($db);
 		same_text(contents($node, $db), $contents, "$title: the drop lost nothing");
@@ -49,6 +56,8 @@ for my $who ('superuser', 'owner')
 		my %there = map { $_ => 1 } split /\n/, $without;
 		is(join("\n", grep { !$there{$_} && !/^(?:relation|grant|column) \S+_(?:current|board|forecast|visits|stalled|closings|funnel)\b/ } split /\n/, remaining($catalogs)),
 			'', "$title: tables, constraints, comments and grants are left");
+
+		is($session->query_safe('BEGIN; EXECUTE mv; ROLLBACK'), $cached + 6, "$title: a session that was there before changes deals without us");
 
 		# the application without us
 		run_sql($node, $db, q{BEGIN; UPDATE app.deals SET amount = 1 WHERE deal_id = 1; DELETE FROM app.deals WHERE deal_id = 2;
@@ -78,6 +87,9 @@ for my $who ('superuser', 'owner')
 		is(problems($node, $db), '', "$title: verify finds nothing");
 
 		# everything goes on
+		is($session->query_safe('EXECUTE mv'), $cached + 7, "$title: the session that was there before goes on");
+		is($session->query_safe('SELECT count(*) FROM app.deals_history WHERE deal_id = 4 AND version >= ' . $cached), '7', "$title: with history");
+		$session->quit;
 		my $id = run_sql($node, $db, <<'END', "$title: insert and move", $role);
 SET client_min_messages = warning;
 INSERT INTO app.deals (name, amount) VALUES ('next', 1) RETURNING deal_id

@@ -106,7 +106,7 @@ push @files, 'repeatable@3' if $node->safe_psql($db, 'SHOW server_version_num') 
 my $start = $node->safe_psql($db, 'SELECT clock_timestamp()');
 my ($out, $err) = ('', '');
 my $writers = IPC::Run::start(
-	[ $node->installed_command('pgbench'), '-h', $node->host, '-p', $node->port, '-n', '-c', '4', '-j', '2', '-T', $seconds,
+	[ program($node, 'pgbench'), '-h', $node->host, '-p', $node->port, '-n', '-c', '4', '-j', '2', '-T', $seconds,
 		'-R', '150', '--random-seed', $seed, (map { ('-f', "$script.$_") } @files), $db ],
 	'>', \$out, '2>', \$err);
 

@@ -11,7 +11,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(start_node run_sql fails_with make_shop contents catalogs problems same_text);
+our @EXPORT = qw(start_node program run_sql fails_with make_shop contents catalogs problems same_text);
 
 sub start_node
 {
@@ -21,6 +21,14 @@ sub start_node
 	$node->append_conf('postgresql.conf', join("\n", "timezone = 'UTC'", @settings, ''));
 	$node->start;
 	return $node;
+}
+
+# Where a program of the node's server is; the test modules of PostgreSQL 13
+# don't say, and have it in PATH.
+sub program
+{
+	my ($node, $name) = @_;
+	return $node->can('installed_command') ? $node->installed_command($name) : $name;
 }
 
 # Run as a role (or undef: the superuser); a failure is a failed assertion.
