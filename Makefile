@@ -94,6 +94,9 @@ REGRESS = \
 	statements \
 	merge \
 	user_triggers \
+	partitions \
+	shapes \
+	history_guard \
 	import_history \
 	as_of \
 	verify \

@@ -261,7 +261,8 @@ INSERT INTO auto (name) VALUES ('a'), ('b');
 UPDATE auto SET stage_id = 2;
 ALTER TABLE auto ALTER deal_id SET GENERATED ALWAYS;
 INSERT INTO auto (name) VALUES ('c');
-SELECT try('INSERT INTO auto (deal_id, name) VALUES (1, ''d'')');
+-- (the message has other words since PostgreSQL 14)
+SELECT replace(try('INSERT INTO auto (deal_id, name) VALUES (1, ''d'')'), 'insert a non-DEFAULT value into', 'insert into') AS try;
 DELETE FROM auto WHERE deal_id = 1;
 INSERT INTO auto (deal_id, name) OVERRIDING SYSTEM VALUE VALUES (1, 'd');
 UPDATE auto SET amount = 1;

@@ -366,6 +366,8 @@ SELECT pipelines.archive_pipeline('Renewal');
 SELECT try('UPDATE deals SET pipeline_id = pl(''Renewal''), stage_id = st(''Talks'', ''Renewal'') WHERE deal_id = 53');
 SELECT try('INSERT INTO deals (deal_id, pipeline_id) VALUES (60, pl(''Renewal''))');
 SELECT try('UPDATE deals SET amount = 12 WHERE deal_id = 40');
+-- R-2.35: what is in it may go on to its end
+SELECT try('UPDATE deals SET stage_id = st(''Talks'', ''Renewal'') WHERE deal_id = 40');
 -- R-2.14, back again: to where the stage is
 SELECT try('UPDATE deals SET pipeline_id = pl(''Sales'') WHERE deal_id = 50');
 -- another layout (R-2.20, reading: a deal's layout is its pipeline's)

@@ -141,7 +141,7 @@ CREATE VIEW now_ AS SELECT deal_id AS deal, version AS v, stage_id AS stage, amo
 -- INSERT of many rows, INSERT … SELECT, COPY
 --
 INSERT INTO deals (deal_id, name, stage_id) VALUES (1, 'one', NULL), (2, 'two', 2), (3, 'three', 4);
-INSERT INTO deals (deal_id, name) SELECT g, 'many' FROM generate_series(11, 1010) g;
+INSERT INTO deals (deal_id, name) SELECT g, 'many' FROM generate_series(11, 210) g;
 COPY deals (deal_id, name, stage_id, amount) FROM stdin;
 2001	copied	\N	5
 2002	copied	3	\N
@@ -155,7 +155,7 @@ SELECT problems();
 --
 -- UPDATE of many rows: one instant, one history row each; those already there get none (R-2.5)
 --
-UPDATE deals SET stage_id = 2 WHERE deal_id <= 510;
+UPDATE deals SET stage_id = 2 WHERE deal_id <= 110;
 SELECT change, stage_id, to_stage_id, count(*), count(DISTINCT valid_to) AS instants, count(DISTINCT txid) AS transactions FROM deals_history GROUP BY 1, 2, 3 ORDER BY 1, 2, 3;
 UPDATE deals SET name = 'x';
 UPDATE deals SET stage_id = stage_id, amount = amount;
@@ -482,15 +482,54 @@ SELECT problems();
 --
 -- More rows than fit one batch of the writer, wide ones too; the end of a statement empties it
 --
-INSERT INTO deals (deal_id, amount) SELECT g, 0 FROM generate_series(10001, 13000) g;
+INSERT INTO deals (deal_id, amount) SELECT g, 0 FROM generate_series(10001, 11300) g;
 UPDATE deals SET close_notes = repeat('wide ', 2000) WHERE deal_id BETWEEN 10001 AND 10200;
 UPDATE deals SET stage_id = 2 + deal_id % 2 WHERE deal_id > 10000;
 UPDATE deals SET close_notes = NULL WHERE deal_id BETWEEN 10001 AND 10200;
 SELECT change, count(*), sum(length(close_notes)) FROM deals_history WHERE deal_id > 10000 GROUP BY 1 ORDER BY 1;
 DELETE FROM deals WHERE deal_id > 10000;
 SELECT change, count(*), sum(length(close_notes)) FROM deals_history WHERE deal_id > 10000 GROUP BY 1 ORDER BY 1;
-INSERT INTO deals (deal_id) SELECT g FROM generate_series(10001, 13000) g;
+INSERT INTO deals (deal_id) SELECT g FROM generate_series(10001, 11300) g;
 SELECT min(version), max(version), count(*) FROM deals WHERE deal_id > 10000;
+SELECT problems();
+
+--
+-- Between our BEFORE trigger and the end of the statement: a CHECK that runs statements which are undone
+--
+INSERT INTO deals (deal_id, amount) SELECT g, 0 FROM generate_series(14001, 14020) g;
+CREATE FUNCTION checked(id bigint, stage integer, kind text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+	IF id BETWEEN 14001 AND 14010 AND stage = 2 THEN
+		PERFORM fails(kind);
+	END IF;
+	RETURN true;
+END
+$$;
+ALTER TABLE deals ADD CONSTRAINT checked CHECK (checked(deal_id, stage_id, source));
+SELECT try(format('UPDATE deals SET stage_id = 2, source = %L WHERE deal_id IN (%s, %s)', k, 14000 + n, 14005 + n))
+	FROM unnest('{insert,unknown,late,update,again}'::text[]) WITH ORDINALITY u(k, n);
+ALTER TABLE deals DROP CONSTRAINT checked;
+SELECT * FROM told WHERE deal BETWEEN 14001 AND 14020 ORDER BY 1, 2;
+-- statements in statements, of which a middle one is undone
+CREATE FUNCTION chain() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF NEW.deal_id BETWEEN 14011 AND 14016 THEN
+		UPDATE deals SET amount = NEW.amount + 1 WHERE deal_id = NEW.deal_id + 1;
+	END IF;
+	IF NEW.deal_id = 14014 THEN
+		RAISE EXCEPTION 'undo';
+	END IF;
+	RETURN NULL;
+EXCEPTION WHEN raise_exception THEN
+	RETURN NULL;
+END
+$$;
+CREATE TRIGGER a_chain AFTER UPDATE ON deals FOR EACH ROW EXECUTE FUNCTION chain();
+UPDATE deals SET amount = 10 WHERE deal_id = 14011;
+UPDATE deals SET amount = 20 WHERE deal_id BETWEEN 14012 AND 14013;
+DROP TRIGGER a_chain ON deals;
+SELECT * FROM told WHERE deal BETWEEN 14011 AND 14020 ORDER BY 1, 2;
+SELECT * FROM now_ WHERE deal BETWEEN 14011 AND 14020 ORDER BY 1;
 SELECT problems();
 \set ECHO none
 \c :home

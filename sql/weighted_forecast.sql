@@ -80,7 +80,6 @@ SELECT sum(w) FROM (SELECT pipelines.weighted_forecast(i, 50) OVER (ORDER BY i R
 	FROM generate_series(1, 10) AS i) AS t;
 
 -- the state: text form, back, and combined
-SELECT pipelines._weighted_add(pipelines._weighted_add(NULL, 480000.50, 62.5), 1e30, 50) AS state;
 SELECT pipelines._weighted_result(state::text::pipelines.weighted_sum),
 	pipelines._weighted_result(pipelines._weighted_combine(state, state::text::pipelines.weighted_sum)) AS twice,
 	pipelines._weighted_result(pipelines._weighted_remove(state, 1e30, 50)) AS less

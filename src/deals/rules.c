@@ -102,11 +102,15 @@ require_stage(const DealContext *deal, const PipelineDef *pipeline, int32 stage_
 	return stage;
 }
 
-/* no deal may enter what is archived, though it may stay there */
+/*
+ * R-2.35: no deal may enter what is archived, though it may stay there, and
+ * finish its way through an archived pipeline.
+ */
 static void
-refuse_archived(const DealContext *deal, const PipelineDef *pipeline, const StageDef *stage)
+refuse_archived(const DealContext *deal, const PipelineDef *pipeline, const StageDef *stage,
+				bool enters_pipeline)
 {
-	if (pipeline->archived)
+	if (pipeline->archived && enters_pipeline)
 		ereport(ERROR,
 				(errcode(ERRCODE_PIPELINES_ARCHIVED),
 				 errmsg("pipeline \"%s\" is archived", pipeline->name),
@@ -274,7 +278,7 @@ judge_entry(const DealContext *deal, const DealState *state)
 	const PipelineDef *pipeline = require_pipeline(deal, state->pipeline_id);
 	const StageDef *stage = require_stage(deal, pipeline, state->stage_id);
 
-	refuse_archived(deal, pipeline, stage);
+	refuse_archived(deal, pipeline, stage, true);
 	if (!stage->may_start)
 		ereport(ERROR,
 				(errcode(ERRCODE_PIPELINES_MOVE_REFUSED),
@@ -517,7 +521,7 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 	}
 	else
 		stage = require_stage(deal, pipeline, state->stage_id);
-	refuse_archived(deal, pipeline, stage);
+	refuse_archived(deal, pipeline, stage, state->pipeline_id != old->pipeline_id);
 
 	from = source == NULL ? NULL : definitions_stage(source, old->stage_id);
 	was_closed = from == NULL ? old->has_closed_at : OUTCOME_IS_CLOSED(from->outcome);

@@ -19,7 +19,7 @@
  *	 of their parts were merged.  (The means and sums of a class are floating
  *	 point: their last digits do depend on it.)
  *
- * - the distribution computed from a sketch.  Up to 22 deals: all subsets
+ * - the distribution computed from a sketch.  Up to 24 deals: all subsets
  *	 (of two halves, met in the middle).  Beyond: the distribution is computed on a
  *	 grid, deal by deal, class by class (a class is two binomials that
  *	 have its mean and variance); deals so small that only their sum matters

@@ -26,6 +26,7 @@
 #include "forecast/forecast.h"
 #include "forecast/state.h"
 #include "libpq/pqformat.h"
+#include "mb/pg_wchar.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/float.h"
@@ -1078,7 +1079,7 @@ pipelines_forecast_in(PG_FUNCTION_ARGS)
 		field = NULL;
 	while (field != NULL)
 	{
-		SketchDeal	deal;
+		SketchDeal	deal = {0};
 
 		if (sketch->ndeals >= SKETCH_DEALS ||
 			!next_double(&field, ':', &deal.amount) ||
@@ -1094,7 +1095,7 @@ pipelines_forecast_in(PG_FUNCTION_ARGS)
 	sketch->shift = (int32) number;
 	while (field != NULL)
 	{
-		SketchClass c;
+		SketchClass c = {0};
 
 		if (sketch->nclasses >= SKETCH_CLASSES ||
 			!next_double(&field, ':', &c.amount) ||

@@ -232,11 +232,11 @@ COMMENT ON FUNCTION pipelines.currency(pipelines.forecast) IS 'currency of the a
 COMMENT ON FUNCTION pipelines.stddev(pipelines.forecast) IS
 	'standard deviation of what the open deals will bring, in the unit of the amounts: root of the sum of amount^2 * p * (1 - p), each deal being won with its probability independently of the others; null without open deals, NaN if an amount is NaN, infinite or beyond 1e70';
 COMMENT ON FUNCTION pipelines.quantile(pipelines.forecast, double precision) IS
-	'the smallest value that what the open deals will bring does not exceed with probability p (0 to 1), without what is won already; exact up to 22 deals, else within half a percent of weighted (source: convolution, see distribution.c). Null without open deals, NaN if an amount is NaN, infinite or beyond 1e70. Errors: 22023 p outside 0 to 1.';
+	'the smallest value that what the open deals will bring does not exceed with probability p (0 to 1), without what is won already; exact up to 24 deals, else within half a percent of weighted, or within 0.005 of p (source: convolution of the deals one by one, see distribution.c). Null without open deals, NaN if an amount is NaN, infinite or beyond 1e70. Errors: 22023 p outside 0 to 1.';
 COMMENT ON FUNCTION pipelines.quantiles(pipelines.forecast, double precision[]) IS
 	'quantile for each element of an array, in the same order';
 COMMENT ON FUNCTION pipelines.chance(pipelines.forecast, double precision) IS
-	'probability, 0 to 1, that the open deals will bring the target or more; what is won already is not counted: to reach a total, ask for total - won(f). Null without open deals, NaN if an amount is NaN, infinite or beyond 1e70. Errors: 22023 target NaN.';
+	'probability, 0 to 1, that the open deals will bring the target or more, within 0.01, exact up to 24 deals; what is won already is not counted: to reach a total, ask for total - won(f). Null without open deals, NaN if an amount is NaN, infinite or beyond 1e70. Errors: 22023 target NaN.';
 
 -- operators ------------------------------------------------------------------
 
@@ -273,7 +273,7 @@ CREATE OPERATOR pipelines.<> (
 COMMENT ON OPERATOR pipelines.+ (pipelines.forecast, pipelines.forecast) IS
 	'forecast of the deals of both; errors: 22023 different currencies';
 COMMENT ON OPERATOR pipelines.= (pipelines.forecast, pipelines.forecast) IS
-	'are the exact figures equal: counts, sums, currency and the largest open deals? (The rest is floating point, and may differ in the last digits when the same deals are added in another order.)';
+	'are the exact figures equal: counts, sums, currency and the largest open deals? (The rest is floating point and may differ in the last digits when the same deals are added in another order.)';
 COMMENT ON OPERATOR pipelines.<> (pipelines.forecast, pipelines.forecast) IS 'does an exact figure differ?';
 
 CREATE OPERATOR FAMILY pipelines.forecast_ops USING hash;

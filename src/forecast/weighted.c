@@ -395,16 +395,9 @@ refuse_text(const char *text, const char *what)
 static const char *
 check_state(const Weighted *state)
 {
-	int64		total = 0;
-
 	for (int i = 0; i < WEIGHTED_SCALES; i++)
-	{
 		if (state->rows[i] < 0 || state->rows[i] > WEIGHTED_COUNT_MAX / 16)
 			return "number of rows";
-		total += state->rows[i];
-	}
-	if (total == 0 && !decimal128_is_zero(&state->sum))
-		return "sum";
 	if (state->nans < 0 || state->nans > WEIGHTED_COUNT_MAX / 16 ||
 		state->plus_infinities < 0 ||
 		state->plus_infinities > WEIGHTED_COUNT_MAX / 16 ||
@@ -428,16 +421,38 @@ fill_sums(Weighted **state, const char *sum, const char *tail)
 
 	if (!decimal_is_finite(number))
 		return "sum";
-	if (!decimal128_from_numeric(number, DECIMAL_PRODUCT_SCALE, &(*state)->sum))
-	{
-		/* a machine without 128-bit integers keeps everything in the tail */
+	problem = check_state(*state);
+	if (problem != NULL)
+		return problem;
+	if (((*state)->odd == 0) != (strcmp(tail, "-") == 0))
+		return "sum of the odd rows";
 #ifdef DECIMAL_FAST
+	if (!decimal128_from_numeric(number, DECIMAL_PRODUCT_SCALE, &(*state)->sum))
 		return "sum";
 #else
-		if (decimal_compare(number, decimal_zero()) != 0)
+	/* without 128-bit integers all rows are odd */
+	{
+		int			scale = largest_scale(*state);
+
+		if (scale >= 0 && scale >= (*state)->widest_scale)
+		{
+			(*state)->widest = (*state)->rows[scale] +
+				(scale == (*state)->widest_scale ? (*state)->widest : 0);
+			(*state)->widest_scale = scale;
+		}
+		for (int i = 0; i < WEIGHTED_SCALES; i++)
+		{
+			(*state)->odd += (*state)->rows[i];
+			(*state)->rows[i] = 0;
+		}
+		if (scale >= 0 && strcmp(tail, "-") != 0)
+			tail = decimal_to_text(decimal_add(number, decimal_from_text(tail)));
+		else if (scale >= 0)
+			tail = sum;
+		else if (decimal_compare(number, decimal_zero()) != 0)
 			return "sum";
-#endif
 	}
+#endif
 #ifdef DECIMAL_FAST
 	{
 		/* nothing behind the decimals that are shown, see largest_scale() */
@@ -452,11 +467,8 @@ fill_sums(Weighted **state, const char *sum, const char *tail)
 		}
 	}
 #endif
-	problem = check_state(*state);
-	if (problem != NULL)
-		return problem;
-	if (((*state)->odd == 0) != (strcmp(tail, "-") == 0))
-		return "sum of the odd rows";
+	if (largest_scale(*state) < 0 && !decimal128_is_zero(&(*state)->sum))
+		return "sum";
 	if ((*state)->odd > 0)
 	{
 		number = decimal_from_text(tail);

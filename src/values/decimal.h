@@ -59,7 +59,7 @@ extern bool decimal128_from_numeric(Numeric value, int scale,
 extern bool decimal128_add(Decimal128 *sum, const Decimal128 *value);
 
 extern int64 probability_from_odd_numeric(Datum datum, int *dscale);
-extern void probability_refuse(Numeric value) pg_attribute_noreturn();
+extern void probability_refuse(Numeric value);
 
 /* ----------
  * Decode a numeric into an integer of DECIMAL_SCALE decimals.

@@ -90,6 +90,19 @@ for ([ Alpha => \@alpha ], [ Beta => \@beta ])
 	}
 }
 my ($alpha, $beta) = @pipeline{qw(Alpha Beta)};
+my %graph = map { $_ => 1 } qw(Lead-Contract Contract-Sign Sign-Won Lead-Lost Contract-Lost Won-Lead Lost-Contract);
+$node->safe_psql('postgres', 'INSERT INTO pipelines.stage_transition VALUES ' . join(', ', map {
+			my ($from, $to) = split /-/;
+			"($beta, $stage{$from}, $stage{$to})"
+		} sort keys %graph));
+
+# what each program finds: mode and override_policy
+my @rules = (
+	{ $alpha => [qw(free keep)], $beta => [qw(free clear_on_move)] },
+	{ $alpha => [qw(strict keep)], $beta => [qw(free clear_on_move)] },
+	{ $alpha => [qw(warn clear_on_forward)], $beta => [qw(strict keep)] },
+	{ $alpha => [qw(free clear_on_move)], $beta => [qw(graph clear_on_forward)] });
+my $rules;
 
 #
 # The model.  A deal is a hash of its columns; times are either given ones or
@@ -254,7 +267,12 @@ sub update
 			set_closing($new, \%given);
 		}
 		$kind ||= $transfer ? 'transfer' : 'move';
-		push @clear, qw(probability forecast_category) if $p == $beta;
+
+		my ($mode, $policy) = @{ $rules->{$p} };
+		refuse('23S03') if $mode eq 'strict' && @skipped;
+		refuse('23S03') if $mode eq 'graph' && !$transfer && !$graph{ $name{"s$from_s"} . '-' . $name{"s$new->{stage_id}"} };
+		push @clear, qw(probability forecast_category)
+			if $policy eq 'clear_on_move' || ($policy eq 'clear_on_forward' && $to->{position} > $from->{position});
 		for my $column (@clear)
 		{
 			$new->{$column} = undef if !differ($column, $old->{$column}, $new->{$column});
@@ -832,6 +850,9 @@ my %kinds;
 for my $program (1 .. $programs)
 {
 	my $who = $program % 4 == 3 ? 'clerk' : 'owner';
+	$rules = $rules[ ($program - 1) % @rules ];
+	$node->safe_psql('postgres', join(' ', map { "UPDATE pipelines.pipeline SET mode = '$rules->{$_}[0]', override_policy = '$rules->{$_}[1]' WHERE pipeline_id = $_;" } $alpha, $beta));
+	note "program $program as $who: " . join(', ', map { "$name{$_} @{ $rules->{$_} }" } $alpha, $beta);
 	my $role = $who eq 'clerk' ? 'clerk' : $node->safe_psql('postgres', 'SELECT session_user');
 	my %script = map { $_ => $who eq 'clerk' ? "SET SESSION AUTHORIZATION clerk;\n" : '' } keys %tables;
 	my $all = sub { my ($sql) = @_; $script{$_} .= $sql for keys %script; };

@@ -151,7 +151,7 @@ END
 	{
 		# more of it on the plain table
 		next if $t eq 'bare' && $name =~ /refused|come back/;
-		my $many = $t eq 'deals' || $t eq 'bare' ? $all / 8 : $all / 16;
+		my $many = $t eq 'deals' || $t eq 'bare' ? $all / 10 : $all / 20;
 		my $title = "$name, $t";
 		(my $statements = $body) =~ s/\bT\b/$t/g;
 		my $loop = sub { "DO \$\$ BEGIN FOR i IN $_[0] .. $_[1] LOOP\n$statements\nEND LOOP; END \$\$;\n" };
@@ -187,7 +187,7 @@ UPDATE parted SET owner = '$n' WHERE deal_id < 20;
 BEGIN; ALTER TABLE parted RENAME COLUMN team TO crew; UPDATE parted SET crew = '$n' WHERE deal_id = 30; ROLLBACK;
 END
 	};
-	my $rounds = $ENV{PIPELINES_TEST_ALL} ? 3000 : 300;
+	my $rounds = $ENV{PIPELINES_TEST_ALL} ? 3000 : 200;
 	my $script = join('', map { $round->($_) } 1 .. 100) . $measure . join('', map { $round->($_) } 101 .. $rounds) . $measure;
 	compare('caches started anew', run_session('caches started anew', $script));
 
