@@ -930,6 +930,9 @@ deals_table(Relation rel, bool need_history)
 
 		if (!need_history)
 			return table;
+		/* deals may have been restored before they were registered */
+		if (!OidIsValid(table->history))
+			table = refresh_table(rel);
 		if (!OidIsValid(table->history))
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -58,8 +58,8 @@ sub compare
 {
 	my ($title, $output) = @_;
 	my @at = map { [ split /\|/, $_, -1 ] } grep { /^MEMORY/ } split /\n/, $output;
-	is(scalar @at, 2, "$title: measured twice") or return;
-	my ($before, $after) = @at;
+	cmp_ok(scalar @at, '>=', 2, "$title: measured before and after") or return;
+	my ($before, $after) = @at[ -2, -1 ];
 	my $more = $after->[1] - $before->[1];
 	cmp_ok($more, '<=', $megabyte, "$title: $before->[1] bytes, then $more more");
 	cmp_ok($after->[2] - $before->[2], '<=', 0, "$title: $before->[2] saved plans, and no more");
@@ -205,7 +205,8 @@ END
 # bulk: what a statement needs is given back at its end, and does not grow with
 # the number of rows
 {
-	my $script = "UPDATE deals SET amount = 1;\n$measure\nINSERT INTO deals (amount) SELECT n FROM generate_series(1, 50000) n;\n"
+	my $script = "UPDATE deals SET amount = 1;\nINSERT INTO deals (amount) SELECT n FROM generate_series(1, 5) n;\nUPDATE deals SET stage_id = 3 - stage_id % 2;\n"
+		. "DELETE FROM deals WHERE deal_id > 1000;\n$measure\n$measure\nINSERT INTO deals (amount) SELECT n FROM generate_series(1, 50000) n;\n"
 		. "UPDATE deals SET stage_id = 3 - stage_id % 2;\nDELETE FROM deals WHERE deal_id > 1000;\n$measure";
 	compare('bulk', run_session('bulk', $script));
 }

@@ -289,6 +289,57 @@ ask($third, "UPDATE deals SET stage_id = $two WHERE deal_id = 30");
 is(ask($definer, "DELETE FROM pipelines.pipeline_stage WHERE stage_id = $past"), '23S07', 'a stage that the history refers to');
 is(ask($definer, "UPDATE pipelines.pipeline_stage SET archived_at = now() WHERE stage_id = $past RETURNING stage_id"), $past, 'it may be archived');
 
+# Definitions that refer to each other: one goes while a reference to it comes.
+my $orphans = <<'END';
+SELECT (SELECT count(*) FROM pipelines.pipeline_stage x WHERE NOT EXISTS (SELECT FROM pipelines.pipeline p WHERE p.pipeline_id = x.pipeline_id))
+	+ (SELECT count(*) FROM pipelines.pipeline_stage x WHERE NOT EXISTS (SELECT FROM pipelines.stage s WHERE s.stage_id = x.stage_id))
+	+ (SELECT count(*) FROM pipelines.pipeline x WHERE NOT EXISTS (SELECT FROM pipelines.layout l WHERE l.layout_id = x.layout_id))
+	+ (SELECT count(*) FROM pipelines.stage_map x WHERE NOT EXISTS (SELECT FROM pipelines.pipeline_stage s WHERE (s.pipeline_id, s.stage_id) = (x.to_pipeline_id, x.to_stage_id))
+		OR NOT EXISTS (SELECT FROM pipelines.pipeline_stage s WHERE (s.pipeline_id, s.stage_id) = (x.from_pipeline_id, x.from_stage_id)))
+	+ (SELECT count(*) FROM pipelines.stage_transition x WHERE NOT EXISTS (SELECT FROM pipelines.pipeline_stage s WHERE (s.pipeline_id, s.stage_id) = (x.pipeline_id, x.to_stage_id))
+		OR NOT EXISTS (SELECT FROM pipelines.pipeline_stage s WHERE (s.pipeline_id, s.stage_id) = (x.pipeline_id, x.from_stage_id)))
+END
+is($node->safe_psql($db, $orphans), '0', 'every definition has what it refers to');
+ask($_, "SET pipelines.definition_wait = 1000; SET lock_timeout = '3s'") for $idle, $definer;
+my $turn = 0;
+for my $level (@levels)
+{
+	for my $case (
+		[ 'pipeline', "INSERT INTO pipelines.pipeline (layout_id, name, is_standard) SELECT layout_id, 'N', false FROM pipelines.pipeline WHERE pipeline_id = $p RETURNING pipeline_id",
+			'DELETE FROM pipelines.pipeline WHERE pipeline_id = NEW', "INSERT INTO pipelines.pipeline_stage (pipeline_id, stage_id, position, outcome, probability) VALUES (NEW, $two, 1, 'open', 10)" ],
+		[ 'stage', "INSERT INTO pipelines.stage (name) VALUES ('N') RETURNING stage_id",
+			'DELETE FROM pipelines.stage WHERE stage_id = NEW', "INSERT INTO pipelines.pipeline_stage (pipeline_id, stage_id, position, outcome, probability) VALUES ($p, NEW, 9000 + NEW, 'open', 10)" ],
+		[ 'layout', "INSERT INTO pipelines.layout (name) VALUES ('N') RETURNING layout_id",
+			'DELETE FROM pipelines.layout WHERE layout_id = NEW', "INSERT INTO pipelines.pipeline (layout_id, name) VALUES (NEW, 'N')" ],
+		[ 'pipeline_stage', "SELECT add_stage('N', 8000 + TURN)",
+			"DELETE FROM pipelines.pipeline_stage WHERE stage_id = NEW AND pipeline_id = $p", "INSERT INTO pipelines.stage_transition VALUES ($p, $two, NEW)" ])
+	{
+		my ($what, $make, $remove, $refer) = @$case;
+		for my $order ('removed first', 'referred first', 'referred after the snapshot')
+		{
+			my $title = "$level, $what, $order";
+			$turn++;
+			(my $m = $make) =~ s/'N'/'N$turn'/;
+			$m =~ s/\bTURN\b/$turn/;
+			my $new = $node->safe_psql($db, $m);
+			my ($remove_it, $refer_to_it) = map { (my $x = $_) =~ s/\bNEW\b/$new/g; $x =~ s/'N'/'N$turn'/g; $x } $remove, $refer;
+			ask($_, "BEGIN ISOLATION LEVEL $level") for $idle, $definer;
+			ask($_, 'SELECT count(*) FROM app_data') for $idle, $definer;
+			my @two = $order eq 'removed first' ? ($remove_it, $refer_to_it) : ($refer_to_it, $remove_it);
+			my $first = ask($idle, $two[0]);
+			if ($order eq 'referred after the snapshot') { ask($idle, 'COMMIT') }
+			start($definer, $two[1]);
+			usleep(50_000);
+			ask($idle, 'COMMIT') if $order ne 'referred after the snapshot';
+			my $second = outcome($definer);
+			ask($definer, $second eq 'done' ? 'COMMIT' : 'ROLLBACK');
+			is($node->safe_psql($db, $orphans), '0', "$title: nothing refers to what is gone (first $first, then $second)");
+			is($first, '', "$title: the first one goes through");
+			$node->safe_psql($db, "DELETE FROM pipelines.stage_transition; DELETE FROM pipelines.pipeline_stage WHERE position > 8000; DELETE FROM pipelines.pipeline_stage s USING pipelines.pipeline q WHERE q.pipeline_id = s.pipeline_id AND q.name ~ '^N\\d'; DELETE FROM pipelines.pipeline WHERE name ~ '^N\\d'");
+		}
+	}
+}
+
 $_->quit for $idle, $definer, $third;
 is(problems($node, $db), '', 'verify finds nothing');
 $node->stop;
