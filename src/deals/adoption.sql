@@ -1261,11 +1261,13 @@ BEGIN
 		CREATE TEMPORARY TABLE pipelines_repair ON COMMIT DROP AS
 		SELECT %1$s, %2$s AS was,
 			   greatest(%3$s, l.valid_to) AS stage_entered_at, %4$s AS furthest_stage_id,
-			   %5$s AS gate_stage_id, %6$s AS episode, l.version + 1 AS version,
+			   %5$s AS gate_stage_id,
+			   CASE WHEN l.change = 'delete' THEN l.episode + 1 ELSE %6$s END AS episode,
+			   l.version + 1 AS version,
 			   greatest(%7$s, l.valid_to) AS changed_at, %8$s AS closed_at, %9$s AS closed_on
 		FROM %10$s d
 		CROSS JOIN LATERAL (
-			SELECT h.%11$I AS version, h.%12$I AS valid_to
+			SELECT h.%11$I AS version, h.%12$I AS valid_to, h.%15$I AS change, h.%16$I AS episode
 			FROM %13$s h
 			WHERE %14$s
 			ORDER BY h.%11$I DESC
@@ -1277,7 +1279,8 @@ BEGIN
 		pipelines._column(deals, 'episode'), pipelines._column(deals, 'changed_at'),
 		pipelines._column(deals, 'closed_at', 'timestamptz'), pipelines._column(deals, 'closed_on', 'date'),
 		deals, pipelines._own_column(history, 'version'), pipelines._own_column(history, 'valid_to'),
-		history, matches);
+		history, matches, pipelines._own_column(history, 'change'),
+		(SELECT r.history_column FROM pipelines._roles(repair.deals) r WHERE r.role = 'episode'));
 	PERFORM pipelines._rebook(deals, 'pg_temp.pipelines_repair'::regclass);
 	RETURN QUERY EXECUTE format('SELECT %s, b.was, b.version FROM pg_temp.pipelines_repair b ORDER BY 1', as_text);
 	DROP TABLE pg_temp.pipelines_repair;

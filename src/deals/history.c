@@ -89,7 +89,7 @@ typedef struct PendingRows
 	int			nrows;
 	int			maxrows;
 	HeapTuple  *rows;
-	TupleDesc	desc;			/* of the slots */
+	TupleDesc	desc;			/* of the history; the table's description has it */
 	int			nslots;
 	int			maxslots;
 	TupleTableSlot **slots;
@@ -109,6 +109,9 @@ static struct
 	Oid			collation;
 	MemoryContext context;		/* of highest */
 } known_keys;
+
+/* whose name history_actor() remembers, until the transaction ends */
+static Oid	actor_user = InvalidOid;
 
 static const char *const change_names[] = {
 	[CHANGE_NONE] = "change",
@@ -164,6 +167,7 @@ history_xact_callback(XactEvent event, void *arg)
 			while (pending != NULL)
 				drop_pending();
 			known_keys.statement = NULL;
+			actor_user = InvalidOid;
 			break;
 	}
 }
@@ -240,6 +244,7 @@ pending_rows(const DealsTable *table)
 	rows->history = table->history;
 	rows->root = table->root;
 	rows->direct = table->history_direct;
+	rows->desc = table->history_desc;
 	rows->maxrows = 8;
 	rows->rows = MemoryContextAlloc(context, sizeof(HeapTuple) * rows->maxrows);
 	rows->outer = pending;
@@ -273,6 +278,37 @@ setting_changed(char *remembered, const char *value)
 }
 
 /*
+ * pipelines.actor, else the session user.  Most rows have the same.
+ */
+Datum
+history_actor(void)
+{
+	static char *setting = NULL;
+	static text *actor = NULL;
+
+	if (actor == NULL || actor_user != GetSessionUserId() ||
+		setting_changed(setting, pipelines_actor))
+	{
+		const char *name = pipelines_actor[0] != '\0' ? pipelines_actor :
+			GetUserNameFromId(GetSessionUserId(), false);
+		MemoryContext oldcontext = MemoryContextSwitchTo(TopMemoryContext);
+		text	   *fresh = cstring_to_text(name);
+		char	   *fresh_setting = pstrdup(pipelines_actor);
+
+		MemoryContextSwitchTo(oldcontext);
+		if (actor != NULL)
+		{
+			pfree(actor);
+			pfree(setting);
+		}
+		actor = fresh;
+		setting = fresh_setting;
+		actor_user = GetSessionUserId();
+	}
+	return PointerGetDatum(actor);
+}
+
+/*
  * Who changes, why, and in which batch.  Looked up once a statement unless a
  * setting changes in its midst.
  */
@@ -296,8 +332,7 @@ current_provenance(PendingRows *rows)
 	p->reason_setting = pstrdup(pipelines_reason);
 	p->batch_setting = pstrdup(pipelines_batch);
 	p->application_setting = pstrdup(application);
-	p->actor = CStringGetTextDatum(pipelines_actor[0] != '\0' ? pipelines_actor :
-								   GetUserNameFromId(GetSessionUserId(), false));
+	p->actor = datumCopy(history_actor(), false, -1);
 	p->role_name = CStringGetTextDatum(GetUserNameFromId(p->role, false));
 	p->application_name = setting_text(application);
 	p->reason = setting_text(pipelines_reason);
@@ -434,8 +469,6 @@ write_direct(PendingRows *rows, Relation history)
 
 	/* slots stay for the next batch of the statement */
 	oldcontext = MemoryContextSwitchTo(rows->context);
-	if (rows->desc == NULL)
-		rows->desc = CreateTupleDescCopy(RelationGetDescr(history));
 	if (rows->maxslots < rows->nrows)
 	{
 		rows->maxslots = rows->maxrows;

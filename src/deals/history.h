@@ -22,6 +22,9 @@ extern void history_append(const DealsTable *table, TupleDesc tupdesc,
 						   const DealState *old, const DealState *new_state,
 						   const Verdict *verdict, TimestampTz valid_to);
 
+/* who makes the changes, as text; valid until the next call */
+extern Datum history_actor(void);
+
 /* must the AFTER trigger be called, to write what the statement left? */
 extern bool history_announce(void);
 

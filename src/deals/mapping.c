@@ -148,6 +148,7 @@ typedef struct TableEntry
 static HTAB *tables = NULL;
 static List *retired = NIL;		/* MemoryContexts of replaced descriptions */
 static bool outdated = false;	/* some description is marked invalid */
+static DealsTable *last_used = NULL;	/* most rows are like the one before */
 static uint64 lock_epoch = 1;
 static Oid	tracked_table_relid = InvalidOid;	/* as of the last build */
 static uint64 invalidations = 0;	/* messages seen so far */
@@ -212,6 +213,7 @@ mapping_free_retired(void)
 		MemoryContextDelete((MemoryContext) lfirst(lc));
 	list_free(retired);
 	retired = NIL;
+	last_used = NULL;
 
 	if (!outdated)
 		return;
@@ -918,6 +920,10 @@ deals_table(Relation rel, bool need_history)
 	Oid			relid = RelationGetRelid(rel);
 	Oid			locked = InvalidOid;
 
+	if (likely(last_used != NULL && last_used->relid == relid && last_used->valid &&
+			   last_used->lock_epoch == lock_epoch))
+		return last_used;
+
 	for (;;)
 	{
 		TableEntry *entry = hash_search(tables, &relid, HASH_FIND, NULL);
@@ -944,7 +950,10 @@ deals_table(Relation rel, bool need_history)
 		if (table->history == locked)
 			table->lock_epoch = lock_epoch;
 		if (table->lock_epoch == lock_epoch)
+		{
+			last_used = table;
 			return table;
+		}
 
 		/* taking the lock reads pending invalidations: look once more */
 		LockRelationOid(table->history, RowExclusiveLock);

@@ -550,10 +550,7 @@ complete_insert(Relation rel, HeapTuple tuple)
 	if (role_is_null(table, &row, ROLE_CREATED_AT))
 		set_role(table, &row, ROLE_CREATED_AT, TimestampTzGetDatum(state.changed_at), false);
 	if (role_is_null(table, &row, ROLE_CREATED_BY))
-		set_role(table, &row, ROLE_CREATED_BY,
-				 CStringGetTextDatum(pipelines_actor[0] != '\0' ? pipelines_actor :
-									 GetUserNameFromId(GetSessionUserId(), false)),
-				 false);
+		set_role(table, &row, ROLE_CREATED_BY, history_actor(), false);
 
 	if (table->later_insert != NULL || judge_new_deal_needed(&state))
 		rows_to_judge++;

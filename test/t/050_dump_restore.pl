@@ -20,7 +20,7 @@ sub run_program
 {
 	my (@command) = @_;
 	my ($out, $err) = ('', '');
-	IPC::Run::run([ $node->installed_command($command[0]), '-h', $node->host, '-p', $node->port, @command[ 1 .. $#command ] ], '>', \$out, '2>', \$err);
+	IPC::Run::run([ program($node, $command[0]), '-h', $node->host, '-p', $node->port, @command[ 1 .. $#command ] ], '>', \$out, '2>', \$err);
 	return ($? >> 8, $out, $err);
 }
 

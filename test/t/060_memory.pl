@@ -48,7 +48,7 @@ END
 # with each change of one transaction, whatever the trigger is ('Combo CIDs': a
 # row changed twice; 'AfterTriggerEvents': which columns were set): they are
 # added up apart, and compared with those of a table that is not ours.
-my $measure = q{SELECT 'MEMORY', sum(total_bytes) FILTER (WHERE NOT core), count(*) FILTER (WHERE name LIKE 'CachedPlan%'), count(*),
+my $measure = q{SELECT 'MEMORY', sum(total_bytes) FILTER (WHERE NOT core), count(*) FILTER (WHERE name LIKE 'CachedPlan%'), count(*) FILTER (WHERE name LIKE 'pipelines%'),
 	sum(total_bytes) FILTER (WHERE core)
 	FROM (SELECT *, name IN ('Combo CIDs', 'AfterTriggerEvents') AS core FROM pg_backend_memory_contexts) x;};
 
@@ -63,7 +63,9 @@ sub compare
 	my $more = $after->[1] - $before->[1];
 	cmp_ok($more, '<=', $megabyte, "$title: $before->[1] bytes, then $more more");
 	cmp_ok($after->[2] - $before->[2], '<=', 0, "$title: $before->[2] saved plans, and no more");
-	cmp_ok($after->[3] - $before->[3], '<=', 3, "$title: $before->[3] memory contexts, and hardly more");
+
+	# what a vacuum beside us makes outdated is freed when the transaction ends
+	cmp_ok($after->[3] - $before->[3], '<=', $title =~ /^one transaction/ ? 10 : 1, "$title: $before->[3] memory contexts of ours, and hardly more");
 	my ($name, $t) = split /, (?=\w+$)/, $title;
 	my $core = ($after->[4] || 0) - ($before->[4] || 0);
 	if (($t || '') eq 'bare') { $core{$name} = $core }

@@ -59,6 +59,27 @@ BEGIN
 END $$;
 END
 
+# A key that is inserted while its deletion is not committed: an error at the
+# next change that says what to do, and repair() mends it.
+for my $t (qw(plain parted))
+{
+	my ($one, $two) = map { $node->background_psql($db, on_error_stop => 0) } 1, 2;
+	$one->query_safe("UPDATE $t SET stage_id = 4 WHERE deal_id = 200");
+	$one->query_safe("BEGIN; UPDATE $t SET stage_id = 1 WHERE deal_id = 200; DELETE FROM $t WHERE deal_id = 200");
+	$two->query_until(qr/started/, "\\echo started\nINSERT INTO $t (deal_id) VALUES (200);\n");
+	$node->poll_query_until($db, "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'INSERT INTO $t%'");
+	$one->query_safe('COMMIT');
+	$two->query('SELECT 1');
+	is($two->{stderr}, '', "$t: a key is inserted beside its deletion");
+	my $error = fails_with($node, $db, "UPDATE $t SET stage_id = 2 WHERE deal_id = 200", '23S09', "$t: the next change fails");
+	like($error, qr/^HINT: .*pipelines\.repair/m, "$t: and says what to do");
+	is($node->safe_psql($db, "SELECT deal, was, version FROM pipelines.repair('$t')"), '200|2|4', "$t: repaired");
+	is(problems($node, $db), '', "$t: verify finds nothing");
+	is($node->safe_psql($db, "UPDATE $t SET stage_id = 2 WHERE deal_id = 200 RETURNING version, episode"), '5|3', "$t: and it moves on, in a new episode");
+	is(problems($node, $db), '', "$t: verify finds nothing then");
+	$_->quit for $one, $two;
+}
+
 my $script = "$PostgreSQL::Test::Utils::tmp_check/sessions";
 my $variables = "\\set a random(1, 190)\n\\set b :a + random(1, 10)\n\\set d random(0, 1000)\n\\set e random(0, 1000)\n";
 append_to_file("$script.$_->[0]", $_->[1]) for (
@@ -83,7 +104,7 @@ sub round
 	my $log = -s $node->logfile;
 	my ($out, $err) = ('', '');
 	my $end = time + $seconds;
-	my @command = ($node->installed_command('pgbench'), '-h', $node->host, '-p', $node->port, '-n', '-c', '10', '-j', '2', '--random-seed', $seed,
+	my @command = (program($node, 'pgbench'), '-h', $node->host, '-p', $node->port, '-n', '-c', '10', '-j', '2', '--random-seed', $seed,
 		(map { ('-f', "$script.$_") } @files), $db);
 	my $transactions = 0;
 	while (time < $end)
