@@ -163,14 +163,14 @@ SELECT deal_id, amount FROM pipelines.as_of(NULL::app.deals, 'infinity');
 SELECT deal_id, amount FROM pipelines.as_of((SELECT d FROM app.deals d WHERE false), 'infinity');
 SELECT inlined($$SELECT * FROM pipelines.as_of(NULL::app.deals, now())$$);
 
--- what others plant beside the table is never run: not with another body …
+-- what others plant beside the table is never run: not with another body ...
 RESET ROLE;
 DROP FUNCTION app.deals_as_of(timestamptz);
 CREATE FUNCTION app.deals_as_of(timestamptz) RETURNS SETOF app.deals LANGUAGE sql STABLE AS 'SELECT * FROM app.deals WHERE 1 / 0 = 1';
 ALTER FUNCTION app.deals_as_of(timestamptz) OWNER TO regress_as_of_owner;
 SELECT inlined($$SELECT * FROM pipelines.as_of(NULL::app.deals, now())$$);
 SELECT count(*) FROM pipelines.as_of(NULL::app.deals, 'infinity');
--- … nor of another owner, with settings, or as somebody else
+-- ... nor of another owner, with settings, or as somebody else
 SET ROLE regress_as_of_owner;
 SELECT count(*) FROM pipelines.rebuild_views('app.deals') WHERE item LIKE 'function%';
 SELECT inlined($$SELECT * FROM pipelines.as_of(NULL::app.deals, now())$$);

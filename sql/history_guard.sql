@@ -20,7 +20,7 @@ CREATE EXTENSION pipelines;
 -- what an error says, with everything that a driver can see
 CREATE FUNCTION said(state text, message text, detail text, hint text, schema_name text, table_name text, column_name text)
 RETURNS text LANGUAGE sql AS $$
-	SELECT regexp_replace(concat_ws(' | ', state || ': ' || message, regexp_replace(nullif(detail, ''), 'Failing row contains.*', 'Failing row …'), nullif(hint, ''),
+	SELECT regexp_replace(concat_ws(' | ', state || ': ' || message, regexp_replace(nullif(detail, ''), 'Failing row contains.*', 'Failing row ...'), nullif(hint, ''),
 		nullif(concat_ws('.', nullif(schema_name, ''), nullif(table_name, ''), nullif(column_name, '')), '')),
 		'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+\+00', '<instant>', 'g')
 $$;

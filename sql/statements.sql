@@ -20,7 +20,7 @@ CREATE EXTENSION pipelines;
 -- what an error says, with everything that a driver can see
 CREATE FUNCTION said(state text, message text, detail text, hint text, schema_name text, table_name text, column_name text)
 RETURNS text LANGUAGE sql AS $$
-	SELECT regexp_replace(concat_ws(' | ', state || ': ' || message, regexp_replace(nullif(detail, ''), 'Failing row contains.*', 'Failing row …'), nullif(hint, ''),
+	SELECT regexp_replace(concat_ws(' | ', state || ': ' || message, regexp_replace(nullif(detail, ''), 'Failing row contains.*', 'Failing row ...'), nullif(hint, ''),
 		nullif(concat_ws('.', nullif(schema_name, ''), nullif(table_name, ''), nullif(column_name, '')), '')),
 		'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+\+00', '<instant>', 'g')
 $$;
@@ -138,7 +138,7 @@ CREATE VIEW told AS SELECT deal_id AS deal, version AS v, change, stage_id AS st
 CREATE VIEW now_ AS SELECT deal_id AS deal, version AS v, stage_id AS stage, amount FROM deals;
 
 --
--- INSERT of many rows, INSERT … SELECT, COPY
+-- INSERT of many rows, INSERT ... SELECT, COPY
 --
 INSERT INTO deals (deal_id, name, stage_id) VALUES (1, 'one', NULL), (2, 'two', 2), (3, 'three', 4);
 INSERT INTO deals (deal_id, name) SELECT g, 'many' FROM generate_series(11, 210) g;
@@ -409,7 +409,7 @@ DELETE FROM deals WHERE deal_id = 8011;
 DROP TRIGGER a_sibling ON deals;
 SELECT * FROM told WHERE deal BETWEEN 8001 AND 8020 ORDER BY 1, 2;
 SELECT problems();
--- … and fail, and go on
+-- ... and fail, and go on
 CREATE TABLE mishap (kind text);
 CREATE FUNCTION mishaps() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE

@@ -217,7 +217,7 @@ SELECT amount FROM deals_visits WHERE deal_id = 1;
 SELECT has_table_privilege('regress_views_reader', 'deals_current', 'SELECT') AS current,
 	   has_table_privilege('regress_views_reader', 'deals_board', 'SELECT') AS board;
 SELECT columns -> 'amount' AS amount, columns -> 'team' AS team FROM pipelines.tracked_table;
--- … but not over what stands on them
+-- ... but not over what stands on them
 CREATE VIEW mine AS SELECT deal_id, score FROM deals_current;
 ALTER TABLE deals RENAME score TO points;
 SELECT * FROM pipelines.rebuild_views('deals');

@@ -137,7 +137,7 @@ $$;
 COMMENT ON FUNCTION pipelines._history_columns() IS
 	'The columns that a history has of its own.';
 
--- What is made for a deals table T is called after it: T_history, T_board, …
+-- What is made for a deals table T is called after it: T_history, T_board, ...
 -- The longest of these names, those of later versions included, must fit.
 CREATE FUNCTION pipelines._check_deals_name(schema_name text, table_name text)
 RETURNS void
@@ -160,7 +160,7 @@ BEGIN
 	ELSIF octet_length(table_name) > room THEN
 		RAISE EXCEPTION 'name "%" is too long for a deals table', table_name
 			USING ERRCODE = 'name_too_long',
-				  DETAIL = format('It has %s bytes.  What belongs to the table is called after it, up to "…%s", and a name has at most %s bytes.',
+				  DETAIL = format('It has %s bytes.  What belongs to the table is called after it, up to "...%s", and a name has at most %s bytes.',
 								  octet_length(table_name), longest, current_setting('max_identifier_length')),
 				  HINT = format('Use at most %s bytes.', room);
 	END IF;
@@ -183,7 +183,7 @@ BEGIN
 	IF NOT has_schema_privilege(current_user, 'pipelines', 'CREATE') THEN
 		RAISE EXCEPTION 'the definition tables of pipelines do not exist yet'
 			USING ERRCODE = 'object_not_in_prerequisite_state',
-				  HINT = 'An administrator makes them: SELECT pipelines.setup(owner => …).';
+				  HINT = 'An administrator makes them: SELECT pipelines.setup(owner => ...).';
 	END IF;
 	PERFORM pipelines.setup();
 END
@@ -263,7 +263,7 @@ COMMENT ON FUNCTION pipelines._mapping_trigger(regclass) IS
 	'Columns, roles and names that the mapping trigger of a table lists.';
 
 -- Which column plays which part, in the order of the mapping trigger: the key
--- columns (key1, key2, …), the tracked columns, then the mapped columns that
+-- columns (key1, key2, ...), the tracked columns, then the mapped columns that
 -- have no history.  Where the trigger is missing: as pipelines.tracked_table
 -- remembers it.  column_name and history_column are NULL where there is no
 -- such column (any more); expected is what it was called when last looked at.
@@ -665,7 +665,7 @@ BEGIN
 		RAISE EXCEPTION 'there is no layout yet'
 			USING ERRCODE = 'object_not_in_prerequisite_state',
 				  DETAIL = 'Deals need a pipeline to be in, and a pipeline is part of a layout.',
-				  HINT = 'Make a pipeline first: SELECT pipelines.create_pipeline(…).';
+				  HINT = 'Make a pipeline first: SELECT pipelines.create_pipeline(...).';
 	END IF;
 	IF _layout_id.layout IS NULL AND many > 1 THEN
 		SELECT l.layout_id INTO id FROM pipelines.layout l WHERE l.name = 'default';
@@ -673,7 +673,7 @@ BEGIN
 			RAISE EXCEPTION 'there are several layouts'
 				USING ERRCODE = 'invalid_parameter_value',
 					  DETAIL = format('Layouts: %s.', names),
-					  HINT = 'Name one: create_deals(…, layout => …).';
+					  HINT = 'Name one: create_deals(..., layout => ...).';
 		END IF;
 	END IF;
 	IF _layout_id.layout IS NULL THEN
@@ -1106,7 +1106,7 @@ BEGIN
 				RAISE EXCEPTION 'policy "%" of table % can''t be copied to the history', policy.name, deals
 					USING ERRCODE = 'feature_not_supported',
 						  DETAIL = format('The history does not have %s, which the policy needs.', missing),
-						  HINT = format('Track it: SELECT pipelines.track(%L, …).', deals);
+						  HINT = format('Track it: SELECT pipelines.track(%L, ...).', deals);
 			END IF;
 			BEGIN
 				EXECUTE format('CREATE POLICY %I ON %s AS %s FOR SELECT TO %s USING (%s)', policy.name, history,
@@ -1514,7 +1514,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pipelines.resume(regclass) IS
-'Makes again what a deals table needs and lacks: triggers, guards, views, comments; of one table, or of all that the caller owns.  After CREATE EXTENSION that follows a DROP EXTENSION CASCADE, after pg_restore --disable-triggers or ALTER TABLE … ENABLE TRIGGER ALL (which turn ENABLE ALWAYS off), and after new partitions were made or attached (they get their TRUNCATE triggers).  Drops nothing.  Those who may read the deals may read the views that are made again.  Reads the deals and their history once, to count deals that were changed meanwhile.
+'Makes again what a deals table needs and lacks: triggers, guards, views, comments; of one table, or of all that the caller owns.  After CREATE EXTENSION that follows a DROP EXTENSION CASCADE, after pg_restore --disable-triggers or ALTER TABLE ... ENABLE TRIGGER ALL (which turn ENABLE ALWAYS off), and after new partitions were made or attached (they get their TRUNCATE triggers).  Drops nothing.  Those who may read the deals may read the views that are made again.  Reads the deals and their history once, to count deals that were changed meanwhile.
 Returns what was done, and what must be mended first: rows whose action begins with "problem".
 Errors: 42501 not the owner, 55000 not a deals table.';
 

@@ -6,7 +6,7 @@
  * Owns the rows on their way into a history.  A BEFORE trigger that sees a
  * deal change hands over the version that ends; the rows of a statement are
  * collected and written in batches, so that a bulk change costs about what a
- * hand-written INSERT … SELECT would.  The AFTER trigger, which its WHEN
+ * hand-written INSERT ... SELECT would.  The AFTER trigger, which its WHEN
  * clause lets through for one row of a statement only, writes what is left.
  * Statements nest (triggers, functions, cascades), hence a stack.
  *
@@ -79,6 +79,7 @@ typedef struct PendingRows
 	MemoryContext statement;	/* never followed, only compared */
 	SubTransactionId subid;
 	bool		announced;		/* the AFTER trigger will come */
+	bool		writing;		/* we are in write_rows(): hands off */
 	Oid			history;
 	Oid			root;
 	bool		direct;
@@ -136,11 +137,15 @@ drop_pending(void)
 	MemoryContextDelete(rows->context);
 }
 
-/* may these rows be written here and now? */
+/*
+ * May these rows be written here and now?  Not those of another level, nor
+ * those that are being written: then we are in code attached to the history.
+ */
 static inline bool
-belongs_here(const PendingRows *rows)
+may_be_written(const PendingRows *rows)
 {
-	return rows->subid == GetCurrentSubTransactionId();
+	return rows != NULL && !rows->writing &&
+		rows->subid == GetCurrentSubTransactionId();
 }
 
 static void
@@ -209,7 +214,7 @@ history_init(void)
  * Which statement are we in?  Row triggers run in the per-tuple memory of
  * their statement's executor state, whose parent is the state's own context.
  */
-static MemoryContext
+MemoryContext
 current_statement(void)
 {
 	return MemoryContextGetParent(CurrentMemoryContext);
@@ -227,7 +232,7 @@ pending_rows(const DealsTable *table)
 	 * one, if its AFTER triggers have yet to fire (those of RI actions do so
 	 * late).  Joining its rows does no harm within one subtransaction.
 	 */
-	for (rows = pending; rows != NULL && belongs_here(rows); rows = rows->outer)
+	for (rows = pending; may_be_written(rows); rows = rows->outer)
 	{
 		if (rows->statement == statement && rows->history == table->history)
 			return rows;
@@ -257,7 +262,7 @@ history_announce(void)
 {
 	bool		result = false;
 
-	for (PendingRows *rows = pending; rows != NULL && belongs_here(rows); rows = rows->outer)
+	for (PendingRows *rows = pending; may_be_written(rows); rows = rows->outer)
 	{
 		result |= !rows->announced;
 		rows->announced = true;
@@ -597,6 +602,7 @@ write_rows(PendingRows *rows)
 
 	/* the lock was taken when the table was looked up */
 	history = table_open(rows->history, NoLock);
+	rows->writing = true;
 	PG_TRY();
 	{
 		if (rows->direct)
@@ -616,9 +622,11 @@ write_rows(PendingRows *rows)
 
 		MemoryContextSwitchTo(oldcontext);
 		edata = CopyErrorData();
+		/* a partitioned history names its partition */
 		if (edata->sqlerrcode == ERRCODE_UNIQUE_VIOLATION &&
 			edata->table_name != NULL &&
-			strcmp(edata->table_name, RelationGetRelationName(history)) == 0)
+			(history->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ||
+			 strcmp(edata->table_name, RelationGetRelationName(history)) == 0))
 			report_version_conflict(edata, rows->root);
 		PG_RE_THROW();
 	}
@@ -628,6 +636,7 @@ write_rows(PendingRows *rows)
 	/* a key that went may be above the highest that was known */
 	if (rows->has_deletes)
 		known_keys.statement = NULL;
+	rows->writing = false;
 	rows->nrows = 0;
 	rows->bytes = 0;
 	rows->has_deletes = false;
@@ -642,7 +651,7 @@ write_rows(PendingRows *rows)
 void
 history_flush(void)
 {
-	while (pending != NULL && belongs_here(pending))
+	while (may_be_written(pending))
 	{
 		PendingRows *rows = pending;
 
@@ -879,7 +888,7 @@ history_last_version(const DealsTable *table, TupleDesc tupdesc,
 	{
 		if (rows->history != table->history || !rows->has_deletes)
 			continue;
-		if (belongs_here(rows))
+		if (may_be_written(rows))
 			write_rows(rows);
 		else if (last_version_in_memory(table, tupdesc, rows, values,
 										version, valid_to, episode))

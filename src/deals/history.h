@@ -22,6 +22,12 @@ extern void history_append(const DealsTable *table, TupleDesc tupdesc,
 						   const DealState *old, const DealState *new_state,
 						   const Verdict *verdict, TimestampTz valid_to);
 
+/*
+ * Which statement are we in?  Never followed, only compared; another may get
+ * the same address once it has ended.
+ */
+extern MemoryContext current_statement(void);
+
 /* who makes the changes, as text; valid until the next call */
 extern Datum history_actor(void);
 

@@ -85,7 +85,7 @@ BEGIN
 			CASE WHEN total = 1 THEN '' ELSE 's' END, events),
 		DETAIL = array_to_string(problems, E'\n')
 			|| CASE WHEN total > cardinality(problems)
-				THEN format(E'\n… and %s more', total - cardinality(problems)) ELSE '' END,
+				THEN format(E'\n... and %s more', total - cardinality(problems)) ELSE '' END,
 		HINT = 'Nothing was written. Leave these events out, or mend them, and import again.',
 		SCHEMA = (SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = deals),
 		TABLE = (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid = deals);
@@ -95,8 +95,8 @@ COMMENT ON FUNCTION pipelines._import_refuse(text[], bigint, regclass, regclass)
 'Raises 23S12 with the first problems of an import.';
 
 -- Reads the events into pg_temp.pipelines_import_event: one row per event,
--- with pipeline and stage resolved.  k1 … the key, v1 … tracked values,
--- x1 … the others; bad says what is wrong with an event.
+-- with pipeline and stage resolved.  k1 ... the key, v1 ... tracked values,
+-- x1 ... the others; bad says what is wrong with an event.
 CREATE FUNCTION pipelines._import_read(deals regclass, events regclass) RETURNS void
 	LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE COST 1000
 	SET search_path = pg_catalog, pg_temp

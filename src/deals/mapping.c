@@ -45,6 +45,7 @@
 #include "nodes/bitmapset.h"
 #include "optimizer/optimizer.h"
 #include "storage/lmgr.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
@@ -562,10 +563,12 @@ find_history_index(const DealsTable *table, Relation history)
 			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
 
 		for (int i = 0; matches && i < table->nkeys; i++)
-			matches = form->indkey.values[i] == table->history_keys[i];
+			matches = form->indkey.values[i] == table->history_keys[i] &&
+				TupleDescAttr(RelationGetDescr(history), table->history_keys[i] - 1)->attnotnull;
 		if (matches)
 			matches = form->indkey.values[table->nkeys] ==
-				table->history_column[HISTORY_VERSION];
+				table->history_column[HISTORY_VERSION] &&
+				(index->rd_indoption[table->nkeys] & INDOPTION_DESC) == 0;
 		index_close(index, AccessShareLock);
 		if (matches)
 		{
@@ -667,6 +670,14 @@ match_history(DealsTable *table, Relation rel, char **history_column)
 	Relation	history = table_open(table->history, AccessShareLock);
 	TupleDesc	hdesc = RelationGetDescr(history);
 
+	/* whoever may write tracked_table must not write through it to others' tables */
+	if (!has_privs_of_role(table->owner, history->rd_rel->relowner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("history \"%s\" belongs to another role than deals table \"%s\"",
+						RelationGetRelationName(history), RelationGetRelationName(rel)),
+				 errhint("ALTER TABLE the history OWNER TO the owner of the deals table."),
+				 errtable(history)));
 	table->history_desc = CreateTupleDescCopy(hdesc);
 	table->history_keys = palloc0(sizeof(AttrNumber) * table->nkeys);
 	table->tracked = palloc0(sizeof(TrackedColumn) * hdesc->natts);
@@ -756,6 +767,14 @@ match_history(DealsTable *table, Relation rel, char **history_column)
 		}
 		if (own)
 			continue;
+		/* computed on reading: a trigger does not see it */
+		if (att->attgenerated == 'v')
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("column \"%s\" of deals table \"%s\" is a virtual generated column and can't be tracked",
+							NameStr(att->attname), RelationGetRelationName(rel)),
+					 errhint("Make it a stored one, or drop the column of the history."),
+					 errtablecol(rel, attnum)));
 
 		tracked = &table->tracked[table->ntracked++];
 		tracked->attnum = attnum;

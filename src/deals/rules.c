@@ -96,7 +96,7 @@ require_stage(const DealContext *deal, const PipelineDef *pipeline, int32 stage_
 				 errdetail("Refused for %s of table \"%s\".  Stages of the pipeline: %s.",
 						   label(deal), RelationGetRelationName(deal->rel),
 						   definitions_stage_list(pipeline)),
-				 errhint("Look a stage up by name with pipelines.stage_id('%s', …).  To change the pipeline, set pipeline_id too.",
+				 errhint("Look a stage up by name with pipelines.stage_id('%s', ...).  To change the pipeline, set pipeline_id too.",
 						 pipeline->name),
 				 error_about(deal, ROLE_STAGE_ID)));
 	return stage;
@@ -199,6 +199,21 @@ clear_closing(DealState *state)
 	state->has_closed_on = false;
 }
 
+/* a table's deals stay in pipelines of its layout */
+static void
+refuse_other_layout(const DealContext *deal, const PipelineDef *pipeline)
+{
+	if (deal->table->layout_id != 0 &&
+		pipeline->layout_id != deal->table->layout_id)
+		ereport(ERROR,
+				(errcode(ERRCODE_PIPELINES_OTHER_LAYOUT),
+				 errmsg("pipeline \"%s\" belongs to another layout than table \"%s\"",
+						pipeline->name, RelationGetRelationName(deal->rel)),
+				 errdetail("Refused for %s.  Pipelines of the table's layout: %s.",
+						   label(deal), definitions_pipeline_list(deal->table->layout_id)),
+				 error_about(deal, ROLE_PIPELINE_ID)));
+}
+
 /*
  * Complete a new deal.  On entry pipeline and stage are what was given, 0 for
  * not given; version, episode and changed_at are set.  Only existence is
@@ -221,15 +236,7 @@ judge_new_deal(const DealContext *deal, DealState *state)
 		state->pipeline_id = pipeline->pipeline_id;
 	}
 
-	if (deal->table->layout_id != 0 &&
-		pipeline->layout_id != deal->table->layout_id)
-		ereport(ERROR,
-				(errcode(ERRCODE_PIPELINES_OTHER_LAYOUT),
-				 errmsg("pipeline \"%s\" belongs to another layout than table \"%s\"",
-						pipeline->name, RelationGetRelationName(deal->rel)),
-				 errdetail("Refused for %s.  Pipelines of the table's layout: %s.",
-						   label(deal), definitions_pipeline_list(deal->table->layout_id)),
-				 error_about(deal, ROLE_PIPELINE_ID)));
+	refuse_other_layout(deal, pipeline);
 
 	if (state->stage_id != 0)
 		stage = require_stage(deal, pipeline, state->stage_id);
@@ -297,7 +304,10 @@ judge_entry(const DealContext *deal, const DealState *state)
 void
 check_kept_deal(const DealContext *deal, const DealState *state)
 {
-	require_stage(deal, require_pipeline(deal, state->pipeline_id), state->stage_id);
+	const PipelineDef *pipeline = require_pipeline(deal, state->pipeline_id);
+
+	refuse_other_layout(deal, pipeline);
+	require_stage(deal, pipeline, state->stage_id);
 }
 
 /*
@@ -484,7 +494,7 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 	if (state->pipeline_id == old->pipeline_id && state->stage_id == old->stage_id)
 	{
 		/* without a closing there is no day of it */
-		if (!old->has_closed_at)
+		if (!old->has_closed_at && !old->has_closed_on)
 			state->has_closed_on = false;
 		else if (!state->has_closed_on)
 		{
@@ -573,6 +583,11 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 			state->has_closed_on = true;
 			state->closed_on = given.closed_on;
 			verdict->kind = CHANGE_CLOSE;
+		}
+		else if (!state->has_closed_on)
+		{
+			state->has_closed_on = old->has_closed_on;
+			state->closed_on = old->closed_on;
 		}
 	}
 	else

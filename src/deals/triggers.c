@@ -25,6 +25,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/tupmacs.h"
@@ -32,6 +33,7 @@
 #include "catalog/partition.h"
 #include "catalog/pg_inherits.h"
 #include "commands/trigger.h"
+#include "common/int.h"
 #include "compat.h"
 #include "deals/deals.h"
 #include "deals/history.h"
@@ -68,11 +70,13 @@ static TimestampTz transaction_instant = 0;
 static SubTransactionId instant_subid = InvalidSubTransactionId;
 
 /*
- * Rows that the AFTER trigger is wanted for, one by one.  It may be too high
- * when a row was called off after we saw it: then AFTER is called once more
- * than needed, which does no harm.
+ * Statements (never followed, only compared) whose row at hand the AFTER
+ * trigger is wanted for.  By statement, since another statement may run
+ * between BEFORE and AFTER of one row, and must not take its call away.  One
+ * is left over when a row was called off after we saw it: then AFTER is
+ * called once more than needed, which does no harm.
  */
-static int	rows_to_judge = 0;
+static List *rows_to_judge = NIL;
 
 /* those of them that came with their bookkeeping, where others fire after us */
 static int	kept_rows_to_judge = 0;
@@ -85,11 +89,13 @@ static int	kept_rows_to_judge = 0;
 static struct
 {
 	MemoryContext statement;	/* NULL: none; never followed */
+	CommandId	command;		/* a later statement may be at the same address */
 	DateADT		closed_on;
 } proposed_closing;
 
 /* deals table whose bookkeeping is being set from outside, see _rebook() */
 static Oid	rebooking = InvalidOid;
+static MemoryContext rebooking_statement = NULL;	/* never followed */
 
 static void
 deals_xact_callback(XactEvent event, void *arg)
@@ -98,7 +104,7 @@ deals_xact_callback(XactEvent event, void *arg)
 		event == XACT_EVENT_PREPARE)
 	{
 		transaction_instant = 0;
-		rows_to_judge = 0;
+		rows_to_judge = NIL;
 		kept_rows_to_judge = 0;
 		rebooking = InvalidOid;
 		proposed_closing.statement = NULL;
@@ -146,6 +152,19 @@ deals_transaction_instant(void)
 		instant_subid = GetCurrentSubTransactionId();
 	}
 	return transaction_instant;
+}
+
+/*
+ * The AFTER trigger must come for the row at hand.
+ */
+static void
+want_judgement(void)
+{
+	MemoryContext statement = current_statement();
+	MemoryContext oldcontext = MemoryContextSwitchTo(TopTransactionContext);
+
+	rows_to_judge = list_append_unique_ptr(rows_to_judge, statement);
+	MemoryContextSwitchTo(oldcontext);
 }
 
 /* one row, taken apart */
@@ -411,7 +430,9 @@ is_kept(const DealsTable *table, const DealRow *row, const DealState *state)
 		role_is_null(table, row, ROLE_CHANGED_AT) ||
 		state->pipeline_id == 0 || state->stage_id == 0)
 		return false;
-	return state->version >= 1 && state->episode >= 1 &&
+	return state->version >= 1 && state->version < PG_INT32_MAX &&
+		state->episode >= 1 && state->episode < PG_INT32_MAX &&
+		!TIMESTAMP_NOT_FINITE(state->stage_entered_at) &&
 		state->stage_entered_at <= state->changed_at &&
 		state->changed_at <= GetCurrentTimestamp() &&
 		has_privs_of_role(GetUserId(), table->owner);
@@ -503,6 +524,28 @@ refuse_second_partition(Relation rel, const DealsTable *table, const DealRow *ro
 	run_as_end(&saved);
 }
 
+/*
+ * In a DealState 0 stands for NULL, so that a 0 that was given must not come
+ * that far.  No definition has that id.
+ */
+static void
+refuse_zero_ids(Relation rel, const DealsTable *table, const DealRow *row)
+{
+	for (int r = ROLE_PIPELINE_ID; r <= ROLE_STAGE_ID; r++)
+	{
+		if (!role_is_null(table, row, r) && role_int32(table, row, r) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_PIPELINES_UNKNOWN_STAGE),
+					 errmsg("%s 0 does not exist",
+							r == ROLE_PIPELINE_ID ? "pipeline" : "stage"),
+					 errdetail("Refused for %s of table \"%s\".",
+							   deal_label(table, RelationGetDescr(rel), row->values, row->nulls),
+							   RelationGetRelationName(rel)),
+					 errhint("Leave the column out, or set it to NULL, to have it filled in."),
+					 errtablecol(rel, table->role[r])));
+	}
+}
+
 static HeapTuple
 complete_insert(Relation rel, HeapTuple tuple)
 {
@@ -514,6 +557,7 @@ complete_insert(Relation rel, HeapTuple tuple)
 
 	deform_row(&row, tuple, tupdesc);
 	table = deals_table(rel, false);
+	refuse_zero_ids(rel, table, &row);
 	read_state(table, &row, &state);
 
 	if (is_kept(table, &row, &state))
@@ -526,9 +570,11 @@ complete_insert(Relation rel, HeapTuple tuple)
 			definitions_lock();
 			check_kept_deal(&deal, &state);
 		}
+		if (table->loose_key)
+			refuse_second_partition(rel, table, &row);
 		if (table->later_insert != NULL)
 		{
-			rows_to_judge++;
+			want_judgement();
 			kept_rows_to_judge++;
 		}
 		return tuple;
@@ -544,7 +590,8 @@ complete_insert(Relation rel, HeapTuple tuple)
 	proposed_closing.statement = NULL;
 	if (state.has_closed_on && !given_closed_on)
 	{
-		proposed_closing.statement = MemoryContextGetParent(CurrentMemoryContext);
+		proposed_closing.statement = current_statement();
+		proposed_closing.command = GetCurrentCommandId(false);
 		proposed_closing.closed_on = state.closed_on;
 	}
 	if (role_is_null(table, &row, ROLE_CREATED_AT))
@@ -553,7 +600,7 @@ complete_insert(Relation rel, HeapTuple tuple)
 		set_role(table, &row, ROLE_CREATED_BY, history_actor(), false);
 
 	if (table->later_insert != NULL || judge_new_deal_needed(&state))
-		rows_to_judge++;
+		want_judgement();
 	return heap_form_tuple(tupdesc, row.values, row.nulls);
 }
 
@@ -572,12 +619,14 @@ complete_update(Relation rel, const DealsTable *table, const DealRow *old, DealR
 	refuse_changed_column(&deal, tupdesc, old, row, table->keys, table->nkeys, false);
 	refuse_changed_column(&deal, tupdesc, old, row, table->partkeys, table->npartkeys, true);
 
+	refuse_zero_ids(rel, table, row);
 	read_state(table, old, old_state);
 	read_state(table, row, state);
 	instant = instant_of_change(&deal, true, old_state->changed_at, false);
 
 	if (unlikely(proposed_closing.statement != NULL) &&
-		proposed_closing.statement == MemoryContextGetParent(CurrentMemoryContext) &&
+		proposed_closing.statement == current_statement() &&
+		proposed_closing.command == GetCurrentCommandId(false) &&
 		state->has_closed_on && state->closed_on == proposed_closing.closed_on)
 	{
 		state->has_closed_on = old_state->has_closed_on;
@@ -624,7 +673,12 @@ complete_update(Relation rel, const DealsTable *table, const DealRow *old, DealR
 		return false;
 	if (verdict->kind == CHANGE_NONE)
 		verdict->kind = CHANGE_OTHER;
-	state->version = old_state->version + 1;
+	if (pg_add_s32_overflow(old_state->version, 1, &state->version))
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("%s of table \"%s\" has no version left",
+						deal_label(table, tupdesc, old->values, old->nulls),
+						RelationGetRelationName(rel))));
 	state->changed_at = instant;
 	set_role(table, row, ROLE_VERSION, Int32GetDatum(state->version), false);
 	set_role(table, row, ROLE_CHANGED_AT, TimestampTzGetDatum(state->changed_at), false);
@@ -702,7 +756,13 @@ before_update(Relation rel, HeapTuple oldtuple, HeapTuple newtuple)
 	definitions_lock();
 	table = deals_table(rel, true);
 	if (unlikely(rebooking == table->root))
-		return newtuple;
+	{
+		/* what its triggers change in their turn is judged like anything else */
+		if (rebooking_statement == NULL)
+			rebooking_statement = current_statement();
+		if (rebooking_statement == current_statement())
+			return newtuple;
+	}
 
 	deform_row(&old, oldtuple, tupdesc);
 	deform_row_to_patch(&row, newtuple, tupdesc);
@@ -711,7 +771,7 @@ before_update(Relation rel, HeapTuple oldtuple, HeapTuple newtuple)
 		history_append(table, tupdesc, old.values, old.nulls,
 					   &old_state, &state, &verdict, state.changed_at);
 	if (table->later_update != NULL)
-		rows_to_judge++;
+		want_judgement();
 	return patch_row(table, tupdesc, newtuple, &row);
 }
 
@@ -744,7 +804,7 @@ before_delete(Relation rel, HeapTuple tuple)
 	definitions_lock();
 	table = deals_table(rel, true);
 	if (table->later_delete != NULL)
-		rows_to_judge++;
+		want_judgement();
 	else
 		end_by_delete(rel, table, tuple);
 	return tuple;
@@ -760,7 +820,7 @@ row_trigger(FunctionCallInfo fcinfo, bool before, const char *name)
 		 !TRIGGER_FIRED_AFTER(trigdata->tg_event)))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" must be called by a trigger that is %s … FOR EACH ROW",
+				 errmsg("function \"%s\" must be called by a trigger that is %s ... FOR EACH ROW",
 						name, before ? "BEFORE" : "AFTER"),
 				 errhint("Deals tables get their triggers from pipelines.create_deals() and pipelines.resume().")));
 	return trigdata;
@@ -844,6 +904,10 @@ after_insert(Relation rel, HeapTuple tuple)
 	DealState	expected_state;
 	DealContext deal;
 	DealRole	offender;
+	int32		version;
+	int32		episode;
+	TimestampTz valid_to;
+	bool		changed_since;
 
 	if (!definitions_exist())
 		return;
@@ -859,7 +923,10 @@ after_insert(Relation rel, HeapTuple tuple)
 	/* what would we have made of this row? */
 	expected_state = state;
 	complete_new_row(rel, table, &expected, &expected_state);
-	if (!bookkeeping_agrees(rel, table, &found, &expected, &offender))
+	changed_since = history_last_version(table, tupdesc, found.values, found.nulls,
+										 &version, &valid_to, &episode) &&
+		version >= state.version && valid_to > state.changed_at;
+	if (!changed_since && !bookkeeping_agrees(rel, table, &found, &expected, &offender))
 	{
 		/* a restored row was judged when it was made */
 		if (table->later_insert == NULL)
@@ -939,7 +1006,7 @@ pipelines_deal_after(PG_FUNCTION_ARGS)
 	else if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 	{
 		table = deals_table(rel, true);
-		if (table->later_update != NULL && rebooking != table->root)
+		if (table->later_update != NULL)
 			after_update(rel, trigdata->tg_trigtuple, trigdata->tg_newtuple);
 	}
 	else
@@ -959,9 +1026,9 @@ pipelines_pending(PG_FUNCTION_ARGS)
 {
 	bool		result = history_announce();
 
-	if (rows_to_judge > 0)
+	if (list_member_ptr(rows_to_judge, current_statement()))
 	{
-		rows_to_judge--;
+		rows_to_judge = list_delete_ptr(rows_to_judge, current_statement());
 		result = true;
 	}
 	PG_RETURN_BOOL(result);
@@ -1083,6 +1150,7 @@ pipelines_rebook(PG_FUNCTION_ARGS)
 	Oid			relid = PG_GETARG_OID(0);
 	Oid			source = PG_GETARG_OID(1);
 	Relation	rel = table_open(relid, RowExclusiveLock);
+	Relation	bookkeeping = relation_open(source, AccessShareLock);
 	TupleDesc	tupdesc = RelationGetDescr(rel);
 	DealsTable *table;
 	StringInfoData query;
@@ -1115,8 +1183,8 @@ pipelines_rebook(PG_FUNCTION_ARGS)
 		first = false;
 	}
 	appendStringInfo(&query, " FROM %s AS b WHERE ",
-					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(source)),
-												get_rel_name(source)));
+					 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(bookkeeping)),
+												RelationGetRelationName(bookkeeping)));
 	for (int i = 0; i < table->nkeys; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(tupdesc, table->keys[i] - 1);
@@ -1127,6 +1195,7 @@ pipelines_rebook(PG_FUNCTION_ARGS)
 	}
 
 	rebooking = relid;
+	rebooking_statement = NULL;
 	PG_TRY();
 	{
 		if (SPI_connect() != SPI_OK_CONNECT)
@@ -1142,6 +1211,7 @@ pipelines_rebook(PG_FUNCTION_ARGS)
 		rebooking = InvalidOid;
 	}
 	PG_END_TRY();
+	relation_close(bookkeeping, NoLock);
 	table_close(rel, NoLock);
 	PG_RETURN_INT64((int64) processed);
 }

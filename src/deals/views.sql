@@ -3,7 +3,7 @@
 --   The views of a deals table T: T_current, T_board, T_forecast, T_visits,
 --   T_stalled, and the function T_as_of.
 --
--- Each function _…_view returns the text of one view, from the mapping of T.
+-- Each function _..._view returns the text of one view, from the mapping of T.
 -- A view names its columns (never *), shows built-in types only, and stands on
 -- tables alone, so that each can be remade without the others.  Outcome,
 -- probability and category of a deal are defined in _deal_from(); T_board and

@@ -20,7 +20,7 @@
 typedef struct MappedColumn
 {
 	char	   *role;
-	AttrNumber	attnum;			/* in T; InvalidAttrNumber for '@…' */
+	AttrNumber	attnum;			/* in T; InvalidAttrNumber for '@...' */
 	AttrNumber	history_attnum; /* in T_history, InvalidAttrNumber if absent */
 } MappedColumn;
 
@@ -32,7 +32,7 @@ typedef struct DealsLayout
 	TimestampTz tracked_since;
 	Jsonb	   *tracked;		/* columns added later, with their instant */
 	List	   *columns;		/* of MappedColumn */
-	List	   *own;			/* the history's own: roles '@valid_from' … */
+	List	   *own;			/* the history's own: roles '@valid_from' ... */
 } DealsLayout;
 
 /*

@@ -190,8 +190,8 @@ as_of_query(const DealsLayout *layout)
 {
 	StringInfoData past;
 	StringInfoData present;
-	StringInfoData outer;		/* v.c1, v.c2, … */
-	StringInfoData names;		/* c1, c2, … */
+	StringInfoData outer;		/* v.c1, v.c2, ... */
+	StringInfoData names;		/* c1, c2, ... */
 	StringInfoData query;
 	Relation	rel = table_open(layout->relid, AccessShareLock);
 	Relation	history = table_open(layout->history, AccessShareLock);
