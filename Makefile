@@ -97,6 +97,7 @@ REGRESS = \
 	partitions \
 	shapes \
 	history_guard \
+	found \
 	import_history \
 	as_of \
 	verify \
