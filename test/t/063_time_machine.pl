@@ -106,14 +106,14 @@ push @files, 'repeatable@3' if $node->safe_psql($db, 'SHOW server_version_num') 
 my $start = $node->safe_psql($db, 'SELECT clock_timestamp()');
 my ($out, $err) = ('', '');
 my $writers = IPC::Run::start(
-	[ program($node, 'pgbench'), '-h', $node->host, '-p', $node->port, '-n', '-c', '4', '-j', '2', '-T', $seconds,
+	[ program($node, 'pgbench'), '-h', $node->host, '-p', $node->port, '-n', '-c', '4', '-j', '2', '-t', $seconds * 6,
 		'-R', '150', '--random-seed', $seed, (map { ('-f', "$script.$_") } @files), $db ],
 	'>', \$out, '2>', \$err);
 
 my $reader = $node->background_psql($db, on_error_stop => 0);
 my (%seen, @torn, @changed, @instants);
 my ($advanced, $last, $looked) = (0, '', 0);
-my $end = time + $seconds;
+my $end = time + 30 * $seconds;		# for the case that they hang
 usleep(300_000);
 
 sub look
@@ -125,6 +125,8 @@ sub look
 
 while (time < $end)
 {
+	$writers->pump_nb if $writers->pumpable;
+	last unless $writers->pumpable;
 	my $settled = $reader->query_safe('SELECT pipelines.settled_at()');
 	if ($settled eq '')
 	{
@@ -146,9 +148,9 @@ while (time < $end)
 		push @instants, [ $t, $at ];
 	}
 	# an answer that was given before
-	my ($t, $at) = @{ $instants[ rand @instants ] };
-	my $again = look($t, $at);
-	push @changed, "$t at $at: $seen{\"$t $at\"}, then $again" if $again ne $seen{"$t $at"};
+	my ($t, $then) = @{ $instants[ rand @instants ] };
+	my $again = look($t, $then);
+	push @changed, "$t at $then: $seen{\"$t $then\"}, then $again" if $again ne $seen{"$t $then"};
 }
 $writers->finish;
 is($writers->result(0), 0, 'the writers came through') or diag($err);
