@@ -16,7 +16,8 @@
  *
  * Must never look anything up through search_path, nor trust a relation
  * because of its name: a table counts as a deals table only through
- * tracked_table, which only owners of the table get into.
+ * tracked_table.  Nor may it trust that table alone, which its owner can
+ * write: a history must belong to the owner of the deals.
  *
  *-------------------------------------------------------------------------
  */
