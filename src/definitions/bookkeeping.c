@@ -593,7 +593,7 @@ judge_pipeline_stage(const Subject *subject, HeapTuple tuple)
 
 	if (column_null(subject, tuple, "forecast_category"))
 		tuple = set_column(subject, tuple, "forecast_category",
-						   CStringGetTextDatum(is_open ? "pipeline" :
+						   CStringGetTextDatum(strcmp(outcome, "open") == 0 ? "pipeline" :
 											   is_won ? "closed" : "omitted"));
 
 	if (stall_limit != InvalidAttrNumber && !column_null(subject, tuple, "stall_limit"))

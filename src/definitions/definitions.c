@@ -37,6 +37,7 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/inval.h"
@@ -59,17 +60,23 @@ typedef enum DefinitionTable
 	TABLE_PIPELINE_STAGE,
 	TABLE_STAGE_MAP,
 	TABLE_STAGE_TRANSITION,
+	TABLE_STAGE_ACTIVITY,
+	TABLE_APPROVAL,
+	TABLE_DEAL_TYPE,
+	TABLE_PIPELINE_ROLE,
+	TABLE_STAGE_VALUE,
 	TABLE_TRACKED_TABLE,
 	TABLE_DEFINITION_LOCK
 } DefinitionTable;
 
 #define N_TABLES		(TABLE_DEFINITION_LOCK + 1)
 /* the first ones are those that the cache is made of */
-#define N_CACHED		(TABLE_STAGE_TRANSITION + 1)
+#define N_CACHED		(TABLE_STAGE_VALUE + 1)
 
 static const char *const table_names[N_TABLES] = {
 	"layout", "stage", "pipeline", "pipeline_stage", "stage_map",
-	"stage_transition", "tracked_table", "definition_lock"
+	"stage_transition", "stage_activity", "approval", "deal_type",
+	"pipeline_role", "stage_value", "tracked_table", "definition_lock"
 };
 
 /* from ids to places in an array: open addressing, 0 = free, else place + 1 */
@@ -119,6 +126,10 @@ typedef struct DefinitionCache
 	MapDef	   *maps;			/* sorted */
 	int			nedges;
 	EdgeDef    *edges;			/* sorted */
+	int			ntypes;
+	DealTypeDef *types;			/* by layout, then position */
+	int			nvalues;
+	StageValueDef *values;		/* by table */
 } DefinitionCache;
 
 /* one row of pipeline_stage while loading */
@@ -127,6 +138,26 @@ typedef struct LoadedStage
 	int32		pipeline_id;
 	StageDef	def;
 } LoadedStage;
+
+/* rows that go to the pipeline or stage that they belong to */
+typedef struct LoadedActivity
+{
+	int32		pipeline_id;
+	int32		stage_id;
+	char	   *kind;
+} LoadedActivity;
+
+typedef struct LoadedApproval
+{
+	int32		pipeline_id;
+	ApprovalDef def;
+} LoadedApproval;
+
+typedef struct LoadedRole
+{
+	int32		pipeline_id;
+	PipelineRoleDef def;
+} LoadedRole;
 
 /*
  * Counts invalidations.  Oids, respectively contents, are current while the
@@ -463,7 +494,7 @@ column_number(Relation rel, const char *name, Oid type)
 /*
  * Reading one definition table, its partitions included.
  */
-#define MAX_COLUMNS		12
+#define MAX_COLUMNS		16
 
 typedef struct ColumnSpec
 {
@@ -539,6 +570,17 @@ typedef struct LoadState
 	int			catalogue_room;
 	int			map_room;
 	int			edge_room;
+	int			type_room;
+	int			value_room;
+	LoadedActivity *activities;
+	int			nactivities;
+	int			activity_room;
+	LoadedApproval *approvals;
+	int			napprovals;
+	int			approval_room;
+	LoadedRole *roles;
+	int			nroles;
+	int			role_room;
 } LoadState;
 
 static char *
@@ -577,6 +619,11 @@ static const char *const override_words[] = {
 	"keep", "clear_on_move", "clear_on_forward"
 };
 static const char *const transfer_words[] = {"error", "first", "nearest"};
+static const char *const backward_words[] = {"allowed", "reason", "refused"};
+/* in the order of the CLOSE_... bits */
+static const char *const close_words[] = {
+	"lost_reason", "other_notes", "won_amount", "closed_by_today"
+};
 
 #define WORD(datum, words, column) \
 	word_place(TextDatumGetCString(datum), words, lengthof(words), column)
@@ -639,8 +686,29 @@ static const ColumnSpec pipeline_columns[] = {
 	{"pipeline_id", INT4OID}, {"layout_id", INT4OID}, {"name", TEXTOID},
 	{"code", TEXTOID}, {"is_standard", BOOLOID}, {"mode", TEXTOID},
 	{"override_policy", TEXTOID}, {"transfer_policy", TEXTOID},
-	{"time_zone", TEXTOID}, {"archived_at", TIMESTAMPTZOID}, {NULL, InvalidOid}
+	{"time_zone", TEXTOID}, {"archived_at", TIMESTAMPTZOID},
+	{"backward", TEXTOID}, {"close_requires", TEXTARRAYOID},
+	{"bypass_role", TEXTOID}, {"protected", BOOLOID}, {NULL, InvalidOid}
 };
+
+static int
+close_bits(Datum array)
+{
+	Datum	   *words;
+	bool	   *nulls;
+	int			n;
+	int			bits = 0;
+	int			i;
+
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT,
+					  &words, &nulls, &n);
+	for (i = 0; i < n; i++)
+	{
+		if (!nulls[i])
+			bits |= 1 << WORD(words[i], close_words, "close_requires");
+	}
+	return bits;
+}
 
 static void
 read_pipeline(const Datum *values, const bool *nulls, void *arg)
@@ -669,12 +737,19 @@ read_pipeline(const Datum *values, const bool *nulls, void *arg)
 	zone = text_or_null(values[8], nulls[8]);
 	p->def.tz = time_zone(zone);
 	p->def.archived = !nulls[9];
+	p->def.backward = nulls[10] ? BACKWARD_ALLOWED :
+		(BackwardPolicy) WORD(values[10], backward_words, "backward");
+	p->def.close_requires = nulls[11] ? 0 : close_bits(values[11]);
+	p->def.bypass_role = text_or_null(values[12], nulls[12]);
+	p->def.is_protected = !nulls[13] && DatumGetBool(values[13]);
 }
 
 static const ColumnSpec pipeline_stage_columns[] = {
 	{"pipeline_id", INT4OID}, {"stage_id", INT4OID}, {"position", INT4OID},
 	{"outcome", TEXTOID}, {"probability", NUMERICOID}, {"mandatory", BOOLOID},
-	{"may_start", BOOLOID}, {"archived_at", TIMESTAMPTZOID}, {NULL, InvalidOid}
+	{"may_start", BOOLOID}, {"archived_at", TIMESTAMPTZOID},
+	{"forecast_category", TEXTOID}, {"entry_rule", TEXTOID},
+	{"exit_rule", TEXTOID}, {"merged_into", INT4OID}, {NULL, InvalidOid}
 };
 
 static void
@@ -704,6 +779,11 @@ read_pipeline_stage(const Datum *values, const bool *nulls, void *arg)
 	s->def.mandatory = nulls[5] || DatumGetBool(values[5]);
 	s->def.may_start = nulls[6] || DatumGetBool(values[6]);
 	s->def.archived = !nulls[7];
+	s->def.omitted = nulls[8] ? s->def.outcome == OUTCOME_ON_HOLD :
+		strcmp(TextDatumGetCString(values[8]), "omitted") == 0;
+	s->def.entry_rule = text_or_null(values[9], nulls[9]);
+	s->def.exit_rule = text_or_null(values[10], nulls[10]);
+	s->def.merged_into = nulls[11] ? 0 : DatumGetInt32(values[11]);
 }
 
 static const ColumnSpec map_columns[] = {
@@ -743,6 +823,118 @@ read_edge(const Datum *values, const bool *nulls, void *arg)
 	def->pipeline = DatumGetInt32(values[0]);
 	def->from_stage = DatumGetInt32(values[1]);
 	def->to_stage = DatumGetInt32(values[2]);
+}
+
+static const ColumnSpec activity_columns[] = {
+	{"pipeline_id", INT4OID}, {"stage_id", INT4OID}, {"kind", TEXTOID},
+	{NULL, InvalidOid}
+};
+
+static void
+read_activity(const Datum *values, const bool *nulls, void *arg)
+{
+	LoadState  *state = (LoadState *) arg;
+	LoadedActivity *activity;
+
+	APPEND(state->activities, state->nactivities, state->activity_room);
+	activity = &state->activities[state->nactivities++];
+	activity->pipeline_id = DatumGetInt32(values[0]);
+	activity->stage_id = DatumGetInt32(values[1]);
+	activity->kind = TextDatumGetCString(values[2]);
+}
+
+static const ColumnSpec approval_columns[] = {
+	{"approval_id", INT4OID}, {"pipeline_id", INT4OID}, {"from_stage_id", INT4OID},
+	{"to_stage_id", INT4OID}, {"above", NUMERICOID}, {"currency", TEXTOID},
+	{"role", TEXTOID}, {NULL, InvalidOid}
+};
+
+static void
+read_approval(const Datum *values, const bool *nulls, void *arg)
+{
+	LoadState  *state = (LoadState *) arg;
+	LoadedApproval *approval;
+
+	if (nulls[1] || nulls[6])
+		return;
+	APPEND(state->approvals, state->napprovals, state->approval_room);
+	approval = &state->approvals[state->napprovals++];
+	memset(approval, 0, sizeof(*approval));
+	approval->pipeline_id = DatumGetInt32(values[1]);
+	approval->def.approval_id = DatumGetInt32(values[0]);
+	approval->def.from_stage = nulls[2] ? 0 : DatumGetInt32(values[2]);
+	approval->def.to_stage = nulls[3] ? 0 : DatumGetInt32(values[3]);
+	approval->def.has_above = !nulls[4];
+	if (!nulls[4])
+		approval->def.above = PointerGetDatum(PG_DETOAST_DATUM_COPY(values[4]));
+	approval->def.currency = text_or_null(values[5], nulls[5]);
+	approval->def.role = TextDatumGetCString(values[6]);
+}
+
+static const ColumnSpec type_columns[] = {
+	{"layout_id", INT4OID}, {"column_name", TEXTOID}, {"value", TEXTOID},
+	{"pipeline_id", INT4OID}, {"position", INT4OID}, {NULL, InvalidOid}
+};
+
+static void
+read_type(const Datum *values, const bool *nulls, void *arg)
+{
+	LoadState  *state = (LoadState *) arg;
+	DefinitionCache *c = state->cache;
+	DealTypeDef *def;
+
+	if (nulls[3] || nulls[4])
+		return;
+	APPEND(c->types, c->ntypes, state->type_room);
+	def = &c->types[c->ntypes++];
+	def->layout_id = DatumGetInt32(values[0]);
+	def->column = TextDatumGetCString(values[1]);
+	def->value = TextDatumGetCString(values[2]);
+	def->pipeline_id = DatumGetInt32(values[3]);
+	def->position = DatumGetInt32(values[4]);
+}
+
+static const ColumnSpec role_columns[] = {
+	{"pipeline_id", INT4OID}, {"role", TEXTOID}, {"can_see", BOOLOID},
+	{"can_move", BOOLOID}, {"can_define", BOOLOID}, {NULL, InvalidOid}
+};
+
+static void
+read_role(const Datum *values, const bool *nulls, void *arg)
+{
+	LoadState  *state = (LoadState *) arg;
+	LoadedRole *role;
+
+	APPEND(state->roles, state->nroles, state->role_room);
+	role = &state->roles[state->nroles++];
+	role->pipeline_id = DatumGetInt32(values[0]);
+	role->def.role = TextDatumGetCString(values[1]);
+	role->def.can_see = !nulls[2] && DatumGetBool(values[2]);
+	role->def.can_move = !nulls[3] && DatumGetBool(values[3]);
+	role->def.can_define = !nulls[4] && DatumGetBool(values[4]);
+}
+
+static const ColumnSpec value_columns[] = {
+	{"relation", REGCLASSOID}, {"part", TEXTOID}, {"value", TEXTOID},
+	{"stage_id", INT4OID}, {"is_written", BOOLOID}, {NULL, InvalidOid}
+};
+
+static void
+read_value(const Datum *values, const bool *nulls, void *arg)
+{
+	LoadState  *state = (LoadState *) arg;
+	DefinitionCache *c = state->cache;
+	StageValueDef *def;
+
+	if (nulls[3])
+		return;
+	APPEND(c->values, c->nvalues, state->value_room);
+	def = &c->values[c->nvalues++];
+	def->relid = DatumGetObjectId(values[0]);
+	def->is_outcome = strcmp(TextDatumGetCString(values[1]), "outcome") == 0;
+	def->value = TextDatumGetCString(values[2]);
+	def->stage_id = DatumGetInt32(values[3]);
+	def->is_written = !nulls[4] && DatumGetBool(values[4]);
 }
 
 static inline int
@@ -813,6 +1005,73 @@ compare_edges(const void *a, const void *b)
 		c = compare_ids(ea->from_stage, eb->from_stage);
 	if (c == 0)
 		c = compare_ids(ea->to_stage, eb->to_stage);
+	return c;
+}
+
+static int
+compare_types(const void *a, const void *b)
+{
+	const DealTypeDef *ta = (const DealTypeDef *) a;
+	const DealTypeDef *tb = (const DealTypeDef *) b;
+	int			c = compare_ids(ta->layout_id, tb->layout_id);
+
+	if (c == 0)
+		c = compare_ids(ta->position, tb->position);
+	if (c == 0)
+		c = strcmp(ta->column, tb->column);
+	if (c == 0)
+		c = strcmp(ta->value, tb->value);
+	return c;
+}
+
+static int
+compare_values(const void *a, const void *b)
+{
+	const StageValueDef *va = (const StageValueDef *) a;
+	const StageValueDef *vb = (const StageValueDef *) b;
+
+	if (va->relid != vb->relid)
+		return va->relid < vb->relid ? -1 : 1;
+	if (va->is_outcome != vb->is_outcome)
+		return va->is_outcome ? 1 : -1;
+	return strcmp(va->value, vb->value);
+}
+
+static int
+compare_activities(const void *a, const void *b)
+{
+	const LoadedActivity *aa = (const LoadedActivity *) a;
+	const LoadedActivity *ab = (const LoadedActivity *) b;
+	int			c = compare_ids(aa->pipeline_id, ab->pipeline_id);
+
+	if (c == 0)
+		c = compare_ids(aa->stage_id, ab->stage_id);
+	if (c == 0)
+		c = strcmp(aa->kind, ab->kind);
+	return c;
+}
+
+static int
+compare_approvals(const void *a, const void *b)
+{
+	const LoadedApproval *aa = (const LoadedApproval *) a;
+	const LoadedApproval *ab = (const LoadedApproval *) b;
+	int			c = compare_ids(aa->pipeline_id, ab->pipeline_id);
+
+	if (c == 0)
+		c = compare_ids(aa->def.approval_id, ab->def.approval_id);
+	return c;
+}
+
+static int
+compare_roles(const void *a, const void *b)
+{
+	const LoadedRole *ra = (const LoadedRole *) a;
+	const LoadedRole *rb = (const LoadedRole *) b;
+	int			c = compare_ids(ra->pipeline_id, rb->pipeline_id);
+
+	if (c == 0)
+		c = strcmp(ra->def.role, rb->def.role);
 	return c;
 }
 
@@ -904,6 +1163,59 @@ assemble_pipelines(LoadState *state)
 	}
 }
 
+/*
+ * Hang activities, approvals and roles, which are sorted, on what they belong
+ * to.
+ */
+static void
+assemble_rules(LoadState *state)
+{
+	DefinitionCache *c = state->cache;
+	int			i;
+
+	SORT(state->activities, state->nactivities, compare_activities);
+	for (i = 0; i < state->nactivities; i++)
+	{
+		const LoadedActivity *activity = &state->activities[i];
+		CachedPipeline *p = find_pipeline(c, activity->pipeline_id);
+		StageDef   *stage = p == NULL ? NULL :
+			unconstify(StageDef *, definitions_stage(&p->def, activity->stage_id));
+
+		if (stage == NULL)
+			continue;
+		stage->activities = stage->activities == NULL ?
+			palloc(sizeof(char *)) :
+			repalloc(stage->activities, sizeof(char *) * (stage->nactivities + 1));
+		stage->activities[stage->nactivities++] = activity->kind;
+	}
+
+	SORT(state->approvals, state->napprovals, compare_approvals);
+	for (i = 0; i < state->napprovals; i++)
+	{
+		CachedPipeline *p = find_pipeline(c, state->approvals[i].pipeline_id);
+
+		if (p == NULL)
+			continue;
+		p->def.approvals = p->def.approvals == NULL ?
+			palloc(sizeof(ApprovalDef)) :
+			repalloc(p->def.approvals, sizeof(ApprovalDef) * (p->def.napprovals + 1));
+		p->def.approvals[p->def.napprovals++] = state->approvals[i].def;
+	}
+
+	SORT(state->roles, state->nroles, compare_roles);
+	for (i = 0; i < state->nroles; i++)
+	{
+		CachedPipeline *p = find_pipeline(c, state->roles[i].pipeline_id);
+
+		if (p == NULL)
+			continue;
+		p->def.roles = p->def.roles == NULL ?
+			palloc(sizeof(PipelineRoleDef)) :
+			repalloc(p->def.roles, sizeof(PipelineRoleDef) * (p->def.nroles + 1));
+		p->def.roles[p->def.nroles++] = state->roles[i].def;
+	}
+}
+
 static void
 load_definitions(void)
 {
@@ -941,13 +1253,21 @@ load_definitions(void)
 			   read_pipeline_stage, &state);
 	read_table(TABLE_STAGE_MAP, snapshot, map_columns, read_map, &state);
 	read_table(TABLE_STAGE_TRANSITION, snapshot, edge_columns, read_edge, &state);
+	read_table(TABLE_STAGE_ACTIVITY, snapshot, activity_columns, read_activity, &state);
+	read_table(TABLE_APPROVAL, snapshot, approval_columns, read_approval, &state);
+	read_table(TABLE_DEAL_TYPE, snapshot, type_columns, read_type, &state);
+	read_table(TABLE_PIPELINE_ROLE, snapshot, role_columns, read_role, &state);
+	read_table(TABLE_STAGE_VALUE, snapshot, value_columns, read_value, &state);
 	UnregisterSnapshot(snapshot);
 
 	SORT(c->layouts, c->nlayouts, compare_named);
 	SORT(c->stages, c->nstages, compare_named);
 	SORT(c->maps, c->nmaps, compare_maps);
 	SORT(c->edges, c->nedges, compare_edges);
+	SORT(c->types, c->ntypes, compare_types);
+	SORT(c->values, c->nvalues, compare_values);
 	assemble_pipelines(&state);
+	assemble_rules(&state);
 	c->nplaces = state.nstages;
 
 	/* nothing can fail from here on */
@@ -1060,6 +1380,48 @@ definitions_transition_listed(int32 pipeline_id, int32 from_stage, int32 to_stag
 	return cache->nedges > 0 &&
 		bsearch(&key, cache->edges, cache->nedges,
 				sizeof(EdgeDef), compare_edges) != NULL;
+}
+
+/*
+ * The part of a sorted array whose rows belong to one owner.  Layouts have
+ * few types and tables few values: no search is worth its while.
+ */
+#define SLICE(result, count, array, n, field, wanted) \
+	do { \
+		int			first_ = 0; \
+		int			end_; \
+		while (first_ < (n) && (array)[first_].field != (wanted)) \
+			first_++; \
+		for (end_ = first_; end_ < (n) && (array)[end_].field == (wanted); end_++) \
+			; \
+		*(count) = end_ - first_; \
+		(result) = *(count) == 0 ? NULL : &(array)[first_]; \
+	} while (0)
+
+const DealTypeDef *
+definitions_deal_types(int32 layout_id, int *count)
+{
+	const DealTypeDef *result;
+
+	ensure_loaded();
+	SLICE(result, count, cache->types, cache->ntypes, layout_id, layout_id);
+	return result;
+}
+
+const StageValueDef *
+definitions_stage_values(Oid relid, int *count)
+{
+	const StageValueDef *result;
+
+	ensure_loaded();
+	SLICE(result, count, cache->values, cache->nvalues, relid, relid);
+	return result;
+}
+
+uint64
+definitions_generation(void)
+{
+	return wanted_generation;
 }
 
 /* add 'name (id)' to a list; false when it is full */

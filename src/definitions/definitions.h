@@ -47,6 +47,20 @@ typedef enum TransferPolicy
 	TRANSFER_NEAREST
 } TransferPolicy;
 
+/* moves to an earlier stage */
+typedef enum BackwardPolicy
+{
+	BACKWARD_ALLOWED,
+	BACKWARD_REASON,
+	BACKWARD_REFUSED
+} BackwardPolicy;
+
+/* what a closing must bring along: bits of close_requires */
+#define CLOSE_LOST_REASON		0x01
+#define CLOSE_OTHER_NOTES		0x02
+#define CLOSE_WON_AMOUNT		0x04
+#define CLOSE_BY_TODAY			0x08
+
 typedef struct StageDef
 {
 	int32		stage_id;
@@ -56,8 +70,34 @@ typedef struct StageDef
 	bool		mandatory;
 	bool		may_start;
 	bool		archived;
+	bool		omitted;		/* its forecast category keeps it out of forecasts */
+	int32		merged_into;	/* stage that took over its deals; 0: none */
 	char	   *name;
+	char	   *entry_rule;		/* NULL: none */
+	char	   *exit_rule;		/* NULL: none */
+	int			nactivities;
+	char	  **activities;		/* kinds that must be done before it is left */
 } StageDef;
+
+/* what only members of a role may bring about; 0 and NULL stand for 'any' */
+typedef struct ApprovalDef
+{
+	int32		approval_id;
+	int32		from_stage;
+	int32		to_stage;
+	bool		has_above;
+	Datum		above;			/* numeric */
+	char	   *currency;		/* of 'above'; NULL: the table's */
+	char	   *role;
+} ApprovalDef;
+
+typedef struct PipelineRoleDef
+{
+	char	   *role;
+	bool		can_see;
+	bool		can_move;
+	bool		can_define;
+} PipelineRoleDef;
 
 typedef struct PipelineDef
 {
@@ -66,13 +106,41 @@ typedef struct PipelineDef
 	PipelineMode mode;
 	OverridePolicy override_policy;
 	TransferPolicy transfer_policy;
+	BackwardPolicy backward;
+	int			close_requires; /* CLOSE_... bits */
 	bool		is_standard;
 	bool		archived;
+	bool		is_protected;	/* only 'roles' see it */
 	pg_tz	   *tz;				/* of time_zone; never NULL */
 	char	   *name;
+	char	   *bypass_role;	/* NULL: nobody may bypass rules */
 	int			nstages;
 	StageDef   *stages;			/* live ones by position, then archived ones */
+	int			napprovals;
+	ApprovalDef *approvals;
+	int			nroles;
+	PipelineRoleDef *roles;
 } PipelineDef;
+
+/* deals with this value of a column go to this pipeline */
+typedef struct DealTypeDef
+{
+	int32		layout_id;
+	int32		position;
+	int32		pipeline_id;
+	char	   *column;
+	char	   *value;
+} DealTypeDef;
+
+/* how an adopted table writes a stage */
+typedef struct StageValueDef
+{
+	Oid			relid;
+	bool		is_outcome;		/* of its column for the outcome, not the stage */
+	bool		is_written;
+	int32		stage_id;
+	char	   *value;
+} StageValueDef;
 
 extern void definitions_init(void);
 
@@ -105,6 +173,19 @@ extern int32 definitions_mapped_stage(int32 from_pipeline, int32 from_stage,
 /* is the edge listed in stage_transition? */
 extern bool definitions_transition_listed(int32 pipeline_id, int32 from_stage,
 										  int32 to_stage);
+/*
+ * The deal types of a layout, lowest position first; and the values of an
+ * adopted table.  *count is set, the result is valid as a pipeline is.
+ */
+extern const DealTypeDef *definitions_deal_types(int32 layout_id, int *count);
+extern const StageValueDef *definitions_stage_values(Oid relid, int *count);
+
+/*
+ * Counts up whenever what is looked up here may have changed; what was
+ * derived from it under another number is out of date.
+ */
+extern uint64 definitions_generation(void);
+
 /* palloc'd list of names for errdetail: 'name (id), ...', at most 20 */
 extern char *definitions_stage_list(const PipelineDef *pipeline);
 extern char *definitions_pipeline_list(int32 layout_id);

@@ -116,7 +116,7 @@ COMMENT ON FUNCTION pipelines._unregister(regclass) IS
 
 CREATE FUNCTION pipelines._definition_tables()
 RETURNS TABLE (ordinal integer, table_name name, versioned boolean, comment text)
-LANGUAGE sql IMMUTABLE PARALLEL SAFE COST 10 ROWS 8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE COST 10 ROWS 14
 SET search_path = pg_catalog, pg_temp
 AS $$
 	VALUES
@@ -127,7 +127,14 @@ AS $$
 	(5, 'stage_map', true, 'Where a deal goes that changes its pipeline, if the target does not have its stage.'),
 	(6, 'stage_transition', true, 'The moves that a pipeline of mode graph allows.'),
 	(7, 'tracked_table', true, 'Tables of deals: what their columns mean and where their history is. Written by functions of pipelines only.'),
-	(8, 'definition_lock', false, 'Always empty. Changes of deals and additions of definitions lock it in ROW SHARE MODE, removals of definitions in EXCLUSIVE MODE.')
+	(8, 'definition_lock', false, 'Always empty. Changes of deals and additions of definitions lock it in ROW SHARE MODE, removals of definitions in EXCLUSIVE MODE.'),
+	(9, 'stage_activity', true, 'What must be done before a deal may leave a stage: an activity of each kind, done in the deal''s present episode.'),
+	(10, 'approval', true, 'Moves, and amounts above a threshold, that only members of a role may bring about.'),
+	(11, 'deal_type', true, 'Which pipeline suits which deals: a value of one of their columns, and the pipeline that deals with it go to unless they name one.'),
+	(12, 'pipeline_role', true, 'Who may see, move and define in a protected pipeline. Written by grant_pipeline() and revoke_pipeline().'),
+	(13, 'stage_value', true, 'How an adopted table writes down a stage in its own column. Written by adopt() and apply_adoption() only.'),
+	(14, 'adoption_plan', false, 'What adopt() proposes for a table, to be edited before it is applied.'),
+	(15, 'purge_log', false, 'Deals whose past was purged, by whom and how. Written by purge() only.')
 $$;
 COMMENT ON FUNCTION pipelines._definition_tables() IS
 'The definition tables that setup() makes, in the order in which they refer to each other.';
@@ -161,6 +168,10 @@ AS $$
 	('pipeline', 'time_zone', 'text NOT NULL', false, 'Where a day begins for closed_on and reports; the session''s TimeZone unless given.'),
 	('pipeline', 'archived_at', 'timestamptz', false, 'Since when it takes no more deals, or NULL.'),
 	('pipeline', 'attrs', 'jsonb', false, 'The application''s own properties.'),
+	('pipeline', 'backward', 'text NOT NULL DEFAULT ''allowed''', false, 'Moves to an earlier stage: allowed, reason (only with one), refused.'),
+	('pipeline', 'close_requires', 'text[] NOT NULL DEFAULT ''{}''', false, 'What a closing must bring along: lost_reason, other_notes (where the reason is Other), won_amount, closed_by_today.'),
+	('pipeline', 'bypass_role', 'text', false, 'Role whose members may set pipelines.bypass, or NULL for nobody.'),
+	('pipeline', 'protected', 'boolean NOT NULL DEFAULT false', false, 'Do only the roles of pipeline_role see it and its deals?'),
 
 	('pipeline_stage', 'pipeline_id', 'integer', true, 'The pipeline.'),
 	('pipeline_stage', 'stage_id', 'integer', true, 'The stage.'),
@@ -171,12 +182,13 @@ AS $$
 	('pipeline_stage', 'mandatory', 'boolean NOT NULL DEFAULT true', false, 'Is leaving it out a skip?'),
 	('pipeline_stage', 'stall_limit', 'interval', false, 'How long a deal may stay before it counts as stalled, or NULL for ever.'),
 	('pipeline_stage', 'stall_basis', 'text NOT NULL DEFAULT ''stage''', false, 'What the limit counts from: stage (entry), activity (last one), age (of the deal).'),
-	('pipeline_stage', 'may_start', 'boolean NOT NULL DEFAULT true', false, 'May a deal be created here?'),
-	('pipeline_stage', 'entry_rule', 'text', false, 'Not supported yet: NULL.'),
-	('pipeline_stage', 'exit_rule', 'text', false, 'Not supported yet: NULL.'),
+	('pipeline_stage', 'may_start', 'boolean NOT NULL DEFAULT true', false, 'May a deal be created here, or come here from another pipeline?'),
+	('pipeline_stage', 'entry_rule', 'text', false, 'What a deal must fulfil to enter: names of columns that must be filled in, or a condition over its columns.'),
+	('pipeline_stage', 'exit_rule', 'text', false, 'What a deal must fulfil to leave it forward: names of columns that must be filled in, or a condition over its columns.'),
 	('pipeline_stage', 'colour', 'text', false, 'For boards.'),
 	('pipeline_stage', 'archived_at', 'timestamptz', false, 'Since when it takes no more deals, or NULL.'),
 	('pipeline_stage', 'attrs', 'jsonb', false, 'The application''s own properties.'),
+	('pipeline_stage', 'merged_into', 'integer', false, 'The stage of the pipeline that took over its deals, or NULL; see merge_stages().'),
 
 	('stage_map', 'from_pipeline_id', 'integer', true, 'The pipeline that the deal leaves.'),
 	('stage_map', 'from_stage_id', 'integer', true, 'The stage that the deal leaves.'),
@@ -197,7 +209,62 @@ AS $$
 	('tracked_table', 'on_truncate', 'text NOT NULL DEFAULT ''refuse''', false, 'TRUNCATE: refuse, or record one deletion per deal.'),
 	('tracked_table', 'tracked_since', 'timestamptz NOT NULL DEFAULT ''-infinity''', false, 'Since when its past is known.'),
 	('tracked_table', 'tracked', 'jsonb NOT NULL DEFAULT ''{}''', false, 'Column -> since when it is tracked, for columns added by track().'),
-	('tracked_table', 'adopted', 'boolean NOT NULL DEFAULT false', false, 'Was it the application''s before?')
+	('tracked_table', 'adopted', 'boolean NOT NULL DEFAULT false', false, 'Was it the application''s before?'),
+	('tracked_table', 'activity', 'regclass', false, 'The table of its activities, or NULL.'),
+	('tracked_table', 'activity_columns', 'jsonb NOT NULL DEFAULT ''{}''', false, 'Part -> column of that table: key1, key2 ... (the deal''s key), kind, done_at and others.'),
+	('tracked_table', 'live', 'text', false, 'Condition that says which rows count as deals in views, or NULL for all.'),
+	('tracked_table', 'application', 'jsonb NOT NULL DEFAULT ''{}''', false, 'Of an adopted table: the application''s own columns for stage and outcome, and how probabilities are written.'),
+
+	('stage_activity', 'pipeline_id', 'integer', true, 'The pipeline.'),
+	('stage_activity', 'stage_id', 'integer', true, 'The stage.'),
+	('stage_activity', 'kind', 'text', true, 'Kind of activity, as in the table of activities.'),
+	('stage_activity', 'description', 'text', false, 'For people.'),
+
+	('approval', 'approval_id', 'integer GENERATED BY DEFAULT AS IDENTITY', true, 'Key; never changes.'),
+	('approval', 'pipeline_id', 'integer NOT NULL', false, 'The pipeline.'),
+	('approval', 'from_stage_id', 'integer', false, 'The stage that the deal leaves, or NULL for any.'),
+	('approval', 'to_stage_id', 'integer', false, 'The stage that the deal enters, or NULL for any.'),
+	('approval', 'above', 'numeric', false, 'Only for amounts above this one, or NULL for any.'),
+	('approval', 'currency', 'text', false, 'Currency of above; NULL: the default currency of the table.'),
+	('approval', 'role', 'text NOT NULL', false, 'Role whose members may do it. A superuser may as a member only.'),
+
+	('deal_type', 'layout_id', 'integer', true, 'The layout.'),
+	('deal_type', 'column_name', 'text', true, 'Column of the deals, by its part or its name.'),
+	('deal_type', 'value', 'text', true, 'Value of that column, as text.'),
+	('deal_type', 'pipeline_id', 'integer NOT NULL', false, 'The pipeline for such deals.'),
+	('deal_type', 'position', 'integer NOT NULL DEFAULT 0', false, 'Of several that fit the lowest counts.'),
+
+	('pipeline_role', 'pipeline_id', 'integer', true, 'The pipeline.'),
+	('pipeline_role', 'role', 'text', true, 'Name of the role; its members are meant, too.'),
+	('pipeline_role', 'can_see', 'boolean NOT NULL DEFAULT true', false, 'May it see the pipeline, its deals and their past?'),
+	('pipeline_role', 'can_move', 'boolean NOT NULL DEFAULT false', false, 'May it make, change, move and delete deals of it?'),
+	('pipeline_role', 'can_define', 'boolean NOT NULL DEFAULT false', false, 'May it change the pipeline and its stages?'),
+
+	('stage_value', 'relation', 'regclass', true, 'The adopted table.'),
+	('stage_value', 'part', 'text', true, 'Which column of the application: stage or outcome.'),
+	('stage_value', 'value', 'text', true, 'Value of that column, as text.'),
+	('stage_value', 'stage_id', 'integer NOT NULL', false, 'The stage that it stands for.'),
+	('stage_value', 'is_written', 'boolean NOT NULL DEFAULT true', false, 'Is it the value that is written for the stage?'),
+
+	('adoption_plan', 'relation', 'regclass', true, 'The table to be adopted.'),
+	('adoption_plan', 'part', 'text', true, 'Which column of the application: stage or outcome.'),
+	('adoption_plan', 'value', 'text', true, 'Value of that column, as text; empty for none.'),
+	('adoption_plan', 'deals', 'bigint', false, 'How many rows had it.'),
+	('adoption_plan', 'stage', 'text', false, 'Name of the stage that it shall stand for.'),
+	('adoption_plan', 'position', 'integer', false, 'Position of the stage.'),
+	('adoption_plan', 'outcome', 'text', false, 'Outcome of the stage: open, on_hold, won, lost, disqualified, done.'),
+	('adoption_plan', 'probability', 'numeric', false, 'Probability of the stage in percent.'),
+	('adoption_plan', 'remark', 'text', false, 'What to look at, or NULL.'),
+
+	('purge_log', 'purge_id', 'bigint GENERATED BY DEFAULT AS IDENTITY', true, 'Key.'),
+	('purge_log', 'relation', 'text NOT NULL', false, 'The deals table.'),
+	('purge_log', 'deal', 'text NOT NULL', false, 'Key of the deal, as text.'),
+	('purge_log', 'keep_figures', 'boolean NOT NULL', false, 'Were its figures kept?'),
+	('purge_log', 'history_rows', 'bigint NOT NULL', false, 'How many rows of its history were changed or deleted.'),
+	('purge_log', 'purged_at', 'timestamptz NOT NULL', false, 'When.'),
+	('purge_log', 'purged_by', 'text NOT NULL', false, 'By whom: the actor.'),
+	('purge_log', 'role_name', 'text NOT NULL', false, 'By which role.'),
+	('purge_log', 'reason', 'text', false, 'Why: the setting pipelines.reason.')
 $$;
 COMMENT ON FUNCTION pipelines._definition_columns() IS
 'The columns of the definition tables that setup() makes; version and changed_at are added to each versioned table.';
@@ -234,6 +301,10 @@ AS $$
 	(310, 'pipeline', 'override_policy_is_known', 'CHECK (override_policy IN (''keep'', ''clear_on_move'', ''clear_on_forward''))'),
 	(311, 'pipeline', 'transfer_policy_is_known', 'CHECK (transfer_policy IN (''error'', ''first'', ''nearest''))'),
 	(312, 'pipeline', 'attrs_is_an_object', 'CHECK (jsonb_typeof(attrs) = ''object'')'),
+	(313, 'pipeline', 'backward_is_known', 'CHECK (backward IN (''allowed'', ''reason'', ''refused''))'),
+	(314, 'pipeline', 'close_requires_is_known',
+		'CHECK (close_requires <@ ARRAY[''lost_reason'', ''other_notes'', ''won_amount'', ''closed_by_today''])'),
+	(315, 'pipeline', 'bypass_role_is_short', 'CHECK (length(bypass_role) BETWEEN 1 AND 200)'),
 
 	(400, 'pipeline_stage', 'pipeline_stage_pkey', 'PRIMARY KEY (pipeline_id, stage_id)'),
 	(403, 'pipeline_stage', 'live_stages_have_different_positions',
@@ -248,6 +319,10 @@ AS $$
 	(410, 'pipeline_stage', 'stall_limit_is_positive', 'CHECK (stall_limit > interval ''0'')'),
 	(411, 'pipeline_stage', 'stall_basis_is_known', 'CHECK (stall_basis IN (''stage'', ''activity'', ''age''))'),
 	(412, 'pipeline_stage', 'attrs_is_an_object', 'CHECK (jsonb_typeof(attrs) = ''object'')'),
+	(413, 'pipeline_stage', 'entry_rule_is_short', 'CHECK (length(entry_rule) BETWEEN 1 AND 2000)'),
+	(414, 'pipeline_stage', 'exit_rule_is_short', 'CHECK (length(exit_rule) BETWEEN 1 AND 2000)'),
+	(415, 'pipeline_stage', 'stage_is_merged_into_another', 'CHECK (merged_into <> stage_id)'),
+	(416, 'pipeline_stage', 'merged_stage_is_archived', 'CHECK (merged_into IS NULL OR archived_at IS NOT NULL)'),
 
 	(500, 'stage_map', 'stage_map_pkey', 'PRIMARY KEY (from_pipeline_id, from_stage_id, to_pipeline_id)'),
 	(503, 'stage_map', 'map_leads_to_another_pipeline', 'CHECK (from_pipeline_id <> to_pipeline_id)'),
@@ -261,7 +336,31 @@ AS $$
 	(704, 'tracked_table', 'table_has_a_key', 'CHECK (cardinality(key) > 0)'),
 	(705, 'tracked_table', 'columns_is_an_object', 'CHECK (jsonb_typeof(columns) = ''object'')'),
 	(706, 'tracked_table', 'tracked_is_an_object', 'CHECK (jsonb_typeof(tracked) = ''object'')'),
-	(707, 'tracked_table', 'history_is_another_table', 'CHECK (history <> relation)')
+	(707, 'tracked_table', 'history_is_another_table', 'CHECK (history <> relation)'),
+	(708, 'tracked_table', 'activity_columns_is_an_object', 'CHECK (jsonb_typeof(activity_columns) = ''object'')'),
+	(709, 'tracked_table', 'application_is_an_object', 'CHECK (jsonb_typeof(application) = ''object'')'),
+
+	(900, 'stage_activity', 'stage_activity_pkey', 'PRIMARY KEY (pipeline_id, stage_id, kind)'),
+	(901, 'stage_activity', 'kind_is_trimmed_and_short', 'CHECK (kind = btrim(kind, E'' \t\r\n'') AND length(kind) BETWEEN 1 AND 200)'),
+
+	(1000, 'approval', 'approval_pkey', 'PRIMARY KEY (approval_id)'),
+	(1001, 'approval', 'approval_is_about_something', 'CHECK (from_stage_id IS NOT NULL OR to_stage_id IS NOT NULL OR above IS NOT NULL)'),
+	(1002, 'approval', 'role_is_short', 'CHECK (length(role) BETWEEN 1 AND 200)'),
+	(1003, 'approval', 'above_is_an_amount', 'CHECK (above >= 0 AND above <> ''NaN'')'),
+
+	(1100, 'deal_type', 'deal_type_pkey', 'PRIMARY KEY (layout_id, column_name, value)'),
+
+	(1200, 'pipeline_role', 'pipeline_role_pkey', 'PRIMARY KEY (pipeline_id, role)'),
+	(1201, 'pipeline_role', 'role_is_short', 'CHECK (length(role) BETWEEN 1 AND 200)'),
+	(1202, 'pipeline_role', 'who_moves_or_defines_sees', 'CHECK (can_see OR NOT (can_move OR can_define))'),
+
+	(1300, 'stage_value', 'stage_value_pkey', 'PRIMARY KEY (relation, part, value)'),
+	(1301, 'stage_value', 'part_is_known', 'CHECK (part IN (''stage'', ''outcome''))'),
+
+	(1400, 'adoption_plan', 'adoption_plan_pkey', 'PRIMARY KEY (relation, part, value)'),
+	(1401, 'adoption_plan', 'part_is_known', 'CHECK (part IN (''stage'', ''outcome''))'),
+
+	(1500, 'purge_log', 'purge_log_pkey', 'PRIMARY KEY (purge_id)')
 $$;
 COMMENT ON FUNCTION pipelines._definition_constraints() IS
 'The constraints of the definition tables that setup() makes, in the order in which they can be made.';

@@ -30,6 +30,8 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "compat.h"
 #include "definitions/definitions_private.h"
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
@@ -102,6 +104,48 @@ static const Reference references[] =
 		"tracked_table_belongs_to_a_layout",
 		"tracked_table", {"layout_id", NULL}, "layout", {"layout_id", NULL},
 		"pg_catalog.format('deals table %s', r.relation)", false
+	},
+	{
+		"stage_is_merged_into_a_stage",
+		"pipeline_stage", {"pipeline_id", "merged_into"},
+		"pipeline_stage", {"pipeline_id", "stage_id"},
+		"pg_catalog.format('stage %s, which was merged into it', r.stage_id)", false
+	},
+	{
+		"activity_belongs_to_a_stage",
+		"stage_activity", {"pipeline_id", "stage_id"},
+		"pipeline_stage", {"pipeline_id", "stage_id"}, NULL, true
+	},
+	{
+		"approval_belongs_to_a_pipeline",
+		"approval", {"pipeline_id", NULL}, "pipeline", {"pipeline_id", NULL}, NULL, true
+	},
+	{
+		"approval_leaves_a_stage",
+		"approval", {"pipeline_id", "from_stage_id"},
+		"pipeline_stage", {"pipeline_id", "stage_id"}, NULL, true
+	},
+	{
+		"approval_enters_a_stage",
+		"approval", {"pipeline_id", "to_stage_id"},
+		"pipeline_stage", {"pipeline_id", "stage_id"}, NULL, true
+	},
+	{
+		"deal_type_belongs_to_a_layout",
+		"deal_type", {"layout_id", NULL}, "layout", {"layout_id", NULL}, NULL, true
+	},
+	{
+		"deal_type_has_a_pipeline",
+		"deal_type", {"pipeline_id", NULL}, "pipeline", {"pipeline_id", NULL}, NULL, true
+	},
+	{
+		"role_belongs_to_a_pipeline",
+		"pipeline_role", {"pipeline_id", NULL}, "pipeline", {"pipeline_id", NULL}, NULL, true
+	},
+	{
+		"value_stands_for_a_stage",
+		"stage_value", {"stage_id", NULL}, "stage", {"stage_id", NULL},
+		"pg_catalog.format('adopted table %s', r.relation)", false
 	}
 };
 
@@ -129,7 +173,10 @@ forget_kept_rows(void *arg)
 	kept_rows = NULL;
 }
 
-/* every key of a definition table consists of ids and oids, of four bytes each */
+/*
+ * A key of a definition table consists of ids and oids, of four bytes each,
+ * and of texts, of which a hash stands here.
+ */
 static bool
 make_kept_row(KeptRow *row, Oid root, TupleDesc desc, Bitmapset *key, HeapTuple tuple)
 {
@@ -144,13 +191,21 @@ make_kept_row(KeptRow *row, Oid root, TupleDesc desc, Bitmapset *key, HeapTuple 
 		bool		isnull;
 		Datum		value;
 
-		if (n >= MAX_KEY_COLUMNS || TupleDescAttr(desc, attnum - 1)->attlen != sizeof(int32) ||
-			!TupleDescAttr(desc, attnum - 1)->attbyval)
-			return false;
 		value = heap_getattr(tuple, attnum, desc, &isnull);
-		if (isnull)
+		if (isnull || n >= MAX_KEY_COLUMNS)
 			return false;
-		row->key[n++] = DatumGetInt32(value);
+		if (TupleDescAttr(desc, attnum - 1)->atttypid == TEXTOID)
+		{
+			text	   *words = DatumGetTextPP(value);
+
+			row->key[n++] = (int32) DatumGetUInt32(hash_any((unsigned char *) VARDATA_ANY(words),
+															VARSIZE_ANY_EXHDR(words)));
+		}
+		else if (TupleDescAttr(desc, attnum - 1)->attlen == sizeof(int32) &&
+				 TupleDescAttr(desc, attnum - 1)->attbyval)
+			row->key[n++] = DatumGetInt32(value);
+		else
+			return false;
 	}
 	return true;
 }
@@ -427,8 +482,11 @@ refuse_deletion(const Reference *reference, Relation rel, HeapTuple tuple, const
 	referring = table_open(definitions_relid(reference->table), AccessShareLock);
 	ereport(ERROR,
 			(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
+			 name > 0 ?
 			 errmsg("%s \"%s\" is in use and can't be deleted", reference->target,
-					name > 0 ? SPI_getvalue(tuple, RelationGetDescr(rel), name) : ""),
+					SPI_getvalue(tuple, RelationGetDescr(rel), name)) :
+			 errmsg("%s of %s is in use and can't be deleted",
+					stage_text(ids[1]), pipeline_text(ids[0])),
 			 errdetail("Key %s is still referenced from table \"%s\" (%s).",
 					   key_text(reference->keys, ids), reference->table, list.data),
 			 errtableconstraint(referring, reference->name)));
