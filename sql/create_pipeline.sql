@@ -70,7 +70,7 @@ SELECT pipelines.create_pipeline('X', stages => '[{"name": "A", "probability": 1
 SELECT pipelines.create_pipeline('X', stages => '[{"name": "Won", "probability": 0}]');
 SELECT pipelines.create_pipeline('X', stages => '[{"name": "A", "position": 1}, {"name": "B", "position": 1}]');
 \echo :LAST_ERROR_SQLSTATE
-SELECT pipelines.create_pipeline('X', stages => '[{"name": "A", "entry_rule": "amount > 0"}]');
+SELECT pipelines.create_pipeline('X', stages => '[{"name": "A", "entry_rule": "now() > closed_at"}]');
 SELECT pipelines.create_pipeline('Names', template => 'smb');
 \echo :LAST_ERROR_SQLSTATE
 SELECT pipelines.create_pipeline('X', time_zone => 'Moon/Tycho');

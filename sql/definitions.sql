@@ -108,7 +108,7 @@ UPDATE pipelines.pipeline_stage SET probability = 100 WHERE stage_id = pipelines
 UPDATE pipelines.pipeline_stage SET outcome = 'maybe' WHERE stage_id = pipelines.stage_id('Sales', 'Quote');
 UPDATE pipelines.pipeline_stage SET outcome = 'won' WHERE stage_id = pipelines.stage_id('Sales', 'Quote');
 UPDATE pipelines.pipeline_stage SET stall_limit = '0' WHERE stage_id = pipelines.stage_id('Sales', 'Quote');
-UPDATE pipelines.pipeline_stage SET entry_rule = 'amount > 0' WHERE stage_id = pipelines.stage_id('Sales', 'Quote');
+UPDATE pipelines.pipeline_stage SET entry_rule = 'now() > closed_at' WHERE stage_id = pipelines.stage_id('Sales', 'Quote');
 \echo :LAST_ERROR_SQLSTATE
 UPDATE pipelines.pipeline SET time_zone = 'Europe/Atlantis' WHERE name = 'Sales';
 \echo :LAST_ERROR_SQLSTATE

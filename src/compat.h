@@ -113,6 +113,13 @@ compat_materialize(FunctionCallInfo fcinfo)
 	pg_proc_aclcheck((funcid), (roleid), ACL_EXECUTE)
 #endif
 
+/* definitions: the grammar alone; it can start from other things since 14 */
+#if PG_VERSION_NUM >= 140000
+#define compat_raw_parser(text) raw_parser((text), RAW_PARSE_DEFAULT)
+#else
+#define compat_raw_parser(text) raw_parser(text)
+#endif
+
 /* values: infinite numerics exist since 14 */
 #if PG_VERSION_NUM >= 140000
 #define compat_numeric_is_inf(num) numeric_is_inf(num)

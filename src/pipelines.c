@@ -26,6 +26,7 @@ char	   *pipelines_actor = NULL;
 char	   *pipelines_batch = NULL;
 char	   *pipelines_event_time = NULL;
 int			pipelines_definition_wait = 2000;
+bool		pipelines_bypass = false;
 
 void		_PG_init(void);
 
@@ -63,6 +64,13 @@ _PG_init(void)
 							2000, 0, INT_MAX,
 							PGC_USERSET, GUC_UNIT_MS,
 							NULL, NULL, NULL);
+	DefineCustomBoolVariable("pipelines.bypass",
+							 "Bypasses the rules of pipelines for the changes of deals that follow.",
+							 "For members of a pipeline's bypass role, who must give a reason in pipelines.reason; the history remembers it.",
+							 &pipelines_bypass,
+							 false,
+							 PGC_USERSET, 0,
+							 NULL, NULL, NULL);
 	compat_reserve_guc_prefix("pipelines");
 
 	definitions_init();

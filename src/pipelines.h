@@ -14,5 +14,6 @@ extern char *pipelines_actor;
 extern char *pipelines_batch;
 extern char *pipelines_event_time;
 extern int	pipelines_definition_wait;
+extern bool pipelines_bypass;
 
 #endif							/* PIPELINES_H */

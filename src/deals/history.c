@@ -120,6 +120,9 @@ static const char *const change_names[] = {
 	[CHANGE_CLOSE] = "close",
 	[CHANGE_REOPEN] = "reopen",
 	[CHANGE_TRANSFER] = "transfer",
+	[CHANGE_PUSH_BACK] = "push_back",
+	[CHANGE_MERGE] = "merge",
+	[CHANGE_UNDO] = "undo",
 	[CHANGE_MOVE] = "move",
 	[CHANGE_OTHER] = "change"
 };
@@ -406,7 +409,7 @@ history_append(const DealsTable *table, TupleDesc tupdesc,
 		SET(HISTORY_BATCH, who->batch);
 	SET(HISTORY_TXID, Int64GetDatum((int64) U64FromFullTransactionId(GetTopFullTransactionId())));
 	SET(HISTORY_RECORDED_AT, TimestampTzGetDatum(deals_transaction_instant()));
-	SET(HISTORY_BYPASSED, BoolGetDatum(false));
+	SET(HISTORY_BYPASSED, BoolGetDatum(verdict->bypassed));
 	SET(HISTORY_IMPORTED, BoolGetDatum(false));
 #undef SET
 

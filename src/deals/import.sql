@@ -15,6 +15,13 @@ CREATE FUNCTION pipelines._lock_definitions() RETURNS void
 COMMENT ON FUNCTION pipelines._lock_definitions() IS
 'Keeps destructive changes of definitions away until the end of the transaction, as every change of a deal does.';
 
+CREATE FUNCTION pipelines._furthest_equivalent(from_pipeline integer, from_stage integer, furthest_stage integer,
+		to_pipeline integer, to_stage integer) RETURNS integer
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10
+	AS 'MODULE_PATHNAME', 'pipelines_furthest_equivalent';
+COMMENT ON FUNCTION pipelines._furthest_equivalent(integer, integer, integer, integer, integer) IS
+'How far a deal has got that changes its pipeline, as the new one sees it: the furthest of its stages that answer to those that the deal has been through; NULL: none does (R-2.16).';
+
 CREATE FUNCTION pipelines._import_forget() RETURNS void
 	LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE COST 1000
 	SET search_path = pg_catalog, pg_temp
@@ -387,9 +394,9 @@ BEGIN
 	ANALYZE pg_temp.pipelines_import_state;
 
 	-- The furthest stage, as rules.c has it: it starts with the stage that
-	-- a deal is created, reopened or transferred into (unless the new
-	-- pipeline has the old furthest stage too), and only progress to a
-	-- higher position replaces it.  Position and version are packed into one
+	-- a deal is created, reopened or transferred into (unless stages of the
+	-- new pipeline answer to those it has been through), and only progress to
+	-- a higher position replaces it.  Position and version are packed into one
 	-- number whose maximum is taken; version 0 stands for what was brought
 	-- along, so that on a tie the older one stays.  low is the position of
 	-- the furthest stage before the change, for what was skipped.
@@ -404,11 +411,13 @@ BEGIN
 			FROM (
 				SELECT %1$s, e.version, max(e.brought) OVER k AS brought,
 					2147483648 - (e.best & 4294967295) AS best,
-					coalesce(e.brought_position, lag(e.best) OVER k >> 32) AS low
+					CASE WHEN e.unknown_here THEN -9223372036854775807
+						ELSE coalesce(e.brought_position, lag(e.best) OVER k >> 32) END AS low
 				FROM (
 					SELECT e.*, max(e.packed) OVER (PARTITION BY %1$s ORDER BY e.version) AS best
 					FROM (
-						SELECT %1$s, e.version, f.furthest AS brought, c."position" AS brought_position,
+						SELECT %1$s, e.version, c.stage_id AS brought, c."position" AS brought_position,
+							f.version IS NOT NULL AND c.stage_id IS NULL AS unknown_here,
 							CASE WHEN e.version = 1 OR e.reopened OR e.transferred THEN
 								CASE WHEN c."position" IS NULL
 										THEN e."position" * 4294967296 + (2147483648 - e.version)
@@ -418,7 +427,8 @@ BEGIN
 						FROM pipelines_import_state e
 							LEFT JOIN pipelines_import_furthest f ON %2$s AND f.version = e.version - 1
 								AND e.transferred AND NOT e.reopened
-							LEFT JOIN pipelines.pipeline_stage c ON c.pipeline_id = e.p AND c.stage_id = f.furthest
+							LEFT JOIN pipelines.pipeline_stage c ON c.pipeline_id = e.p AND f.version IS NOT NULL
+								AND c.stage_id = pipelines._furthest_equivalent(e.p0, e.s0, f.furthest::integer, e.p, e.s)
 						WHERE e.segment = %3$s
 					) e
 				) e

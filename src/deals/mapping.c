@@ -64,6 +64,8 @@
 static const char *const role_names[NUM_ROLES] = {
 	[ROLE_PIPELINE_ID] = "pipeline_id",
 	[ROLE_STAGE_ID] = "stage_id",
+	[ROLE_AMOUNT] = "amount",
+	[ROLE_CURRENCY] = "currency",
 	[ROLE_PROBABILITY] = "probability",
 	[ROLE_FORECAST_CATEGORY] = "forecast_category",
 	[ROLE_CLOSED_AT] = "closed_at",
@@ -81,10 +83,15 @@ static const char *const role_names[NUM_ROLES] = {
 	[ROLE_CHANGED_AT] = "changed_at"
 };
 
-/* the type that each of them must have (domains over it are accepted) */
+/*
+ * The type that each of them must have (domains over it are accepted);
+ * InvalidOid: any.
+ */
 static const Oid role_types[NUM_ROLES] = {
 	[ROLE_PIPELINE_ID] = INT4OID,
 	[ROLE_STAGE_ID] = INT4OID,
+	[ROLE_AMOUNT] = InvalidOid,
+	[ROLE_CURRENCY] = InvalidOid,
 	[ROLE_PROBABILITY] = NUMERICOID,
 	[ROLE_FORECAST_CATEGORY] = TEXTOID,
 	[ROLE_CLOSED_AT] = TIMESTAMPTZOID,
@@ -172,7 +179,7 @@ table_invalidated(Datum arg, Oid relid)
 
 		if (table != NULL &&
 			(relid == InvalidOid || relid == table->relid ||
-			 relid == table->root || relid == table->history ||
+			 relid == table->root || relid == table->history || relid == table->activity ||
 			 relid == tracked_table_relid))
 		{
 			table->valid = false;
@@ -326,7 +333,10 @@ find_registration(DealsTable *table, List *candidates)
 	AttrNumber	a_relation,
 				a_history,
 				a_layout,
-				a_truncate;
+				a_truncate,
+				a_currency,
+				a_activity,
+				a_activity_columns;
 	bool		found = false;
 
 	if (!definitions_exist())
@@ -339,8 +349,13 @@ find_registration(DealsTable *table, List *candidates)
 	a_history = find_column(tupdesc, "history");
 	a_layout = find_column(tupdesc, "layout_id");
 	a_truncate = find_column(tupdesc, "on_truncate");
+	a_currency = find_column(tupdesc, "currency");
+	a_activity = find_column(tupdesc, "activity");
+	a_activity_columns = find_column(tupdesc, "activity_columns");
 	if (a_relation == InvalidAttrNumber || a_history == InvalidAttrNumber ||
-		a_layout == InvalidAttrNumber || a_truncate == InvalidAttrNumber)
+		a_layout == InvalidAttrNumber || a_truncate == InvalidAttrNumber ||
+		a_currency == InvalidAttrNumber || a_activity == InvalidAttrNumber ||
+		a_activity_columns == InvalidAttrNumber)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table \"%s\" lacks a column that pipelines needs",
@@ -367,6 +382,12 @@ find_registration(DealsTable *table, List *candidates)
 		value = slot_getattr(slot, a_truncate, &isnull);
 		table->record_truncate = !isnull &&
 			strcmp(TextDatumGetCString(value), "record") == 0;
+		value = slot_getattr(slot, a_currency, &isnull);
+		table->currency = isnull ? NULL : TextDatumGetCString(value);
+		value = slot_getattr(slot, a_activity, &isnull);
+		table->activity = isnull ? InvalidOid : DatumGetObjectId(value);
+		value = slot_getattr(slot, a_activity_columns, &isnull);
+		table->activity_columns = isnull ? NULL : PG_DETOAST_DATUM_COPY(value);
 	}
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
@@ -450,6 +471,7 @@ read_columns(DealsTable *table, Relation rel, Relation root, char **history_colu
 		mapping_broken(root, "Trigger \"" COLUMNS_TRIGGER "\" is missing or was altered.");
 
 	table->keys = palloc0(sizeof(AttrNumber) * trigger->tgnattr);
+	table->parts = palloc0(sizeof(MappedPart) * trigger->tgnattr);
 	for (int i = 0; i < trigger->tgnattr; i++)
 	{
 		AttrNumber	attnum = trigger->tgattr[i];
@@ -487,6 +509,8 @@ read_columns(DealsTable *table, Relation rel, Relation root, char **history_colu
 					table->role[r] = attnum;
 			}
 		}
+		table->parts[table->nparts].name = role;
+		table->parts[table->nparts++].attnum = attnum;
 		history_column[attnum - 1] = *target == '\0' ? NULL : target;
 	}
 
@@ -512,7 +536,7 @@ read_columns(DealsTable *table, Relation rel, Relation root, char **history_colu
 			continue;
 		}
 		att = TupleDescAttr(tupdesc, attnum - 1);
-		if (getBaseType(att->atttypid) != role_types[r])
+		if (OidIsValid(role_types[r]) && getBaseType(att->atttypid) != role_types[r])
 			ereport(ERROR,
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
 					 errmsg("column \"%s\" of deals table \"%s\" has type %s, but %s is needed",
@@ -979,6 +1003,24 @@ deals_table(Relation rel, bool need_history)
 		LockRelationOid(table->history, RowExclusiveLock);
 		locked = table->history;
 	}
+}
+
+AttrNumber
+deals_column(const DealsTable *table, TupleDesc tupdesc, const char *name)
+{
+	AttrNumber	attnum = find_column(tupdesc, name);
+
+	for (int r = 0; attnum == InvalidAttrNumber && r < NUM_ROLES; r++)
+	{
+		if (strcmp(role_names[r], name) == 0)
+			attnum = table->role[r];
+	}
+	for (int i = 0; attnum == InvalidAttrNumber && i < table->nparts; i++)
+	{
+		if (strcmp(table->parts[i].name, name) == 0)
+			attnum = table->parts[i].attnum;
+	}
+	return attnum;
 }
 
 char *

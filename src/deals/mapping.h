@@ -18,6 +18,8 @@ typedef enum DealRole
 {
 	ROLE_PIPELINE_ID,
 	ROLE_STAGE_ID,
+	ROLE_AMOUNT,
+	ROLE_CURRENCY,
 	ROLE_PROBABILITY,
 	ROLE_FORECAST_CATEGORY,
 	ROLE_CLOSED_AT,
@@ -78,6 +80,15 @@ typedef struct TrackedColumn
 	int16		len;
 } TrackedColumn;
 
+/* a column that the mapping trigger lists */
+typedef struct MappedPart
+{
+	const char *name;			/* its part: a role, key1, or a tracked column */
+	AttrNumber	attnum;
+} MappedPart;
+
+struct CompiledRule;			/* of requirements.c */
+
 /*
  * A deals table, or one partition of it.  Everything in column numbers of
  * that very relation.
@@ -94,11 +105,16 @@ typedef struct DealsTable
 	Oid			history;		/* InvalidOid: not registered (any more) */
 	int32		layout_id;		/* 0: not registered */
 	bool		record_truncate;
+	char	   *currency;		/* of amounts without one; NULL: none */
+	Oid			activity;		/* table of activities; InvalidOid: none */
+	struct varlena *activity_columns;	/* jsonb: part -> column of it */
 
 	int			nkeys;
 	AttrNumber *keys;
 	AttrNumber *history_keys;
 	AttrNumber	role[NUM_ROLES];	/* InvalidAttrNumber: no such column */
+	int			nparts;
+	MappedPart *parts;			/* roles and all others */
 
 	int			npartkeys;
 	AttrNumber *partkeys;		/* columns that decide the partition */
@@ -111,6 +127,13 @@ typedef struct DealsTable
 	AttrNumber	history_episode;
 	Oid			history_index;	/* unique index on (key, version), or invalid */
 	bool		history_direct; /* may be written below the executor */
+
+	/* made when first needed, by requirements.c */
+	struct CompiledRule *rules;
+	bool		judge_after;	/* some rule looks at generated columns */
+	struct ExprContext *rule_context;
+	struct _SPI_plan *activity_plan;
+	struct _SPI_plan *episode_plan;
 
 	/* BEFORE ROW triggers that fire after ours, as 'a, b'; NULL: none */
 	char	   *later_insert;
@@ -137,6 +160,13 @@ extern char *deal_label(const DealsTable *table, TupleDesc tupdesc,
 
 /* 'OPERATOR(pg_catalog.=)', the equality of a type, for SQL texts; palloc'd */
 extern char *equality_of_type(Oid type);
+
+/*
+ * The column that a name stands for: one of the deals table's own, else the
+ * one that plays the part of that name.  InvalidAttrNumber: none.
+ */
+extern AttrNumber deals_column(const DealsTable *table, TupleDesc tupdesc,
+							   const char *name);
 
 /* to be called at the end of each transaction and aborted subtransaction */
 extern void mapping_forget_locks(void);

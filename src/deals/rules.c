@@ -8,41 +8,91 @@
  * overrides, and how the change is called.  Numbers like R-2.14 refer to the
  * rules that the tests cite.
  *
- * The invariant: the outcome of a judgement depends on nothing but the old
- * and the new state, the definitions and the instant; judging the result
- * again gives the same result, which is how the AFTER trigger finds out that
- * somebody else's trigger tampered with a row.
+ * A change is judged in two steps.  judge_change() finds out what it is; its
+ * outcome depends on nothing but the old and the new state, the definitions
+ * and the instant, so that judging the result again gives the same result,
+ * which is how the AFTER trigger finds out that somebody else's trigger
+ * tampered with a row.  judge_requirements() then asks whether the deal, the
+ * activities and the role fulfil what the move demands; what it refuses may be
+ * bypassed by leave.
  *
- * Must never read or write a table, nor look at the clock.  Definitions are
- * looked up anew after anything that may read catalogs.
+ * Must never raise a refusal but say it, so that a statement can tell them
+ * all; never read a table itself (requirements.c does), nor look at the clock.
+ * Definitions are looked up anew after anything that may read catalogs.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "compat.h"
+#include "deals/deals.h"
 #include "definitions/definitions.h"
 #include "errors.h"
+#include "miscadmin.h"
+#include "pipelines.h"
+#include "requirements.h"
 #include "rules.h"
+#include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/datetime.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 static char *
 label(const DealContext *deal)
 {
+	/* the key never changes, but an UPDATE may try */
 	return deal_label(deal->table, RelationGetDescr(deal->rel),
-					  deal->values, deal->nulls);
+					  deal->old_values != NULL ? deal->old_values : deal->values,
+					  deal->old_values != NULL ? deal->old_nulls : deal->nulls);
 }
 
-/* fields that drivers branch on */
-static int
-error_about(const DealContext *deal, DealRole role)
+/* 'deal 42 of table "deals"' */
+static char *
+full_label(const DealContext *deal)
 {
-	return errtablecol(deal->rel, deal->table->role[role]);
+	return psprintf("%s of table \"%s\"", label(deal), RelationGetRelationName(deal->rel));
 }
 
-/* "stage "Quote"", or its number where the definitions don't know it */
+/*
+ * Say why not.  Always false, so that a judge can return it.
+ */
+static bool
+refuse(Refusal *refusal, int sqlerrcode, AttrNumber column,
+	   char *message, char *detail, char *hint)
+{
+	refusal->sqlerrcode = sqlerrcode;
+	refusal->column = column;
+	refusal->message = message;
+	refusal->detail = detail;
+	refusal->hint = hint;
+	refusal->reason = NULL;
+	return false;
+}
+
+/* the same, where the detail is what a list of refusals must show */
+static bool
+refuse_because(Refusal *refusal, int sqlerrcode, AttrNumber column,
+			   char *message, char *detail, char *hint)
+{
+	(void) refuse(refusal, sqlerrcode, column, message, detail, hint);
+	refusal->reason = detail;
+	return false;
+}
+
+void
+refuse_now(const DealContext *deal, const Refusal *refusal)
+{
+	ereport(ERROR,
+			(errcode(refusal->sqlerrcode),
+			 errmsg("%s", refusal->message),
+			 refusal->detail != NULL ? errdetail("%s", refusal->detail) : 0,
+			 refusal->hint != NULL ? errhint("%s", refusal->hint) : 0,
+			 refusal->column != InvalidAttrNumber ?
+			 errtablecol(deal->rel, refusal->column) : errtable(deal->rel)));
+}
+
+/* stage "Quote", or its number where the definitions don't know it */
 static char *
 stage_label(const PipelineDef *pipeline, int32 stage_id)
 {
@@ -54,51 +104,36 @@ stage_label(const PipelineDef *pipeline, int32 stage_id)
 	return psprintf("stage \"%s\"", stage->name);
 }
 
-static compat_noreturn void
-no_pipeline(const DealContext *deal)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("there is no standard pipeline for table \"%s\"",
-					RelationGetRelationName(deal->rel)),
-			 errdetail("A deal without a pipeline goes to the standard pipeline of its table's layout, which has none."),
-			 errhint("Create a pipeline, for example SELECT pipelines.create_pipeline('Sales', template => 'standard'), or give pipeline_id."),
-			 error_about(deal, ROLE_PIPELINE_ID)));
-}
-
 static const PipelineDef *
-require_pipeline(const DealContext *deal, int32 pipeline_id)
+known_pipeline(const DealContext *deal, int32 pipeline_id, Refusal *refusal)
 {
 	const PipelineDef *pipeline = definitions_pipeline(pipeline_id);
 
 	if (pipeline == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_PIPELINES_UNKNOWN_STAGE),
-				 errmsg("pipeline %d does not exist", pipeline_id),
-				 errdetail("Refused for %s of table \"%s\".  Pipelines: %s.",
-						   label(deal), RelationGetRelationName(deal->rel),
-						   definitions_pipeline_list(deal->table->layout_id)),
-				 errhint("Look a pipeline up by name with pipelines.pipeline_id()."),
-				 error_about(deal, ROLE_PIPELINE_ID)));
+		(void) refuse(refusal, ERRCODE_PIPELINES_UNKNOWN_STAGE,
+					  deal->table->role[ROLE_PIPELINE_ID],
+					  psprintf("pipeline %d does not exist", pipeline_id),
+					  psprintf("Refused for %s.  Pipelines: %s.", full_label(deal),
+							   definitions_pipeline_list(deal->table->layout_id)),
+					  "Look a pipeline up by name with pipelines.pipeline_id().");
 	return pipeline;
 }
 
 static const StageDef *
-require_stage(const DealContext *deal, const PipelineDef *pipeline, int32 stage_id)
+known_stage(const DealContext *deal, const PipelineDef *pipeline, int32 stage_id,
+			Refusal *refusal)
 {
 	const StageDef *stage = definitions_stage(pipeline, stage_id);
 
 	if (stage == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_PIPELINES_UNKNOWN_STAGE),
-				 errmsg("stage %d is not a stage of pipeline \"%s\"",
-						stage_id, pipeline->name),
-				 errdetail("Refused for %s of table \"%s\".  Stages of the pipeline: %s.",
-						   label(deal), RelationGetRelationName(deal->rel),
-						   definitions_stage_list(pipeline)),
-				 errhint("Look a stage up by name with pipelines.stage_id('%s', ...).  To change the pipeline, set pipeline_id too.",
-						 pipeline->name),
-				 error_about(deal, ROLE_STAGE_ID)));
+		(void) refuse(refusal, ERRCODE_PIPELINES_UNKNOWN_STAGE,
+					  deal->table->role[ROLE_STAGE_ID],
+					  psprintf("stage %d is not a stage of pipeline \"%s\"",
+							   stage_id, pipeline->name),
+					  psprintf("Refused for %s.  Stages of the pipeline: %s.", full_label(deal),
+							   definitions_stage_list(pipeline)),
+					  psprintf("Look a stage up by name with pipelines.stage_id('%s', ...).  To change the pipeline, set pipeline_id too.",
+							   pipeline->name));
 	return stage;
 }
 
@@ -106,27 +141,24 @@ require_stage(const DealContext *deal, const PipelineDef *pipeline, int32 stage_
  * R-2.35: no deal may enter what is archived, though it may stay there, and
  * finish its way through an archived pipeline.
  */
-static void
-refuse_archived(const DealContext *deal, const PipelineDef *pipeline, const StageDef *stage,
-				bool enters_pipeline)
+static bool
+is_not_archived(const DealContext *deal, const PipelineDef *pipeline, const StageDef *stage,
+				bool enters_pipeline, Refusal *refusal)
 {
 	if (pipeline->archived && enters_pipeline)
-		ereport(ERROR,
-				(errcode(ERRCODE_PIPELINES_ARCHIVED),
-				 errmsg("pipeline \"%s\" is archived", pipeline->name),
-				 errdetail("No deal may enter it.  Refused for %s of table \"%s\".",
-						   label(deal), RelationGetRelationName(deal->rel)),
-				 errhint("Choose another pipeline, or set archived_at of this one to NULL."),
-				 error_about(deal, ROLE_PIPELINE_ID)));
+		return refuse(refusal, ERRCODE_PIPELINES_ARCHIVED,
+					  deal->table->role[ROLE_PIPELINE_ID],
+					  psprintf("pipeline \"%s\" is archived", pipeline->name),
+					  psprintf("No deal may enter it.  Refused for %s.", full_label(deal)),
+					  "Choose another pipeline, or set archived_at of this one to NULL.");
 	if (stage->archived)
-		ereport(ERROR,
-				(errcode(ERRCODE_PIPELINES_ARCHIVED),
-				 errmsg("stage \"%s\" of pipeline \"%s\" is archived",
-						stage->name, pipeline->name),
-				 errdetail("No deal may enter it.  Refused for %s of table \"%s\".",
-						   label(deal), RelationGetRelationName(deal->rel)),
-				 errhint("Stages of the pipeline: %s.", definitions_stage_list(pipeline)),
-				 error_about(deal, ROLE_STAGE_ID)));
+		return refuse(refusal, ERRCODE_PIPELINES_ARCHIVED,
+					  deal->table->role[ROLE_STAGE_ID],
+					  psprintf("stage \"%s\" of pipeline \"%s\" is archived",
+							   stage->name, pipeline->name),
+					  psprintf("No deal may enter it.  Refused for %s.", full_label(deal)),
+					  psprintf("Stages of the pipeline: %s.", definitions_stage_list(pipeline)));
+	return true;
 }
 
 /* the first live open stage; NULL if there is none */
@@ -141,7 +173,6 @@ first_open_stage(const PipelineDef *pipeline)
 
 		if (stage->archived || stage->outcome != OUTCOME_OPEN)
 			continue;
-		/* one that deals may start in is better than one that comes earlier */
 		if (stage->may_start)
 			return stage;
 		if (first == NULL)
@@ -200,18 +231,41 @@ clear_closing(DealState *state)
 }
 
 /* a table's deals stay in pipelines of its layout */
-static void
-refuse_other_layout(const DealContext *deal, const PipelineDef *pipeline)
+static bool
+is_of_layout(const DealContext *deal, const PipelineDef *pipeline, Refusal *refusal)
 {
-	if (deal->table->layout_id != 0 &&
-		pipeline->layout_id != deal->table->layout_id)
-		ereport(ERROR,
-				(errcode(ERRCODE_PIPELINES_OTHER_LAYOUT),
-				 errmsg("pipeline \"%s\" belongs to another layout than table \"%s\"",
-						pipeline->name, RelationGetRelationName(deal->rel)),
-				 errdetail("Refused for %s.  Pipelines of the table's layout: %s.",
+	if (deal->table->layout_id == 0 || pipeline->layout_id == deal->table->layout_id)
+		return true;
+	return refuse(refusal, ERRCODE_PIPELINES_OTHER_LAYOUT,
+				  deal->table->role[ROLE_PIPELINE_ID],
+				  psprintf("pipeline \"%s\" belongs to another layout than table \"%s\"",
+						   pipeline->name, RelationGetRelationName(deal->rel)),
+				  psprintf("Refused for %s.  Pipelines of the table's layout: %s.",
 						   label(deal), definitions_pipeline_list(deal->table->layout_id)),
-				 error_about(deal, ROLE_PIPELINE_ID)));
+				  NULL);
+}
+
+/* S4, S102: where does a new deal go that names no pipeline? */
+static const PipelineDef *
+default_pipeline(const DealContext *deal, Refusal *refusal)
+{
+	const PipelineDef *standard = definitions_standard_pipeline(deal->table->layout_id);
+	int32		layout_id = deal->table->layout_id != 0 ? deal->table->layout_id :
+		standard == NULL ? 0 : standard->layout_id;
+	int32		suitable = pipeline_by_deal_type(deal, layout_id);
+	const PipelineDef *pipeline = suitable == 0 ? NULL : definitions_pipeline(suitable);
+
+	if (pipeline != NULL && !pipeline->archived)
+		return pipeline;
+	pipeline = definitions_standard_pipeline(deal->table->layout_id);
+	if (pipeline == NULL)
+		(void) refuse(refusal, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+					  deal->table->role[ROLE_PIPELINE_ID],
+					  psprintf("there is no standard pipeline for table \"%s\"",
+							   RelationGetRelationName(deal->rel)),
+					  "A deal without a pipeline goes to the standard pipeline of its table's layout, which has none.",
+					  "Create a pipeline, for example SELECT pipelines.create_pipeline('Sales', template => 'standard'), or give pipeline_id.");
+	return pipeline;
 }
 
 /*
@@ -220,37 +274,35 @@ refuse_other_layout(const DealContext *deal, const PipelineDef *pipeline)
  * checked here: a proposed row may still turn into the update of another, so
  * that what a new deal must fulfil is judged after the insertion.
  */
-void
-judge_new_deal(const DealContext *deal, DealState *state)
+bool
+judge_new_deal(const DealContext *deal, DealState *state, Refusal *refusal)
 {
 	const PipelineDef *pipeline;
 	const StageDef *stage;
 
 	if (state->pipeline_id != 0)
-		pipeline = require_pipeline(deal, state->pipeline_id);
+		pipeline = known_pipeline(deal, state->pipeline_id, refusal);
 	else
-	{
-		pipeline = definitions_standard_pipeline(deal->table->layout_id);
-		if (pipeline == NULL)
-			no_pipeline(deal);
-		state->pipeline_id = pipeline->pipeline_id;
-	}
-
-	refuse_other_layout(deal, pipeline);
+		pipeline = default_pipeline(deal, refusal);
+	if (pipeline == NULL || !is_of_layout(deal, pipeline, refusal))
+		return false;
+	state->pipeline_id = pipeline->pipeline_id;
 
 	if (state->stage_id != 0)
-		stage = require_stage(deal, pipeline, state->stage_id);
+	{
+		stage = known_stage(deal, pipeline, state->stage_id, refusal);
+		if (stage == NULL)
+			return false;
+	}
 	else
 	{
 		stage = first_open_stage(pipeline);
 		if (stage == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("pipeline \"%s\" has no open stage to start in", pipeline->name),
-					 errdetail("Refused for %s of table \"%s\".",
-							   label(deal), RelationGetRelationName(deal->rel)),
-					 errhint("Add an open stage to the pipeline, or give stage_id."),
-					 error_about(deal, ROLE_STAGE_ID)));
+			return refuse(refusal, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+						  deal->table->role[ROLE_STAGE_ID],
+						  psprintf("pipeline \"%s\" has no open stage to start in", pipeline->name),
+						  psprintf("Refused for %s.", full_label(deal)),
+						  "Add an open stage to the pipeline, or give stage_id.");
 		state->stage_id = stage->stage_id;
 	}
 
@@ -261,6 +313,7 @@ judge_new_deal(const DealContext *deal, DealState *state)
 		set_closing(state, pipeline);
 	else
 		clear_closing(state);
+	return true;
 }
 
 /*
@@ -273,48 +326,30 @@ judge_new_deal_needed(const DealState *state)
 	const StageDef *stage = pipeline == NULL ? NULL :
 		definitions_stage(pipeline, state->stage_id);
 
-	return stage == NULL || !stage->may_start || stage->archived || pipeline->archived;
-}
-
-/*
- * What a new deal must fulfil, judged once it has been inserted.
- */
-void
-judge_entry(const DealContext *deal, const DealState *state)
-{
-	const PipelineDef *pipeline = require_pipeline(deal, state->pipeline_id);
-	const StageDef *stage = require_stage(deal, pipeline, state->stage_id);
-
-	refuse_archived(deal, pipeline, stage, true);
-	if (!stage->may_start)
-		ereport(ERROR,
-				(errcode(ERRCODE_PIPELINES_MOVE_REFUSED),
-				 errmsg("no deal may start in stage \"%s\" of pipeline \"%s\"",
-						stage->name, pipeline->name),
-				 errdetail("Refused for %s of table \"%s\".",
-						   label(deal), RelationGetRelationName(deal->rel)),
-				 errhint("Insert the deal in an earlier stage and move it, or set may_start of the stage."),
-				 error_about(deal, ROLE_STAGE_ID)));
+	return stage == NULL || !stage->may_start || stage->archived || pipeline->archived ||
+		stage->entry_rule != NULL || pipeline->napprovals > 0 ||
+		(pipeline->close_requires != 0 && OUTCOME_IS_CLOSED(stage->outcome));
 }
 
 /*
  * A row that came with all its bookkeeping is kept as it is, but it must be
  * in a stage that exists.
  */
-void
-check_kept_deal(const DealContext *deal, const DealState *state)
+bool
+check_kept_deal(const DealContext *deal, const DealState *state, Refusal *refusal)
 {
-	const PipelineDef *pipeline = require_pipeline(deal, state->pipeline_id);
+	const PipelineDef *pipeline = known_pipeline(deal, state->pipeline_id, refusal);
 
-	refuse_other_layout(deal, pipeline);
-	require_stage(deal, pipeline, state->stage_id);
+	return pipeline != NULL && is_of_layout(deal, pipeline, refusal) &&
+		known_stage(deal, pipeline, state->stage_id, refusal) != NULL;
 }
 
 /*
- * R-2.14: only the pipeline was changed.  Which stage is meant?
+ * R-2.14: the stage of a pipeline that answers to the deal's present one; NULL
+ * if nothing says which.
  */
 static const StageDef *
-mapped_stage(const DealContext *deal, const DealState *old, const PipelineDef *target)
+answering_stage(const DealState *old, const PipelineDef *target)
 {
 	const PipelineDef *source;
 	const StageDef *from;
@@ -326,7 +361,7 @@ mapped_stage(const DealContext *deal, const DealState *old, const PipelineDef *t
 
 	mapped = definitions_mapped_stage(old->pipeline_id, old->stage_id, target->pipeline_id);
 	if (mapped != 0)
-		return require_stage(deal, target, mapped);
+		return definitions_stage(target, mapped);
 
 	source = definitions_pipeline(old->pipeline_id);
 	from = source == NULL ? NULL : definitions_stage(source, old->stage_id);
@@ -346,39 +381,69 @@ mapped_stage(const DealContext *deal, const DealState *old, const PipelineDef *t
 				abs(nearest->probability - from->probability))
 				nearest = candidate;
 		}
-		if (nearest != NULL)
-			return nearest;
+		return nearest;
 	}
-	else if (target->transfer_policy == TRANSFER_FIRST)
-	{
-		stage = first_open_stage(target);
-		if (stage != NULL)
-			return stage;
-	}
-
-	ereport(ERROR,
-			(errcode(ERRCODE_PIPELINES_NO_MAPPING),
-			 errmsg("pipeline \"%s\" has no stage that answers to %s of pipeline \"%s\"",
-					target->name, stage_label(source, old->stage_id),
-					source == NULL ? "?" : source->name),
-			 errdetail("Only the pipeline of %s of table \"%s\" was changed.  Stages of the target: %s.",
-					   label(deal), RelationGetRelationName(deal->rel),
-					   definitions_stage_list(target)),
-			 errhint("Set stage_id too, or add a row to pipelines.stage_map, or set transfer_policy of the pipeline."),
-			 error_about(deal, ROLE_STAGE_ID)));
-	return NULL;				/* keep compiler quiet */
+	if (target->transfer_policy == TRANSFER_FIRST)
+		return first_open_stage(target);
+	return NULL;
 }
 
 /*
- * R-2.7: the mandatory open stages strictly between the furthest one visited
- * and the target.
+ * R-2.16: how far has a deal that comes from another pipeline got, as this one
+ * sees it?  The furthest of the stages here that answer to what it has been
+ * through there; NULL: none does.
+ */
+static const StageDef *
+furthest_equivalent(const DealState *old, const PipelineDef *source, const PipelineDef *target,
+					const StageDef *entered)
+{
+	const StageDef *furthest = source == NULL ? NULL :
+		definitions_stage(source, old->furthest_stage_id);
+	const StageDef *best = NULL;
+
+	if (is_progress(entered) && answering_stage(old, target) == entered)
+		best = entered;
+	for (int i = 0; furthest != NULL && i < source->nstages; i++)
+	{
+		const StageDef *been = &source->stages[i];
+		const StageDef *here;
+
+		if (been->position > furthest->position || !is_progress(been))
+			continue;
+		here = definitions_stage(target, been->stage_id);
+		if (here == NULL || here->archived)
+		{
+			int32		mapped = definitions_mapped_stage(source->pipeline_id, been->stage_id,
+														  target->pipeline_id);
+
+			here = mapped == 0 ? NULL : definitions_stage(target, mapped);
+		}
+		if (here != NULL && is_progress(here) &&
+			(best == NULL || here->position > best->position))
+			best = here;
+	}
+	return best;
+}
+
+int32
+furthest_after_transfer(const DealState *old, int32 pipeline_id, int32 stage_id)
+{
+	const PipelineDef *target = definitions_pipeline(pipeline_id);
+	const PipelineDef *source = definitions_pipeline(old->pipeline_id);
+	const StageDef *entered = target == NULL ? NULL : definitions_stage(target, stage_id);
+	const StageDef *furthest = entered == NULL ? NULL :
+		furthest_equivalent(old, source, target, entered);
+
+	return furthest == NULL ? 0 : furthest->stage_id;
+}
+
+/*
+ * R-2.7: the mandatory open stages strictly between a position and the target.
  */
 static void
-find_skipped(const PipelineDef *pipeline, int32 furthest_position,
-			 const StageDef *target, Verdict *verdict)
+find_skipped(const PipelineDef *pipeline, int64 reached, const StageDef *target,
+			 Verdict *verdict)
 {
-	verdict->nskipped = 0;
-	verdict->skipped = NULL;
 	if (!is_progress(target))
 		return;
 
@@ -387,7 +452,7 @@ find_skipped(const PipelineDef *pipeline, int32 furthest_position,
 		const StageDef *stage = &pipeline->stages[i];
 
 		if (stage->archived || !stage->mandatory || stage->outcome != OUTCOME_OPEN ||
-			stage->position <= furthest_position || stage->position >= target->position)
+			stage->position <= reached || stage->position >= target->position)
 			continue;
 		if (verdict->skipped == NULL)
 			verdict->skipped = palloc(sizeof(int32) * pipeline->nstages);
@@ -411,72 +476,46 @@ skipped_names(const PipelineDef *pipeline, const Verdict *verdict)
 }
 
 /*
- * R-2.8: what the pipeline's mode says of a move inside it.
+ * R-2.10: a push-back leads to an earlier open stage of the same pipeline.
  */
-static void
-apply_mode(const DealContext *deal, const DealState *old, const PipelineDef *pipeline,
-		   const StageDef *stage, Verdict *verdict)
+static bool
+may_be_pushed_back(const DealContext *deal, const DealState *old, const PipelineDef *pipeline,
+				   const StageDef *from, const StageDef *stage, Refusal *refusal)
 {
-	bool		transfer = old->pipeline_id != pipeline->pipeline_id;
-
-	switch (pipeline->mode)
-	{
-		case MODE_FREE:
-			break;
-		case MODE_WARN:
-			verdict->warn = verdict->nskipped > 0;
-			break;
-		case MODE_STRICT:
-			if (verdict->nskipped > 0)
-				ereport(ERROR,
-						(errcode(ERRCODE_PIPELINES_MOVE_REFUSED),
-						 errmsg("%s of table \"%s\" can't skip to stage \"%s\"",
-								label(deal), RelationGetRelationName(deal->rel),
-								stage->name),
-						 errdetail("Pipeline \"%s\" is strict, and these mandatory stages were not visited: %s.",
-								   pipeline->name, skipped_names(pipeline, verdict)),
-						 errhint("Move the deal through them in order, or set mandatory of a stage that may be skipped to false."),
-						 error_about(deal, ROLE_STAGE_ID)));
-			break;
-		case MODE_GRAPH:
-			if (!transfer &&
-				!definitions_transition_listed(pipeline->pipeline_id, old->stage_id,
-											   stage->stage_id))
-				ereport(ERROR,
-						(errcode(ERRCODE_PIPELINES_MOVE_REFUSED),
-						 errmsg("%s of table \"%s\" can't move from %s to stage \"%s\"",
-								label(deal), RelationGetRelationName(deal->rel),
-								stage_label(pipeline, old->stage_id), stage->name),
-						 errdetail("Pipeline \"%s\" allows only the moves listed in pipelines.stage_transition.",
-								   pipeline->name),
-						 errhint("Add the transition, or choose another stage."),
-						 error_about(deal, ROLE_STAGE_ID)));
-			break;
-	}
+	if (old->pipeline_id == pipeline->pipeline_id && from != NULL &&
+		!OUTCOME_IS_CLOSED(from->outcome) && stage->outcome == OUTCOME_OPEN &&
+		stage->position < from->position)
+		return true;
+	return refuse_because(refusal, ERRCODE_PIPELINES_MOVE_REFUSED,
+						  deal->table->role[ROLE_STAGE_ID],
+						  psprintf("%s can't be pushed back to %s", full_label(deal),
+								   stage_label(pipeline, stage->stage_id)),
+						  psprintf("It is in %s; a deal that is not closed can be pushed back to an earlier open stage.",
+								   stage_label(pipeline, old->stage_id)),
+						  "Name an earlier stage, or reopen the deal first.");
 }
 
-
 /*
- * Judge an UPDATE.  On entry *state is the new row as the client sent it,
- * with the bookkeeping of the old one; closed_at and closed_on count as given
- * if they differ from the old row's.  On return *state is complete but for
- * version and changed_at, which the caller sets when anything changed at all;
- * 'instant' is what changed_at will be then.
+ * Find out what an UPDATE is.  On entry *state is the new row as the client
+ * sent it, with the bookkeeping of the old one; closed_at and closed_on count
+ * as given if they differ from the old row's.  On return *state is complete
+ * but for version and changed_at, which the caller sets when anything changed
+ * at all; 'instant' is what changed_at will be then.
  */
-void
+bool
 judge_change(const DealContext *deal, const DealState *old, DealState *state,
 			 TimestampTz instant, Verdict *verdict)
 {
+	Refusal    *refusal = &verdict->refusal;
 	const PipelineDef *pipeline;
 	const PipelineDef *source;
 	const StageDef *stage;
 	const StageDef *from;
+	const StageDef *furthest;
 	DealState	given = *state;
 	bool		was_closed;
-	const StageDef *furthest;
+	bool		transfer;
 	bool		forward;
-
-	memset(verdict, 0, sizeof(Verdict));
 
 	given.has_closed_at = state->has_closed_at &&
 		(!old->has_closed_at || state->closed_at != old->closed_at);
@@ -501,49 +540,68 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 			state->has_closed_on = old->has_closed_on;
 			state->closed_on = old->closed_on;
 		}
-		return;
+		return true;
 	}
 
 	verdict->moved = true;
-	if (state->pipeline_id == 0 || (state->stage_id == 0 && state->pipeline_id == old->pipeline_id))
-		ereport(ERROR,
-				(errcode(ERRCODE_NOT_NULL_VIOLATION),
-				 errmsg("%s of table \"%s\" must be in a stage of a pipeline",
-						label(deal), RelationGetRelationName(deal->rel)),
-				 errdetail("Pipeline and stage can't be set to NULL."),
-				 error_about(deal, state->pipeline_id == 0 ? ROLE_PIPELINE_ID : ROLE_STAGE_ID)));
-	pipeline = require_pipeline(deal, state->pipeline_id);
+	transfer = state->pipeline_id != old->pipeline_id;
+	if (state->pipeline_id == 0 || (state->stage_id == 0 && !transfer))
+		return refuse(refusal, ERRCODE_NOT_NULL_VIOLATION,
+					  deal->table->role[state->pipeline_id == 0 ? ROLE_PIPELINE_ID : ROLE_STAGE_ID],
+					  psprintf("%s must be in a stage of a pipeline", full_label(deal)),
+					  "Pipeline and stage can't be set to NULL.", NULL);
+	pipeline = known_pipeline(deal, state->pipeline_id, refusal);
+	if (pipeline == NULL)
+		return false;
 	source = definitions_pipeline(old->pipeline_id);
 	if (source != NULL && source->layout_id != pipeline->layout_id)
-		ereport(ERROR,
-				(errcode(ERRCODE_PIPELINES_OTHER_LAYOUT),
-				 errmsg("%s of table \"%s\" can't move to pipeline \"%s\" of another layout",
-						label(deal), RelationGetRelationName(deal->rel), pipeline->name),
-				 errdetail("Pipelines of its layout: %s.",
-						   definitions_pipeline_list(source->layout_id)),
-				 error_about(deal, ROLE_PIPELINE_ID)));
+		return refuse(refusal, ERRCODE_PIPELINES_OTHER_LAYOUT,
+					  deal->table->role[ROLE_PIPELINE_ID],
+					  psprintf("%s can't move to pipeline \"%s\" of another layout",
+							   full_label(deal), pipeline->name),
+					  psprintf("Pipelines of its layout: %s.",
+							   definitions_pipeline_list(source->layout_id)),
+					  NULL);
 
-	if (state->pipeline_id != old->pipeline_id &&
-		(state->stage_id == old->stage_id || state->stage_id == 0))
+	if (transfer && (state->stage_id == old->stage_id || state->stage_id == 0))
 	{
-		stage = mapped_stage(deal, old, pipeline);
+		stage = answering_stage(old, pipeline);
+		if (stage == NULL)
+			return refuse(refusal, ERRCODE_PIPELINES_NO_MAPPING,
+						  deal->table->role[ROLE_STAGE_ID],
+						  psprintf("pipeline \"%s\" has no stage that answers to %s of pipeline \"%s\"",
+								   pipeline->name, stage_label(source, old->stage_id),
+								   source == NULL ? "?" : source->name),
+						  psprintf("Only the pipeline of %s was changed.  Stages of the target: %s.",
+								   full_label(deal), definitions_stage_list(pipeline)),
+						  "Set stage_id too, or add a row to pipelines.stage_map, or set transfer_policy of the pipeline.");
 		state->stage_id = stage->stage_id;
 	}
 	else
-		stage = require_stage(deal, pipeline, state->stage_id);
-	refuse_archived(deal, pipeline, stage, state->pipeline_id != old->pipeline_id);
+	{
+		stage = known_stage(deal, pipeline, state->stage_id, refusal);
+		if (stage == NULL)
+			return false;
+	}
+	if (!is_not_archived(deal, pipeline, stage, transfer, refusal))
+		return false;
 
 	from = source == NULL ? NULL : definitions_stage(source, old->stage_id);
 	was_closed = from == NULL ? old->has_closed_at : OUTCOME_IS_CLOSED(from->outcome);
+	if (verdict->forced == CHANGE_PUSH_BACK &&
+		!may_be_pushed_back(deal, old, pipeline, from, stage, refusal))
+		return false;
 
 	state->stage_entered_at = instant;
 
 	/* furthest stage and skipped ones, as this pipeline sees them */
-	furthest = definitions_stage(pipeline, old->furthest_stage_id);
-	if (furthest == NULL)
-		state->furthest_stage_id = state->stage_id;
-	if (state->pipeline_id != old->pipeline_id)
+	if (transfer)
+	{
 		state->gate_stage_id = 0;
+		furthest = furthest_equivalent(old, source, pipeline, stage);
+	}
+	else
+		furthest = definitions_stage(pipeline, old->furthest_stage_id);
 	if (was_closed && !OUTCOME_IS_CLOSED(stage->outcome))
 	{
 		/* a new episode begins */
@@ -553,16 +611,32 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 		verdict->clear_overrides = true;
 		verdict->clear_closing = true;
 	}
-	else if (furthest != NULL)
+	else
 	{
-		find_skipped(pipeline, furthest->position, stage, verdict);
-		if (is_progress(stage) && stage->position > furthest->position)
-			state->furthest_stage_id = state->stage_id;
-	}
-	apply_mode(deal, old, pipeline, stage, verdict);
+		int64		reached = furthest == NULL ? (transfer ? PG_INT64_MIN : PG_INT64_MAX) :
+			furthest->position;
 
-	/* the gate opens where it was set, or when the deal is given up */
-	if (state->gate_stage_id != 0)
+		/* behind the gate the way is gone stage by stage */
+		if (state->gate_stage_id != 0 && from != NULL)
+			reached = from->position;
+		find_skipped(pipeline, reached, stage, verdict);
+		if (furthest == NULL || (is_progress(stage) && stage->position > furthest->position))
+			state->furthest_stage_id = state->stage_id;
+		else
+			state->furthest_stage_id = furthest->stage_id;
+	}
+
+	/* the gate stands where the deal was; one further on stays */
+	if (verdict->forced == CHANGE_PUSH_BACK)
+	{
+		const StageDef *gate = state->gate_stage_id == 0 ? NULL :
+			definitions_stage(pipeline, state->gate_stage_id);
+
+		if (gate == NULL || gate->position < from->position)
+			state->gate_stage_id = from->stage_id;
+	}
+	/* it opens where it was set, or when the deal is given up */
+	else if (state->gate_stage_id != 0)
 	{
 		const StageDef *gate = definitions_stage(pipeline, state->gate_stage_id);
 
@@ -604,6 +678,423 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 		verdict->clear_overrides = true;
 
 	if (verdict->kind == CHANGE_NONE)
-		verdict->kind = state->pipeline_id != old->pipeline_id ?
-			CHANGE_TRANSFER : CHANGE_MOVE;
+	{
+		if (transfer)
+			verdict->kind = CHANGE_TRANSFER;
+		else if (verdict->forced == CHANGE_PUSH_BACK)
+			verdict->kind = CHANGE_PUSH_BACK;
+		else if (from != NULL && from->merged_into == stage->stage_id)
+			verdict->kind = CHANGE_MERGE;
+		else if (verdict->forced == CHANGE_UNDO)
+			verdict->kind = CHANGE_UNDO;
+		else
+			verdict->kind = CHANGE_MOVE;
+	}
+	/* what was decided elsewhere jumps over nothing */
+	if (verdict->forced != CHANGE_NONE || verdict->kind == CHANGE_MERGE)
+		verdict->nskipped = 0;
+	return true;
+}
+
+/*
+ * R-2.8, R-2.11: what the pipeline's mode says of the move.
+ */
+static bool
+mode_allows(const DealContext *deal, const DealState *old, const PipelineDef *pipeline,
+			const StageDef *stage, Verdict *verdict)
+{
+	bool		transfer = old->pipeline_id != pipeline->pipeline_id;
+	bool		gated = old->gate_stage_id != 0 && !transfer && is_progress(stage);
+
+	if ((pipeline->mode == MODE_STRICT || gated) && verdict->nskipped > 0)
+		return refuse_because(&verdict->refusal, ERRCODE_PIPELINES_MOVE_REFUSED,
+							  deal->table->role[ROLE_STAGE_ID],
+							  psprintf("%s can't skip to stage \"%s\"", full_label(deal), stage->name),
+							  pipeline->mode == MODE_STRICT ?
+							  psprintf("Pipeline \"%s\" is strict, and these mandatory stages were not visited: %s.",
+									   pipeline->name, skipped_names(pipeline, verdict)) :
+							  psprintf("It was pushed back, and goes on stage by stage until it is where it was; these mandatory stages lie between: %s.",
+									   skipped_names(pipeline, verdict)),
+							  "Move the deal through them in order, or set mandatory of a stage that may be skipped to false.");
+	if (pipeline->mode == MODE_GRAPH && !transfer &&
+		!definitions_transition_listed(pipeline->pipeline_id, old->stage_id, stage->stage_id))
+		return refuse_because(&verdict->refusal, ERRCODE_PIPELINES_MOVE_REFUSED,
+							  deal->table->role[ROLE_STAGE_ID],
+							  psprintf("%s can't move from %s to stage \"%s\"", full_label(deal),
+									   stage_label(pipeline, old->stage_id), stage->name),
+							  psprintf("Pipeline \"%s\" allows only the moves listed in pipelines.stage_transition.",
+									   pipeline->name),
+							  "Add the transition, or choose another stage.");
+	verdict->warn = pipeline->mode == MODE_WARN && verdict->nskipped > 0;
+	return true;
+}
+
+static bool
+reason_is_given(void)
+{
+	return pipelines_reason[strspn(pipelines_reason, " \t\r\n")] != '\0';
+}
+
+/*
+ * Is it a move to an earlier stage?  A pause does not turn one into none:
+ * after it the furthest stage counts.
+ */
+static bool
+goes_backward(const DealState *old, const PipelineDef *pipeline, const StageDef *from,
+			  const StageDef *stage)
+{
+	const StageDef *furthest;
+
+	if (old->pipeline_id != pipeline->pipeline_id || from == NULL ||
+		stage->outcome != OUTCOME_OPEN)
+		return false;
+	if (from->outcome == OUTCOME_OPEN)
+		return stage->position < from->position;
+	if (from->outcome != OUTCOME_ON_HOLD)
+		return false;
+	furthest = definitions_stage(pipeline, old->furthest_stage_id);
+	return furthest != NULL && stage->position < furthest->position;
+}
+
+static bool
+direction_is_allowed(const DealContext *deal, const DealState *old, const PipelineDef *pipeline,
+					 const StageDef *from, const StageDef *stage, Refusal *refusal)
+{
+	if (pipeline->backward == BACKWARD_ALLOWED ||
+		!goes_backward(old, pipeline, from, stage) ||
+		(pipeline->backward == BACKWARD_REASON && reason_is_given()))
+		return true;
+	if (pipeline->backward == BACKWARD_REFUSED)
+		return refuse_because(refusal, ERRCODE_PIPELINES_MOVE_REFUSED,
+							  deal->table->role[ROLE_STAGE_ID],
+							  psprintf("%s can't move back to stage \"%s\"", full_label(deal), stage->name),
+							  psprintf("Pipeline \"%s\" allows no moves to earlier stages.", pipeline->name),
+							  "pipelines.push_back() sends a deal back to a stage that it skipped.");
+	return refuse_because(refusal, ERRCODE_PIPELINES_REASON_REQUIRED,
+						  deal->table->role[ROLE_STAGE_ID],
+						  psprintf("%s can't move back to stage \"%s\" without a reason",
+								   full_label(deal), stage->name),
+						  psprintf("Pipeline \"%s\" wants to know why a deal moves to an earlier stage.",
+								   pipeline->name),
+						  "SET LOCAL pipelines.reason = '...' in the transaction, or pipelines.move(..., reason => '...').");
+}
+
+static bool
+may_start(const DealContext *deal, const PipelineDef *pipeline, const StageDef *stage,
+		  bool is_new, Refusal *refusal)
+{
+	if (stage->may_start)
+		return true;
+	return refuse(refusal, ERRCODE_PIPELINES_MOVE_REFUSED,
+				  deal->table->role[ROLE_STAGE_ID],
+				  psprintf("no deal may start in stage \"%s\" of pipeline \"%s\"",
+						   stage->name, pipeline->name),
+				  psprintf("Refused for %s.", full_label(deal)),
+				  is_new ?
+				  "Insert the deal in an earlier stage and move it, or set may_start of the stage." :
+				  "Let the deal enter the pipeline in an earlier stage, or set may_start of the stage.");
+}
+
+/* an entry or exit rule; the definitions may be loaded anew */
+static bool
+rule_allows(const DealContext *deal, const PipelineDef *pipeline, const StageDef *stage,
+			bool entry, JudgeWhen when, bool *postponed, Refusal *refusal)
+{
+	const char *text = entry ? stage->entry_rule : stage->exit_rule;
+	char	   *stage_name;
+	char	   *what;
+	char	   *detail;
+	AttrNumber	column;
+
+	if (text == NULL || when == JUDGE_BEFORE_OTHERS)
+		return true;
+	stage_name = pstrdup(stage->name);
+	what = psprintf("%s rule of stage \"%s\" of pipeline \"%s\"", entry ? "entry" : "exit",
+					stage->name, pipeline->name);
+	switch (rule_fulfilled(deal, text, what, when == JUDGE_AFTER, &detail, &column))
+	{
+		case FULFILLED:
+			return true;
+		case NOT_KNOWN_YET:
+			*postponed = true;
+			return true;
+		case NOT_FULFILLED:
+			break;
+	}
+	return refuse_because(refusal, ERRCODE_PIPELINES_RULE_NOT_FULFILLED,
+						  column != InvalidAttrNumber ? column : deal->table->role[ROLE_STAGE_ID],
+						  psprintf("%s can't %s stage \"%s\" yet", full_label(deal),
+								   entry ? "enter" : "leave", stage_name),
+						  detail,
+						  psprintf("Fill in what is missing in the same statement or before.  The %s asks for it.",
+								   what));
+}
+
+static bool
+activities_allow(const DealContext *deal, const DealState *old, const StageDef *stage,
+				 JudgeWhen when, Refusal *refusal)
+{
+	char	   *stage_name;
+	char	   *missing;
+
+	if (stage->nactivities == 0 || when == JUDGE_BEFORE_OTHERS)
+		return true;
+	stage_name = pstrdup(stage->name);
+	missing = missing_activities(deal, stage, old->episode);
+	if (missing == NULL)
+		return true;
+	return refuse_because(refusal, ERRCODE_PIPELINES_ACTIVITY_MISSING,
+						  deal->table->role[ROLE_STAGE_ID],
+						  psprintf("%s can't leave stage \"%s\" yet", full_label(deal), stage_name),
+						  psprintf("Activities that must be done before: %s.", missing),
+						  OidIsValid(deal->table->activity) ?
+						  psprintf("Record them, with the time at which they were done, in table %s.",
+								   get_rel_name(deal->table->activity)) :
+						  "The deals have no table of activities; pipelines.use_activities() names one.");
+}
+
+/*
+ * What a deal must fulfil to leave its stage forward, R-2.11 and S31.  Given
+ * up or put aside, and taken to another pipeline, it may be at any time.
+ */
+static bool
+may_leave(const DealContext *deal, const DealState *old, const DealState *state,
+		  Verdict *verdict)
+{
+	const PipelineDef *source = definitions_pipeline(old->pipeline_id);
+	const PipelineDef *pipeline = definitions_pipeline(state->pipeline_id);
+	const StageDef *from = source == NULL ? NULL : definitions_stage(source, old->stage_id);
+	const StageDef *stage = definitions_stage(pipeline, state->stage_id);
+
+	if (from == NULL || OUTCOME_IS_CLOSED(from->outcome) || !is_progress(stage))
+		return true;
+	if (stage->outcome == OUTCOME_OPEN &&
+		(source != pipeline || stage->position <= from->position))
+		return true;
+	if (!rule_allows(deal, source, from, false, verdict->when, &verdict->postponed,
+					 &verdict->refusal))
+		return false;
+	source = definitions_pipeline(old->pipeline_id);
+	from = source == NULL ? NULL : definitions_stage(source, old->stage_id);
+	return from == NULL ||
+		activities_allow(deal, old, from, verdict->when, &verdict->refusal);
+}
+
+/* what a closing must bring along */
+static bool
+closing_is_complete(const DealContext *deal, const DealState *state, JudgeWhen when,
+					Refusal *refusal)
+{
+	const PipelineDef *pipeline = definitions_pipeline(state->pipeline_id);
+	const StageDef *stage = definitions_stage(pipeline, state->stage_id);
+	DealRole	role;
+	const char *missing;
+
+	if (pipeline->close_requires == 0 || when == JUDGE_BEFORE_OTHERS)
+		return true;
+	if ((pipeline->close_requires & CLOSE_LOST_REASON) != 0 &&
+		(stage->outcome == OUTCOME_LOST || stage->outcome == OUTCOME_DISQUALIFIED) &&
+		!is_filled_in(deal, ROLE_CLOSE_REASON) && !reason_is_given())
+		return refuse_because(refusal, ERRCODE_PIPELINES_REASON_REQUIRED,
+							  deal->table->role[ROLE_CLOSE_REASON],
+							  psprintf("%s can't be closed as %s without a reason", full_label(deal),
+									   stage->outcome == OUTCOME_LOST ? "lost" : "disqualified"),
+							  psprintf("Pipeline \"%s\" wants to know why a deal is lost.", pipeline->name),
+							  "Set close_reason in the same statement, or SET LOCAL pipelines.reason = '...'.");
+
+	if ((pipeline->close_requires & CLOSE_OTHER_NOTES) != 0 &&
+		is_filled_in(deal, ROLE_CLOSE_REASON) &&
+		pg_strcasecmp(role_text(deal, ROLE_CLOSE_REASON), "other") == 0 &&
+		!is_filled_in(deal, ROLE_CLOSE_NOTES))
+	{
+		role = ROLE_CLOSE_NOTES;
+		missing = "A closing whose reason is \"other\" must be explained in close_notes.";
+	}
+	else if ((pipeline->close_requires & CLOSE_WON_AMOUNT) != 0 &&
+			 stage->outcome == OUTCOME_WON && !is_filled_in(deal, ROLE_AMOUNT))
+	{
+		role = ROLE_AMOUNT;
+		missing = "A deal that is won must have its amount.";
+	}
+	else if ((pipeline->close_requires & CLOSE_BY_TODAY) != 0 && state->has_closed_on &&
+			 state->closed_on > day_of(deals_transaction_instant(), pipeline->tz))
+	{
+		role = ROLE_CLOSED_ON;
+		missing = "The day of a closing can't lie in the future.";
+	}
+	else
+		return true;
+	return refuse_because(refusal, ERRCODE_PIPELINES_RULE_NOT_FULFILLED,
+						  deal->table->role[role],
+						  psprintf("%s can't be closed yet", full_label(deal)),
+						  pstrdup(missing),
+						  psprintf("Pipeline \"%s\" asks for it: close_requires.", pipeline->name));
+}
+
+/*
+ * Who may do it?  'old' is NULL for a new deal.
+ */
+static bool
+approval_concerns(const DealContext *deal, const ApprovalDef *approval, const DealState *old,
+				  const DealState *state, bool moved, bool is_source)
+{
+	if (is_source)
+		return approval->from_stage != 0 && approval->from_stage == old->stage_id &&
+			approval->to_stage == 0 &&
+			(!approval->has_above || amount_is_above(deal, deal->values, deal->nulls, approval));
+	if (approval->to_stage != 0 && approval->to_stage != state->stage_id)
+		return false;
+	if (moved)
+	{
+		if (approval->from_stage != 0 &&
+			(old == NULL || old->pipeline_id != state->pipeline_id ||
+			 approval->from_stage != old->stage_id))
+			return false;
+		return !approval->has_above || amount_is_above(deal, deal->values, deal->nulls, approval);
+	}
+
+	/* the amount grows where the deal is */
+	return approval->from_stage == 0 && approval->has_above &&
+		amount_is_above(deal, deal->values, deal->nulls, approval) &&
+		!amount_is_above(deal, deal->old_values, deal->old_nulls, approval);
+}
+
+static bool
+is_approved(const DealContext *deal, const DealState *old, const DealState *state,
+			bool moved, JudgeWhen when, Refusal *refusal)
+{
+	bool		transfer = old != NULL && old->pipeline_id != state->pipeline_id;
+
+	if (when == JUDGE_BEFORE_OTHERS)
+		return true;
+	for (int side = transfer ? 0 : 1; side <= 1; side++)
+	{
+		const PipelineDef *pipeline = definitions_pipeline(side == 0 ? old->pipeline_id :
+														   state->pipeline_id);
+
+		for (int i = 0; pipeline != NULL && i < pipeline->napprovals; i++)
+		{
+			const ApprovalDef *approval = &pipeline->approvals[i];
+
+			if (!approval_concerns(deal, approval, old, state, moved, side == 0) ||
+				is_member(approval->role))
+				continue;
+			return refuse_because(refusal, ERRCODE_INSUFFICIENT_PRIVILEGE,
+								  deal->table->role[approval->has_above && !moved ?
+													ROLE_AMOUNT : ROLE_STAGE_ID],
+								  moved ?
+								  psprintf("permission denied to move %s to stage \"%s\"", full_label(deal),
+										   definitions_stage(definitions_pipeline(state->pipeline_id),
+															 state->stage_id)->name) :
+								  psprintf("permission denied to raise the amount of %s", full_label(deal)),
+								  approval->has_above ?
+								  psprintf("Only members of role \"%s\" may do it for amounts above %s%s%s.",
+										   approval->role,
+										   DatumGetCString(DirectFunctionCall1(numeric_out, approval->above)),
+										   approval->currency != NULL ? " " : "",
+										   approval->currency != NULL ? approval->currency : "") :
+								  psprintf("Only members of role \"%s\" may do it.", approval->role),
+								  "Ask a member of that role; pipelines.approval lists what needs one.");
+		}
+	}
+	return true;
+}
+
+/*
+ * The only way around the rules: a setting, a role, and a reason, all of which
+ * the history remembers.
+ */
+static bool
+may_bypass(const DealContext *deal, int32 pipeline_id, Verdict *verdict)
+{
+	const PipelineDef *pipeline = definitions_pipeline(pipeline_id);
+	char	   *refused = verdict->refusal.message;
+	char	   *because = verdict->refusal.detail == NULL ? "" : verdict->refusal.detail;
+
+	if (!pipelines_bypass || pipeline == NULL)
+		return false;
+	if (pipeline->bypass_role == NULL || !is_member(pipeline->bypass_role))
+		return refuse_because(&verdict->refusal, ERRCODE_INSUFFICIENT_PRIVILEGE,
+							  deal->table->role[ROLE_STAGE_ID],
+							  psprintf("permission denied to bypass the rules of pipeline \"%s\"",
+									   pipeline->name),
+							  psprintf("It would be needed, since %s.  %s", refused, because),
+							  pipeline->bypass_role == NULL ?
+							  "Nobody may: bypass_role of the pipeline is NULL." :
+							  psprintf("Only members of role \"%s\" may; a superuser must be one, too.",
+									   pipeline->bypass_role));
+	if (!reason_is_given())
+		return refuse_because(&verdict->refusal, ERRCODE_PIPELINES_REASON_REQUIRED,
+							  deal->table->role[ROLE_STAGE_ID],
+							  psprintf("the rules of pipeline \"%s\" can't be bypassed without a reason",
+									   pipeline->name),
+							  psprintf("It would be needed, since %s.  %s", refused, because),
+							  "SET LOCAL pipelines.reason = '...' in the transaction.");
+	memset(&verdict->refusal, 0, sizeof(Refusal));
+	verdict->bypassed = true;
+	return true;
+}
+
+bool
+judge_requirements(const DealContext *deal, const DealState *old, const DealState *state,
+				   Verdict *verdict)
+{
+	const PipelineDef *pipeline = definitions_pipeline(state->pipeline_id);
+	const PipelineDef *source;
+	const StageDef *from;
+	const StageDef *stage;
+	bool		transfer = old->pipeline_id != state->pipeline_id;
+
+	if (!verdict->moved)
+	{
+		if (pipeline == NULL || pipeline->napprovals == 0 ||
+			is_approved(deal, old, state, false, verdict->when, &verdict->refusal))
+			return true;
+		return may_bypass(deal, state->pipeline_id, verdict);
+	}
+
+	/* what puts right, or follows from, what was decided elsewhere */
+	if (verdict->forced != CHANGE_NONE || verdict->kind == CHANGE_MERGE)
+		return true;
+
+	source = definitions_pipeline(old->pipeline_id);
+	from = source == NULL ? NULL : definitions_stage(source, old->stage_id);
+	stage = definitions_stage(pipeline, state->stage_id);
+	if (mode_allows(deal, old, pipeline, stage, verdict) &&
+		direction_is_allowed(deal, old, pipeline, from, stage, &verdict->refusal) &&
+		(!transfer || may_start(deal, pipeline, stage, false, &verdict->refusal)) &&
+		may_leave(deal, old, state, verdict))
+	{
+		pipeline = definitions_pipeline(state->pipeline_id);
+		stage = definitions_stage(pipeline, state->stage_id);
+		if (rule_allows(deal, pipeline, stage, true, verdict->when, &verdict->postponed,
+						&verdict->refusal) &&
+			(verdict->kind != CHANGE_CLOSE ||
+			 closing_is_complete(deal, state, verdict->when, &verdict->refusal)) &&
+			is_approved(deal, old, state, true, verdict->when, &verdict->refusal))
+			return true;
+	}
+	return may_bypass(deal, state->pipeline_id, verdict);
+}
+
+/*
+ * What a new deal must fulfil, judged once it has been inserted.  There is no
+ * way around it: nothing would remember that it was taken.
+ */
+bool
+judge_entry(const DealContext *deal, const DealState *state, Refusal *refusal)
+{
+	const PipelineDef *pipeline = known_pipeline(deal, state->pipeline_id, refusal);
+	const StageDef *stage = pipeline == NULL ? NULL :
+		known_stage(deal, pipeline, state->stage_id, refusal);
+	bool		postponed = false;
+
+	if (stage == NULL ||
+		!is_not_archived(deal, pipeline, stage, true, refusal) ||
+		!may_start(deal, pipeline, stage, true, refusal) ||
+		!rule_allows(deal, pipeline, stage, true, JUDGE_AFTER, &postponed, refusal))
+		return false;
+	return (!state->has_closed_at ||
+			closing_is_complete(deal, state, JUDGE_AFTER, refusal)) &&
+		is_approved(deal, NULL, state, true, JUDGE_AFTER, refusal);
 }

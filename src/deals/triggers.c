@@ -38,7 +38,9 @@
 #include "deals/deals.h"
 #include "deals/history.h"
 #include "deals/mapping.h"
+#include "deals/refusals.h"
 #include "deals/rules.h"
+#include "deals/triggers.h"
 #include "definitions/definitions.h"
 #include "definitions/privilege.h"
 #include "errors.h"
@@ -97,6 +99,9 @@ static struct
 static Oid	rebooking = InvalidOid;
 static MemoryContext rebooking_statement = NULL;	/* never followed */
 
+/* the statement of moves.c that is being run, if any; see triggers.h */
+static DealOperation *operation = NULL;
+
 static void
 deals_xact_callback(XactEvent event, void *arg)
 {
@@ -107,6 +112,7 @@ deals_xact_callback(XactEvent event, void *arg)
 		rows_to_judge = NIL;
 		kept_rows_to_judge = 0;
 		rebooking = InvalidOid;
+		operation = NULL;
 		proposed_closing.statement = NULL;
 		mapping_forget_locks();
 		mapping_free_retired();
@@ -137,6 +143,7 @@ deals_init(void)
 {
 	mapping_init();
 	history_init();
+	refusals_init();
 	RegisterXactCallback(deals_xact_callback, NULL);
 	RegisterSubXactCallback(deals_subxact_callback, NULL);
 }
@@ -152,6 +159,30 @@ deals_transaction_instant(void)
 		instant_subid = GetCurrentSubTransactionId();
 	}
 	return transaction_instant;
+}
+
+DealOperation *
+deals_set_operation(DealOperation *next)
+{
+	DealOperation *previous = operation;
+
+	operation = next;
+	return previous;
+}
+
+/*
+ * Does the row at hand belong to the operation that moves.c runs?  Its first
+ * row says which statement that is: what other statements do meanwhile, in
+ * triggers of the user's, is judged like anything else.
+ */
+static DealOperation *
+operation_on(const DealsTable *table)
+{
+	if (likely(operation == NULL) || operation->root != table->root)
+		return NULL;
+	if (operation->statement == NULL)
+		operation->statement = current_statement();
+	return operation->statement == current_statement() ? operation : NULL;
 }
 
 /*
@@ -445,7 +476,8 @@ static void
 complete_new_row(Relation rel, const DealsTable *table, DealRow *row, DealState *state)
 {
 	TupleDesc	tupdesc = RelationGetDescr(rel);
-	DealContext deal = {rel, table, row->values, row->nulls};
+	DealContext deal = {rel, table, row->values, row->nulls, NULL, NULL};
+	Refusal		refusal;
 	int32		version;
 	int32		episode;
 	TimestampTz valid_to;
@@ -457,7 +489,9 @@ complete_new_row(Relation rel, const DealsTable *table, DealRow *row, DealState 
 	state->version = returning ? version + 1 : 1;
 	state->episode = returning ? episode + 1 : 1;
 	state->changed_at = instant_of_change(&deal, returning, valid_to, true);
-	judge_new_deal(&deal, state);
+	/* at once: COPY says in which line */
+	if (!judge_new_deal(&deal, state, &refusal))
+		refuse_now(&deal, &refusal);
 	write_state(table, row, state);
 }
 
@@ -565,10 +599,12 @@ complete_insert(Relation rel, HeapTuple tuple)
 		/* a data-only restore may load deals before definitions */
 		if (definitions_exist())
 		{
-			DealContext deal = {rel, table, row.values, row.nulls};
+			DealContext deal = {rel, table, row.values, row.nulls, NULL, NULL};
+			Refusal		refusal;
 
 			definitions_lock();
-			check_kept_deal(&deal, &state);
+			if (!check_kept_deal(&deal, &state, &refusal))
+				refuse_now(&deal, &refusal);
 		}
 		if (table->loose_key)
 			refuse_second_partition(rel, table, &row);
@@ -604,17 +640,26 @@ complete_insert(Relation rel, HeapTuple tuple)
 	return heap_form_tuple(tupdesc, row.values, row.nulls);
 }
 
+/* the new row is as the old one in all that we look after */
+static void
+keep_in_place(const DealsTable *table, DealRow *row, const DealState *old_state)
+{
+	write_state(table, row, old_state);
+}
+
 /*
  * Complete and judge the new row of an UPDATE in place.  Returns whether a
- * version ends.
+ * version ends.  If the change is refused, verdict->refusal says so, and the
+ * deal stays where it was.
  */
 static bool
 complete_update(Relation rel, const DealsTable *table, const DealRow *old, DealRow *row,
 				DealState *old_state, DealState *state, Verdict *verdict)
 {
 	TupleDesc	tupdesc = RelationGetDescr(rel);
-	DealContext deal = {rel, table, old->values, old->nulls};
+	DealContext deal = {rel, table, row->values, row->nulls, old->values, old->nulls};
 	TimestampTz instant;
+	bool		changed;
 
 	refuse_changed_column(&deal, tupdesc, old, row, table->keys, table->nkeys, false);
 	refuse_changed_column(&deal, tupdesc, old, row, table->partkeys, table->npartkeys, true);
@@ -633,7 +678,12 @@ complete_update(Relation rel, const DealsTable *table, const DealRow *old, DealR
 		state->closed_on = old_state->closed_on;
 	}
 
-	judge_change(&deal, old_state, state, instant, verdict);
+	if (!judge_change(&deal, old_state, state, instant, verdict))
+	{
+		keep_in_place(table, row, old_state);
+		*state = *old_state;
+		return false;
+	}
 	state->version = old_state->version;
 	state->changed_at = old_state->changed_at;
 	write_state(table, row, state);
@@ -669,7 +719,14 @@ complete_update(Relation rel, const DealsTable *table, const DealRow *old, DealR
 		}
 	}
 
-	if (!verdict->moved && !tracked_column_changed(table, old, row))
+	changed = verdict->moved || tracked_column_changed(table, old, row);
+	if (changed && !judge_requirements(&deal, old_state, state, verdict))
+	{
+		keep_in_place(table, row, old_state);
+		*state = *old_state;
+		return false;
+	}
+	if (!changed)
 		return false;
 	if (verdict->kind == CHANGE_NONE)
 		verdict->kind = CHANGE_OTHER;
@@ -751,7 +808,9 @@ before_update(Relation rel, HeapTuple oldtuple, HeapTuple newtuple)
 	DealRow		row;
 	DealState	old_state;
 	DealState	state;
-	Verdict		verdict;
+	Verdict		verdict = {0};
+	DealOperation *running;
+	bool		ends;
 
 	definitions_lock();
 	table = deals_table(rel, true);
@@ -766,13 +825,66 @@ before_update(Relation rel, HeapTuple oldtuple, HeapTuple newtuple)
 
 	deform_row(&old, oldtuple, tupdesc);
 	deform_row_to_patch(&row, newtuple, tupdesc);
-	if (complete_update(rel, table, &old, &row, &old_state, &state, &verdict) &&
-		table->later_update == NULL)
-		history_append(table, tupdesc, old.values, old.nulls,
-					   &old_state, &state, &verdict, state.changed_at);
-	if (table->later_update != NULL)
-		want_judgement();
+	verdict.when = table->later_update != NULL ? JUDGE_BEFORE_OTHERS : JUDGE_BEFORE;
+	running = operation_on(table);
+	if (running != NULL)
+		verdict.forced = running->kind;
+	ends = complete_update(rel, table, &old, &row, &old_state, &state, &verdict);
+	if (running != NULL && running->observe != NULL)
+	{
+		DealContext deal = {rel, table, row.values, row.nulls, old.values, old.nulls};
+
+		running->observe(running->arg, &deal, &old_state, &state, &verdict);
+		/* nothing happens to it, and the others go on */
+		if (verdict.refusal.sqlerrcode != 0 && running->skip_refused)
+			return NULL;
+	}
+	if (unlikely(verdict.refusal.sqlerrcode != 0))
+	{
+		DealContext deal = {rel, table, row.values, row.nulls, old.values, old.nulls};
+
+		refusal_note(&deal, &verdict.refusal);
+	}
+	else
+	{
+		if (ends && table->later_update == NULL)
+			history_append(table, tupdesc, old.values, old.nulls,
+						   &old_state, &state, &verdict, state.changed_at);
+		if (table->later_update != NULL || verdict.postponed)
+			want_judgement();
+	}
 	return patch_row(table, tupdesc, newtuple, &row);
+}
+
+void
+deals_judge_move(Relation rel, HeapTuple tuple, int32 pipeline_id, int32 stage_id,
+				 DealOperation *plan)
+{
+	TupleDesc	tupdesc = RelationGetDescr(rel);
+	DealsTable *table;
+	DealRow		old;
+	DealRow		row;
+	DealState	old_state;
+	DealState	state;
+	Verdict		verdict = {0};
+	DealContext deal;
+
+	definitions_lock();
+	table = deals_table(rel, true);
+	deform_row(&old, tuple, tupdesc);
+	deform_row(&row, tuple, tupdesc);
+	set_role(table, &row, ROLE_PIPELINE_ID, Int32GetDatum(pipeline_id), pipeline_id == 0);
+	set_role(table, &row, ROLE_STAGE_ID, Int32GetDatum(stage_id), stage_id == 0);
+	verdict.when = JUDGE_AFTER;
+	verdict.forced = plan->kind;
+	(void) complete_update(rel, table, &old, &row, &old_state, &state, &verdict);
+	deal.rel = rel;
+	deal.table = table;
+	deal.values = row.values;
+	deal.nulls = row.nulls;
+	deal.old_values = old.values;
+	deal.old_nulls = old.nulls;
+	plan->observe(plan->arg, &deal, &old_state, &state, &verdict);
 }
 
 static void
@@ -790,6 +902,8 @@ end_by_delete(Relation rel, const DealsTable *table, HeapTuple tuple)
 	deal.table = table;
 	deal.values = old.values;
 	deal.nulls = old.nulls;
+	deal.old_values = NULL;
+	deal.old_nulls = NULL;
 	memset(&verdict, 0, sizeof(verdict));
 	verdict.kind = CHANGE_DELETE;
 	history_append(table, tupdesc, old.values, old.nulls, &old_state, NULL, &verdict,
@@ -903,6 +1017,7 @@ after_insert(Relation rel, HeapTuple tuple)
 	DealState	state;
 	DealState	expected_state;
 	DealContext deal;
+	Refusal		refusal;
 	DealRole	offender;
 	int32		version;
 	int32		episode;
@@ -919,6 +1034,8 @@ after_insert(Relation rel, HeapTuple tuple)
 	deal.table = table;
 	deal.values = found.values;
 	deal.nulls = found.nulls;
+	deal.old_values = NULL;
+	deal.old_nulls = NULL;
 
 	/* what would we have made of this row? */
 	expected_state = state;
@@ -943,7 +1060,8 @@ after_insert(Relation rel, HeapTuple tuple)
 		else
 			row_was_altered(rel, table, &found, table->later_insert, offender);
 	}
-	judge_entry(&deal, &state);
+	if (!judge_entry(&deal, &state, &refusal))
+		refusal_note(&deal, &refusal);
 }
 
 static void
@@ -956,17 +1074,28 @@ after_update(Relation rel, HeapTuple oldtuple, HeapTuple newtuple)
 	DealRow		found;
 	DealState	old_state;
 	DealState	state;
-	Verdict		verdict;
+	Verdict		verdict = {0};
 	DealRole	offender;
 	bool		ends;
 
+	verdict.when = JUDGE_AFTER;
+	if (operation != NULL && operation->root == table->root)
+		verdict.forced = operation->kind;
 	deform_row(&old, oldtuple, tupdesc);
 	deform_row(&found, newtuple, tupdesc);
 	deform_row(&row, newtuple, tupdesc);
 	ends = complete_update(rel, table, &old, &row, &old_state, &state, &verdict);
+	if (verdict.refusal.sqlerrcode != 0)
+	{
+		DealContext deal = {rel, table, found.values, found.nulls, old.values, old.nulls};
+
+		refusal_note(&deal, &verdict.refusal);
+		return;
+	}
 	if (!bookkeeping_agrees(rel, table, &found, &row, &offender))
 		row_was_altered(rel, table, &found, table->later_update, offender);
-	if (ends)
+	/* else the history has it already: only the judgement was postponed */
+	if (ends && table->later_update != NULL)
 		history_append(table, tupdesc, old.values, old.nulls,
 					   &old_state, &state, &verdict, state.changed_at);
 }
@@ -1006,7 +1135,7 @@ pipelines_deal_after(PG_FUNCTION_ARGS)
 	else if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 	{
 		table = deals_table(rel, true);
-		if (table->later_update != NULL)
+		if (table->later_update != NULL || table->judge_after)
 			after_update(rel, trigdata->tg_trigtuple, trigdata->tg_newtuple);
 	}
 	else
@@ -1018,6 +1147,7 @@ pipelines_deal_after(PG_FUNCTION_ARGS)
 			end_by_delete(rel, table, trigdata->tg_trigtuple);
 	}
 	history_flush();
+	refusals_call_came();
 	return PointerGetDatum(NULL);
 }
 
@@ -1026,11 +1156,14 @@ pipelines_pending(PG_FUNCTION_ARGS)
 {
 	bool		result = history_announce();
 
+	result |= refusals_announce();
 	if (list_member_ptr(rows_to_judge, current_statement()))
 	{
 		rows_to_judge = list_delete_ptr(rows_to_judge, current_statement());
 		result = true;
 	}
+	if (result)
+		refusals_expect_call();
 	PG_RETURN_BOOL(result);
 }
 

@@ -542,16 +542,6 @@ judge_pipeline_stage(const Subject *subject, HeapTuple tuple)
 	Datum		value;
 	bool		isnull;
 
-	if (!column_null(subject, tuple, "entry_rule") ||
-		!column_null(subject, tuple, "exit_rule"))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("%s: entry and exit rules are not supported yet",
-						stage_label(column_int(subject, tuple, "pipeline_id"),
-									column_int(subject, tuple, "stage_id"))),
-				 errhint("Leave \"entry_rule\" and \"exit_rule\" NULL."),
-				 errtable(subject->rel)));
-
 	if (outcome == NULL)
 		return tuple;			/* refused by NOT NULL */
 	is_open = strcmp(outcome, "open") == 0 || strcmp(outcome, "on_hold") == 0;
@@ -621,6 +611,39 @@ complete(const Subject *subject, HeapTuple tuple)
 }
 
 /*
+ * A rule that is new must be one that can be evaluated, and that runs no code
+ * of anybody's.  Rows that come with a restore are let through: the tables of
+ * deals may not be there yet, and a rule is read again before it is used.
+ */
+static void
+check_rules(const Subject *subject, HeapTuple old_tuple, HeapTuple new_tuple)
+{
+	static const char *const columns[] = {"entry_rule", "exit_rule"};
+	int			i;
+
+	if (strcmp(subject->name, "pipeline_stage") != 0)
+		return;
+	for (i = 0; i < (int) lengthof(columns); i++)
+	{
+		AttrNumber	attnum = attribute_number(subject->desc, columns[i]);
+		char	   *rule = column_text(subject, new_tuple, columns[i]);
+		int32		pipeline_id = column_int(subject, new_tuple, "pipeline_id");
+		const PipelineDef *pipeline;
+
+		if (rule == NULL ||
+			(old_tuple != NULL && same_value(subject->desc, old_tuple, new_tuple, attnum)))
+			continue;
+		/* without a pipeline the reference will be refused */
+		pipeline = definitions_pipeline(pipeline_id);
+		if (pipeline != NULL)
+			usage_check_rule(pipeline->layout_id, rule,
+							 psprintf("%s of %s", columns[i],
+									  stage_label(pipeline_id,
+												  column_int(subject, new_tuple, "stage_id"))));
+	}
+}
+
+/*
  * A row comes in with its bookkeeping (a restore, a copy) or without.
  */
 static HeapTuple
@@ -641,6 +664,8 @@ before_insert(const Subject *subject, HeapTuple tuple)
 	if (!kept)
 		definitions_lock();
 	tuple = complete(subject, tuple);
+	if (!kept)
+		check_rules(subject, NULL, tuple);
 	if (refers)
 		references_note(subject->root, subject->desc, subject->key, tuple, kept);
 	if (kept)
@@ -812,6 +837,8 @@ before_update(const Subject *subject, HeapTuple old_tuple, HeapTuple new_tuple)
 	get_bookkeeping(subject, old_tuple, NULL, &version, &changed_at);
 	if (!is_changed(subject, old_tuple, new_tuple))
 		return set_bookkeeping(subject, new_tuple, version, changed_at);
+
+	check_rules(subject, old_tuple, new_tuple);
 
 	/* a new reference must keep what it leads to, as in an INSERT */
 	if (references_made_by(subject->name))

@@ -68,5 +68,6 @@ typedef struct Usage
 extern void usage_take_turn(void);
 extern void usage_lock(void);
 extern char *usage_report(const Usage *usage);
+extern void usage_check_rule(int32 layout_id, const char *rule, const char *what);
 
 #endif							/* PIPELINES_DEFINITIONS_PRIVATE_H */

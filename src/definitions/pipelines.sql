@@ -257,15 +257,31 @@ BEGIN
 		(SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object('name', c.name, 'position', s."position",
 				'outcome', s.outcome, 'probability', s.probability, 'forecast_category', s.forecast_category,
 				'mandatory', s.mandatory, 'stall_limit', s.stall_limit, 'stall_basis', s.stall_basis,
-				'may_start', s.may_start, 'colour', s.colour)) || CASE WHEN s.attrs IS NULL THEN '{}'
+				'may_start', s.may_start, 'entry_rule', s.entry_rule, 'exit_rule', s.exit_rule, 'colour', s.colour)) || CASE WHEN s.attrs IS NULL THEN '{}'
 					ELSE jsonb_build_object('attrs', s.attrs) END ORDER BY s."position")
 			FROM pipelines.pipeline_stage AS s JOIN pipelines.stage AS c ON c.stage_id = s.stage_id
 			WHERE s.pipeline_id = source AND s.archived_at IS NULL),
 		coalesce(clone_pipeline.layout, p.layout_name),
 		NULL::text, p.kind, p.mode, p.override_policy, p.transfer_policy, p.time_zone, p.attrs);
-	IF p.use_scores THEN
-		UPDATE pipelines.pipeline AS n SET use_scores = true WHERE n.pipeline_id = new_pipeline;
-	END IF;
+	UPDATE pipelines.pipeline AS n
+	SET use_scores = p.use_scores, backward = p.backward, close_requires = p.close_requires, bypass_role = p.bypass_role
+	WHERE n.pipeline_id = new_pipeline
+		AND (n.use_scores, n.backward, n.close_requires) IS DISTINCT FROM (p.use_scores, p.backward, p.close_requires)
+			OR n.pipeline_id = new_pipeline AND n.bypass_role IS DISTINCT FROM p.bypass_role;
+	INSERT INTO pipelines.stage_activity (pipeline_id, stage_id, kind, description)
+	SELECT new_pipeline, a.stage_id, a.kind, a.description
+	FROM pipelines.stage_activity AS a
+	JOIN pipelines.pipeline_stage AS b ON b.pipeline_id = new_pipeline AND b.stage_id = a.stage_id
+	WHERE a.pipeline_id = source;
+	INSERT INTO pipelines.approval (pipeline_id, from_stage_id, to_stage_id, above, currency, role)
+	SELECT new_pipeline, a.from_stage_id, a.to_stage_id, a.above, a.currency, a.role
+	FROM pipelines.approval AS a
+	WHERE a.pipeline_id = source
+		AND (a.from_stage_id IS NULL OR EXISTS (SELECT FROM pipelines.pipeline_stage AS b
+			WHERE b.pipeline_id = new_pipeline AND b.stage_id = a.from_stage_id))
+		AND (a.to_stage_id IS NULL OR EXISTS (SELECT FROM pipelines.pipeline_stage AS b
+			WHERE b.pipeline_id = new_pipeline AND b.stage_id = a.to_stage_id))
+	ORDER BY a.approval_id;
 	INSERT INTO pipelines.stage_transition (pipeline_id, from_stage_id, to_stage_id)
 	SELECT new_pipeline, t.from_stage_id, t.to_stage_id
 	FROM pipelines.stage_transition AS t
@@ -276,7 +292,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pipelines.clone_pipeline(text, text, text) IS
-'Makes a pipeline with the live stages, properties and transitions of another one, in the same or in another layout, and returns its id. Codes and maps are not copied. Raises 23S01, 23505.';
+'Makes a pipeline with the live stages, properties, rules, activities, approvals and transitions of another one, in the same or in another layout, and returns its id. Codes, maps and access are not copied. Raises 23S01, 23505.';
 
 CREATE FUNCTION pipelines.archive_stage(pipeline text, stage text) RETURNS void
 LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE COST 1000

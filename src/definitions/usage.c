@@ -32,6 +32,7 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "compat.h"
+#include "definitions/conditions.h"
 #include "definitions/definitions_private.h"
 #include "errors.h"
 #include "executor/spi.h"
@@ -78,6 +79,7 @@ typedef struct TrackedTable
 	char	   *gate;
 	char	   *history_pipeline;
 	char	   *history_stage;
+	int32		layout_id;		/* 0: not said */
 	List	   *key;			/* char * */
 } TrackedTable;
 
@@ -303,7 +305,7 @@ tracked_tables(void)
 				   " columns OPERATOR(pg_catalog.->>) 'pipeline_id',"
 				   " columns OPERATOR(pg_catalog.->>) 'stage_id',"
 				   " columns OPERATOR(pg_catalog.->>) 'furthest_stage_id',"
-				   " columns OPERATOR(pg_catalog.->>) 'gate_stage_id', key"
+				   " columns OPERATOR(pg_catalog.->>) 'gate_stage_id', key, layout_id"
 				   " FROM pipelines.tracked_table", 0, NULL, NULL);
 	for (i = 0; i < SPI_processed; i++)
 	{
@@ -336,6 +338,8 @@ tracked_tables(void)
 					table->key = lappend(table->key, TextDatumGetCString(elements[j]));
 			}
 		}
+		key = SPI_getbinval(tuple, SPI_tuptable->tupdesc, 8, &isnull);
+		table->layout_id = isnull ? 0 : DatumGetInt32(key);
 		tables = lappend(tables, table);
 		MemoryContextSwitchTo(spi_context);
 	}
@@ -574,6 +578,108 @@ usage_report(const Usage *usage)
 		}
 	}
 	return report.len > 0 ? report.data : NULL;
+}
+
+/* where a condition looks its names up: a table's columns, then their parts */
+typedef struct RuleColumns
+{
+	TupleDesc	desc;
+	Trigger    *mapping;		/* NULL: none */
+} RuleColumns;
+
+static AttrNumber
+rule_column(const char *name, void *arg)
+{
+	const RuleColumns *columns = (const RuleColumns *) arg;
+	size_t		length = strlen(name);
+	int			i;
+
+	for (i = 0; i < columns->desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(columns->desc, i);
+
+		if (!att->attisdropped && strcmp(NameStr(att->attname), name) == 0)
+			return att->attnum;
+	}
+	for (i = 0; columns->mapping != NULL && i < columns->mapping->tgnargs &&
+		 i < columns->mapping->tgnattr; i++)
+	{
+		if (strncmp(columns->mapping->tgargs[i], name, length) == 0 &&
+			columns->mapping->tgargs[i][length] == '=')
+			return columns->mapping->tgattr[i];
+	}
+	return InvalidAttrNumber;
+}
+
+/*
+ * The columns of a table that create_deals() would make, for rules that are
+ * defined before there is one.
+ */
+static TupleDesc
+standard_columns(void)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	TupleDesc	desc;
+	RunAs		saved;
+	int			n;
+	int			i;
+
+	run_as(GetUserId(), &saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute("SELECT role, type::pg_catalog.regtype::pg_catalog.oid"
+					" FROM pipelines._deal_columns()"
+					" UNION ALL SELECT 'deal_id', 'pg_catalog.int8'::pg_catalog.regtype",
+					true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "SPI_execute failed");
+	n = (int) SPI_processed;
+	MemoryContextSwitchTo(caller);
+	desc = CreateTemplateTupleDesc(n);
+	for (i = 0; i < n; i++)
+		TupleDescInitEntry(desc, i + 1, spi_text(SPI_tuptable->vals[i], 1),
+						   spi_oid(SPI_tuptable->vals[i], 2), -1, 0);
+	SPI_finish();
+	run_as_end(&saved);
+	return desc;
+}
+
+/*
+ * Can a rule be evaluated for the deals of a layout?  It is read for each of
+ * its tables; where there is none yet, for a table as create_deals() makes it.
+ */
+void
+usage_check_rule(int32 layout_id, const char *rule, const char *what)
+{
+	RuleColumns columns = {0};
+	bool		checked = false;
+	ListCell   *lc;
+
+	foreach(lc, tracked_tables())
+	{
+		const TrackedTable *table = (const TrackedTable *) lfirst(lc);
+		Relation	rel;
+		int			i;
+
+		if (table->layout_id != layout_id && table->layout_id != 0)
+			continue;
+		rel = relation_open(table->relid, NoLock);
+		columns.desc = RelationGetDescr(rel);
+		columns.mapping = NULL;
+		for (i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+		{
+			if (strcmp(rel->trigdesc->triggers[i].tgname, COLUMNS_TRIGGER) == 0)
+				columns.mapping = &rel->trigdesc->triggers[i];
+		}
+		(void) condition_parse(rule, columns.desc, rule_column, &columns,
+							   psprintf("%s, for deals of %s", what, table->name));
+		relation_close(rel, NoLock);
+		checked = true;
+	}
+	if (checked)
+		return;
+	columns.desc = standard_columns();
+	columns.mapping = NULL;
+	(void) condition_parse(rule, columns.desc, rule_column, &columns, what);
 }
 
 /*

@@ -238,7 +238,8 @@ CREATE FUNCTION pipelines._verify_query(deals pg_catalog.regclass, history pg_ca
 					OR v.entered_at > v.valid_from AS b8,
 				v.episode IS DISTINCT FROM CASE WHEN v.continues THEN v.episode0 + (v.change0 = 'reopen')::integer
 					WHEN v.returns THEN v.episode0 + 1 WHEN v.version = 1 THEN 1 ELSE v.episode END AS b9,
-				v.continues AND v.furthest IS DISTINCT FROM v.furthest0 AND v.furthest IS DISTINCT FROM v.s AS b10,
+				-- in another pipeline the stage that answers to the furthest one has another number
+				v.continues AND v.p = v.p0 AND v.furthest IS DISTINCT FROM v.furthest0 AND v.furthest IS DISTINCT FROM v.s AS b10,
 				NOT v.present AND v.version1 IS NULL AND v.change <> 'delete' AS b11,
 				NOT v.present AND v.valid_from > v.valid_to AS b12,
 				NOT v.present AND (v.change = 'delete') <> (v.to_pipeline_id IS NULL OR v.to_stage_id IS NULL) AS b13,

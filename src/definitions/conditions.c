@@ -1,0 +1,408 @@
+/*-------------------------------------------------------------------------
+ *
+ * conditions.c
+ *	  Conditions over the columns of a deal.
+ *
+ * Owns the reading of what stands in entry_rule and exit_rule: a list of
+ * columns that must be filled in, or a boolean expression.  The invariant: a
+ * condition that was read calls nothing but immutable functions of pg_catalog
+ * and looks at nothing but the columns of one row.  Whoever defines a
+ * pipeline must not run code as whoever moves a deal, so the text is walked
+ * before anything in it is resolved (resolving a literal calls the input
+ * function of its type), and the result once more.
+ *
+ * Must never evaluate a condition, nor look a name up anywhere but in
+ * pg_catalog and among the columns.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "compat.h"
+#include "definitions/conditions.h"
+#include "miscadmin.h"
+#include "nodes/bitmapset.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "nodes/parsenodes.h"
+#include "optimizer/optimizer.h"
+#include "parser/parse_coerce.h"
+#include "parser/parse_collate.h"
+#include "parser/parse_expr.h"
+#include "parser/parse_node.h"
+#include "parser/parse_type.h"
+#include "parser/parser.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/regproc.h"
+#include "utils/syscache.h"
+
+typedef struct Reading
+{
+	const char *text;
+	const char *what;
+	TupleDesc	desc;
+	ColumnResolver resolve;
+	void	   *arg;
+	Bitmapset  *columns;
+	bool		uses_generated;
+} Reading;
+
+/* positions that the parser reports are those in our text, not the client's */
+static void
+reading_error_callback(void *arg)
+{
+	const Reading *reading = (const Reading *) arg;
+	int			position = geterrposition();
+
+	if (position > 0)
+	{
+		errposition(0);
+		internalerrposition(position);
+		internalerrquery(psprintf("SELECT %s", reading->text));
+	}
+	errcontext("%s: %s", reading->what, reading->text);
+}
+
+static compat_noreturn void
+not_a_condition(const Reading *reading)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_SYNTAX_ERROR),
+			 errmsg("%s is neither a list of columns nor a condition", reading->what),
+			 errdetail("It is \"%s\".", reading->text),
+			 errhint("Give names of columns that must be filled in, such as \"amount, expected_close_on\", or one condition, such as \"amount > 0 AND quantity IS NOT NULL\".")));
+}
+
+static compat_noreturn void
+not_allowed(const Reading *reading, const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("%s uses more than a condition may", reading->what),
+			 errdetail("%s", detail),
+			 errhint("A condition consists of columns of the deal, constants, and immutable functions and operators of pg_catalog.")));
+}
+
+/* a name without a schema, or with pg_catalog */
+static bool
+is_catalog_name(const List *name)
+{
+	return list_length(name) == 1 ||
+		(list_length(name) == 2 && strcmp(strVal(linitial(name)), "pg_catalog") == 0);
+}
+
+static bool
+is_catalog_type(Oid typid)
+{
+	HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(typid));
+	bool		result = HeapTupleIsValid(tuple) &&
+		((Form_pg_type) GETSTRUCT(tuple))->typnamespace == PG_CATALOG_NAMESPACE;
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return result;
+}
+
+static void
+check_type_name(const Reading *reading, TypeName *name)
+{
+	Type		type;
+	Oid			typid;
+
+	if (name->setof || name->pct_type || !is_catalog_name(name->names))
+		not_allowed(reading, psprintf("Type %s is not one of pg_catalog.",
+									  TypeNameToString(name)));
+	type = LookupTypeName(NULL, name, NULL, false);
+	if (type == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("type \"%s\" does not exist in pg_catalog", TypeNameToString(name))));
+	typid = typeTypeId(type);
+	ReleaseSysCache(type);
+	if (!is_catalog_type(typid))
+		not_allowed(reading, psprintf("Type %s is not one of pg_catalog.",
+									  TypeNameToString(name)));
+}
+
+/*
+ * Before anything is resolved: only what the grammar of a plain expression
+ * makes.  What is not listed is refused.
+ */
+static bool
+check_raw(Node *node, void *context)
+{
+	const Reading *reading = (const Reading *) context;
+
+	if (node == NULL)
+		return false;
+	switch (nodeTag(node))
+	{
+		case T_ColumnRef:
+			/* the columns themselves are looked up later */
+			if (list_length(((ColumnRef *) node)->fields) != 1 ||
+				!IsA(linitial(((ColumnRef *) node)->fields), String))
+				not_allowed(reading, "A column is named without a table.");
+			return false;
+		case T_A_Const:
+			return false;
+		case T_A_Expr:
+			if (!is_catalog_name(((A_Expr *) node)->name))
+				not_allowed(reading, psprintf("Operator %s is not one of pg_catalog.",
+											  NameListToString(((A_Expr *) node)->name)));
+			break;
+		case T_FuncCall:
+			{
+				FuncCall   *call = (FuncCall *) node;
+
+				if (!is_catalog_name(call->funcname))
+					not_allowed(reading, psprintf("Function %s() is not one of pg_catalog.",
+												  NameListToString(call->funcname)));
+				if (call->agg_order != NIL || call->agg_filter != NULL || call->over != NULL ||
+					call->agg_within_group || call->agg_star || call->agg_distinct)
+					not_allowed(reading, psprintf("%s() is called as an aggregate or a window function.",
+												  NameListToString(call->funcname)));
+			}
+			break;
+		case T_TypeCast:
+			check_type_name(reading, ((TypeCast *) node)->typeName);
+			return check_raw(((TypeCast *) node)->arg, context);
+		case T_CollateClause:
+			if (!is_catalog_name(((CollateClause *) node)->collname))
+				not_allowed(reading, "Its collation is not one of pg_catalog.");
+			return check_raw(((CollateClause *) node)->arg, context);
+		case T_BoolExpr:
+		case T_NullTest:
+		case T_BooleanTest:
+		case T_CaseExpr:
+		case T_CaseWhen:
+		case T_CoalesceExpr:
+		case T_MinMaxExpr:
+		case T_A_ArrayExpr:
+		case T_List:
+			break;
+		case T_SubLink:
+			not_allowed(reading, "It contains a query.");
+		case T_SQLValueFunction:
+			not_allowed(reading, "It depends on the clock, the user or the session.");
+		default:
+			not_allowed(reading, "It contains something that is not allowed there.");
+	}
+	return raw_expression_tree_walker(node, check_raw, context);
+}
+
+/* a name in the text: a column */
+static Node *
+resolve_column(ParseState *pstate, ColumnRef *reference)
+{
+	Reading    *reading = (Reading *) pstate->p_ref_hook_state;
+	const char *name = strVal(linitial(reference->fields));
+	AttrNumber	attnum = reading->resolve(name, reading->arg);
+	Form_pg_attribute att;
+
+	if (attnum == InvalidAttrNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("column \"%s\" does not exist", name),
+				 errhint("A condition looks at columns of the deals table, by their names or by ours (amount, owner, ...).")));
+	att = TupleDescAttr(reading->desc, attnum - 1);
+	if (att->attgenerated == 'v')
+		not_allowed(reading, psprintf("Column \"%s\" is a virtual generated column.", name));
+	reading->columns = bms_add_member(reading->columns, attnum);
+	reading->uses_generated |= att->attgenerated != '\0';
+	return (Node *) makeVar(1, attnum, att->atttypid, att->atttypmod, att->attcollation, 0);
+}
+
+static bool
+is_foreign_function(Oid funcid, void *context)
+{
+	if (get_func_namespace(funcid) != PG_CATALOG_NAMESPACE ||
+		func_volatile(funcid) != PROVOLATILE_IMMUTABLE)
+	{
+		*(Oid *) context = funcid;
+		return true;
+	}
+	return false;
+}
+
+/*
+ * After everything was resolved: casts and operators may lead to functions
+ * that no name in the text showed.
+ */
+static bool
+check_resolved(Node *node, void *context)
+{
+	const Reading *reading = (const Reading *) context;
+	Oid			funcid = InvalidOid;
+
+	if (node == NULL)
+		return false;
+	switch (nodeTag(node))
+	{
+		case T_Var:
+		case T_Const:
+			return false;
+		case T_MinMaxExpr:
+			/* compares by the type's own function, which nobody names */
+			if (!is_catalog_type(getBaseType(exprType(node))))
+				not_allowed(reading, "GREATEST and LEAST work on types of pg_catalog only.");
+			break;
+		case T_FuncExpr:
+		case T_OpExpr:
+		case T_DistinctExpr:
+		case T_NullIfExpr:
+		case T_ScalarArrayOpExpr:
+		case T_BoolExpr:
+		case T_RelabelType:
+		case T_CoerceViaIO:
+		case T_ArrayCoerceExpr:
+		case T_CaseExpr:
+		case T_CaseWhen:
+		case T_CaseTestExpr:
+		case T_ArrayExpr:
+		case T_CoalesceExpr:
+		case T_NullTest:
+		case T_BooleanTest:
+		case T_CollateExpr:
+		case T_List:
+			break;
+		default:
+			not_allowed(reading, "It contains a conversion or comparison that may run other code.");
+	}
+	if (check_functions_in_node(node, is_foreign_function, &funcid))
+		not_allowed(reading, psprintf("Function %s is not an immutable one of pg_catalog.",
+									  format_procedure(funcid)));
+	return expression_tree_walker(node, check_resolved, context);
+}
+
+/* 'SELECT <text>': what stands in the select list, if nothing else is there */
+static List *
+select_list(const Reading *reading)
+{
+	List	   *statements = compat_raw_parser(psprintf("SELECT %s", reading->text));
+	SelectStmt *select;
+	ListCell   *lc;
+
+	if (list_length(statements) != 1)
+		not_a_condition(reading);
+	select = (SelectStmt *) linitial_node(RawStmt, statements)->stmt;
+	if (!IsA(select, SelectStmt) || select->op != SETOP_NONE || select->targetList == NIL ||
+		select->distinctClause != NIL || select->intoClause != NULL ||
+		select->fromClause != NIL || select->whereClause != NULL ||
+		select->groupClause != NIL || select->havingClause != NULL ||
+		select->windowClause != NIL || select->valuesLists != NIL ||
+		select->sortClause != NIL || select->limitOffset != NULL ||
+		select->limitCount != NULL || select->lockingClause != NIL ||
+		select->withClause != NULL)
+		not_a_condition(reading);
+	foreach(lc, select->targetList)
+	{
+		ResTarget  *target = lfirst_node(ResTarget, lc);
+
+		if (target->name != NULL || target->indirection != NIL)
+			not_a_condition(reading);
+		(void) check_raw(target->val, unconstify(Reading *, reading));
+	}
+	return select->targetList;
+}
+
+/* names only; a single one of type boolean is a condition */
+static bool
+is_column_list(const Reading *reading, const List *targets)
+{
+	const ListCell *lc;
+
+	foreach(lc, targets)
+	{
+		ResTarget  *target = (ResTarget *) lfirst(lc);
+
+		if (!IsA(target->val, ColumnRef))
+			return false;
+	}
+	if (list_length(targets) == 1)
+	{
+		ColumnRef  *reference = (ColumnRef *) ((ResTarget *) linitial(targets))->val;
+		AttrNumber	attnum = reading->resolve(strVal(linitial(reference->fields)), reading->arg);
+
+		return attnum == InvalidAttrNumber ||
+			getBaseType(TupleDescAttr(reading->desc, attnum - 1)->atttypid) != BOOLOID;
+	}
+	return true;
+}
+
+Condition *
+condition_parse(const char *text, TupleDesc desc, ColumnResolver resolve, void *arg,
+				const char *what)
+{
+	Reading		reading = {text, what, desc, resolve, arg, NULL, false};
+	ErrorContextCallback callback;
+	int			nest_level = NewGUCNestLevel();
+	ParseState *pstate = make_parsestate(NULL);
+	Condition  *condition = palloc0(sizeof(Condition));
+	List	   *targets;
+	int			column = -1;
+
+	callback.callback = reading_error_callback;
+	callback.arg = &reading;
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+
+	/* nothing but pg_catalog is looked at, temporary types come last */
+	(void) set_config_option("search_path", "pg_catalog, pg_temp",
+							 PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	pstate->p_pre_columnref_hook = resolve_column;
+	pstate->p_ref_hook_state = &reading;
+
+	targets = select_list(&reading);
+	if (is_column_list(&reading, targets))
+	{
+		ListCell   *lc;
+
+		/* in the order in which they are named */
+		condition->columns = palloc(sizeof(AttrNumber) * list_length(targets));
+		foreach(lc, targets)
+		{
+			Var		   *var = (Var *) resolve_column(pstate, (ColumnRef *) ((ResTarget *) lfirst(lc))->val);
+
+			if (condition->ncolumns < bms_num_members(reading.columns))
+				condition->columns[condition->ncolumns++] = var->varattno;
+		}
+	}
+	else
+	{
+		Node	   *expr;
+
+		if (list_length(targets) != 1)
+			not_a_condition(&reading);
+		expr = transformExpr(pstate, ((ResTarget *) linitial(targets))->val,
+							 EXPR_KIND_CHECK_CONSTRAINT);
+		if (exprType(expr) != BOOLOID && exprType(expr) != UNKNOWNOID &&
+			getBaseType(exprType(expr)) != BOOLOID)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("%s is of type %s, not boolean", what, format_type_be(exprType(expr))),
+					 errhint("Give names of columns, or a condition that is true or false.")));
+		expr = coerce_to_boolean(pstate, expr, "RULE");
+		assign_expr_collations(pstate, expr);
+		(void) check_resolved(expr, &reading);
+		condition->expr = expression_planner((Expr *) expr);
+	}
+
+	if (condition->columns == NULL)
+		condition->columns = palloc(sizeof(AttrNumber) * (bms_num_members(reading.columns) + 1));
+	while (condition->expr != NULL &&
+		   (column = bms_next_member(reading.columns, column)) >= 0)
+		condition->columns[condition->ncolumns++] = column;
+	condition->uses_generated = reading.uses_generated;
+
+	free_parsestate(pstate);
+	AtEOXact_GUC(true, nest_level);
+	error_context_stack = callback.previous;
+	return condition;
+}
