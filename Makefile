@@ -67,6 +67,7 @@ INSTALL_SQL = \
 	src/forecast/forecast.sql \
 	src/deals/deals.sql \
 	src/deals/adoption.sql \
+	src/deals/activities.sql \
 	src/deals/views.sql \
 	src/deals/import.sql \
 	src/insight/insight.sql
@@ -101,7 +102,8 @@ REGRESS = \
 	import_history \
 	as_of \
 	verify \
-	views
+	views \
+	activities
 
 PG_CPPFLAGS = -I$(srcdir)/src
 

@@ -523,6 +523,20 @@ BEGIN
 			SELECT 8, r.relid, 'pipelines_guard_truncate', true,
 				   format('BEFORE TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION pipelines._history_guard()', r.relid)
 			FROM pipelines._parts(history) r
+			UNION ALL
+			-- the parts of the activities, where they are in a table that has them all
+			SELECT 9, t.activity, 'pipelines_columns', false,
+				   format('BEFORE UPDATE OF %s ON %s FOR EACH STATEMENT WHEN (false) EXECUTE FUNCTION pipelines._columns(%s)',
+						  string_agg(quote_ident(p.value), ', ' ORDER BY p.key), t.activity,
+						  string_agg(quote_literal(p.key || '='), ', ' ORDER BY p.key))
+			FROM pipelines.tracked_table t
+			JOIN pg_class c ON c.oid = t.activity AND c.relkind IN ('r', 'p')
+			CROSS JOIN LATERAL jsonb_each_text(t.activity_columns) p
+			LEFT JOIN pg_attribute a
+				ON a.attrelid = t.activity AND a.attname = p.value AND a.attnum > 0 AND NOT a.attisdropped
+			WHERE t.relation = _create_triggers.deals
+			GROUP BY t.activity
+			HAVING bool_and(a.attname IS NOT NULL)
 		) x
 		ORDER BY x.n, x.relation::text
 	LOOP
@@ -702,7 +716,7 @@ AS $$
 	SELECT pipelines._create_deals(pg_catalog.current_schema(), $1, $2, $3, $4, $5, $6, $7, $8)
 $$;
 COMMENT ON FUNCTION pipelines.create_deals(text, text, text, text[], boolean, text, text, boolean) IS
-'Makes a deals table, its history and its views, all owned by the caller.
+'Makes a deals table, its history, a table of activities and its views, all owned by the caller.
 name: of the table, with a schema or without (then as CREATE TABLE), at most 45 bytes, quoted as in SQL.
 layout: whose pipelines the deals may be in; left out: the one called default, else the only one.
 currency: what amounts without a currency are in.
@@ -779,6 +793,7 @@ BEGIN
 		AND c.relname IN (SELECT table_name
 						  UNION ALL SELECT table_name || '_history'
 						  UNION ALL SELECT table_name || '_history_default' WHERE partition_history
+						  UNION ALL SELECT table_name || '_activity'
 						  UNION ALL SELECT table_name || '_' || v.kind FROM pipelines._view_kinds() v);
 	IF taken IS NOT NULL THEN
 		RAISE EXCEPTION 'a deals table "%" can''t be made: the name is taken', table_name
@@ -876,6 +891,7 @@ BEGIN
 	history := pipelines._create_history(deals, key, columns, partition_history);
 	PERFORM pipelines._register(deals, history, layout_id, key, columns, currency,
 								foreign_keys, on_truncate, '-infinity'::timestamptz, false);
+	PERFORM pipelines._create_activity(deals, key);
 	PERFORM pipelines._create_triggers(deals);
 	PERFORM pipelines._comment(deals);
 	PERFORM pipelines._create_views(deals, false);
@@ -1005,10 +1021,31 @@ BEGIN
 		PERFORM pipelines._drop_mapping(deals, registration.history);
 		PERFORM pipelines._create_triggers(deals);
 	END IF;
+
+	-- the activities that were made with the deals are called after them
+	IF EXISTS (SELECT FROM pg_class a JOIN pg_class d ON d.oid = _follow_changes.deals
+			   WHERE a.oid = registration.activity AND a.relkind IN ('r', 'p')
+				AND a.relname = d.relname || '_activity' AND a.relnamespace = d.relnamespace)
+		AND pipelines._give_to_owner(registration.activity, deals)
+	THEN
+		item := format('table %s', registration.activity);
+		action := 'given to the owner of the deals';
+		RETURN NEXT;
+	END IF;
+	IF pipelines._follow_activity(deals) THEN
+		item := 'activities';
+		action := 'written down';
+		RETURN NEXT;
+	END IF;
+	FOR part IN SELECT p.item, p.problem FROM pipelines._activity_problems(_follow_changes.deals) p LOOP
+		item := part.item;
+		action := 'problem: ' || part.problem;
+		RETURN NEXT;
+	END LOOP;
 END
 $$;
 COMMENT ON FUNCTION pipelines._follow_changes(regclass) IS
-	'Lets tracked_table and the history follow renamed columns and a new owner.';
+	'Lets tracked_table, the history and the activities follow renamed columns and a new owner.';
 
 -- A column of the history's own that bears this name gets the prefix.
 CREATE FUNCTION pipelines._make_room(history regclass, wanted name)
@@ -1349,11 +1386,12 @@ BEGIN
 	LOOP
 		EXECUTE format('DROP TRIGGER %I ON %s', part.tgname, part.relation);
 	END LOOP;
+	PERFORM pipelines._release_activity(registration.activity);
 	PERFORM pipelines._unregister(deals);
 END
 $$;
 COMMENT ON FUNCTION pipelines.release(regclass) IS
-'Lets a deals table go: drops its views and triggers, the guard of its history included, and forgets it.  All columns, rows and the history stay; the bookkeeping may be NULL from now on.
+'Lets a deals table go: drops its views and triggers, the guard of its history included, and forgets it.  All columns, rows, the history and the activities stay; the bookkeeping may be NULL from now on.
 Errors: 42501 not the owner, 55000 not a deals table, 2BP01 something of yours stands on a view.';
 
 -- Deals that were changed while no trigger was there, as far as it can be
@@ -1526,6 +1564,7 @@ AS $$
 DECLARE
 	registration record;
 	relation pg_class;
+	activity regclass;
 	grantee text;
 	part text;
 BEGIN
@@ -1572,6 +1611,10 @@ BEGIN
 
 	PERFORM pipelines._copy_policies(deals);
 	EXECUTE format('GRANT SELECT ON %s, %s TO %s', deals, registration.history, grantee);
+	SELECT c.oid::regclass INTO activity FROM pg_class c WHERE c.oid = registration.activity;
+	IF activity IS NOT NULL THEN
+		EXECUTE format('GRANT SELECT ON %s TO %s', activity, grantee);
+	END IF;
 	FOR part IN
 		SELECT v.view::text
 		FROM pipelines._view_kinds() k
@@ -1587,12 +1630,15 @@ BEGIN
 
 	IF level IN ('write', 'define') THEN
 		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON %s TO %s', deals, grantee);
+		IF activity IS NOT NULL THEN
+			EXECUTE format('GRANT INSERT, UPDATE, DELETE ON %s TO %s', activity, grantee);
+		END IF;
 		FOR part IN
 			SELECT d.objid::regclass::text
 			FROM pg_depend d
 			JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
 			WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
-				AND d.refobjid = grant_access.deals AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')
+				AND d.refobjid IN (grant_access.deals, activity) AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')
 		LOOP
 			EXECUTE format('GRANT USAGE, SELECT ON SEQUENCE %s TO %s', part, grantee);
 		END LOOP;
@@ -1600,7 +1646,8 @@ BEGIN
 	IF level = 'define' THEN
 		FOR part IN
 			SELECT format('pipelines.%I', t.name)
-			FROM unnest(ARRAY['layout', 'stage', 'pipeline', 'pipeline_stage', 'stage_map', 'stage_transition']) t(name)
+			FROM unnest(ARRAY['layout', 'stage', 'pipeline', 'pipeline_stage', 'stage_map', 'stage_transition',
+									'stage_activity', 'approval', 'deal_type']) t(name)
 			WHERE to_regclass(format('pipelines.%I', t.name)) IS NOT NULL
 		LOOP
 			EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO %s', part, grantee);
@@ -1610,6 +1657,6 @@ END
 $$;
 COMMENT ON FUNCTION pipelines.grant_access(regclass, name, text) IS
 'Gives a role (by its plain name; public: everybody) access to a deals table.
-read: SELECT on the deals, their history and their views.  write: also INSERT, UPDATE and DELETE on the deals; nobody but the owner ever writes the history.  define: also INSERT, UPDATE and DELETE on the definitions, which only their owner can grant.
+read: SELECT on the deals, their history, their activities and their views.  write: also INSERT, UPDATE and DELETE on the deals and their activities; nobody but the owner ever writes the history.  define: also INSERT, UPDATE and DELETE on the definitions, which only their owner can grant.
 It only grants: nothing is remembered, and REVOKE takes it back.  Policies on the deals are copied to the history first.
 Errors: 42501 not the owner, 42704 no such role, 22023 no such level, 55000 not a deals table, 0A000 a policy needs a column that is not tracked.';

@@ -102,6 +102,12 @@ AS 'MODULE_PATHNAME', 'pipelines_register';
 COMMENT ON FUNCTION pipelines._register(regclass, regclass, integer, text[], jsonb, text, boolean, text, timestamptz, boolean, jsonb) IS
 'Notes a deals table in pipelines.tracked_table, in the name of the definitions'' owner. The caller must own the table and its history (42501).';
 
+CREATE FUNCTION pipelines._register_activity(relation regclass, activity regclass, activity_columns jsonb) RETURNS void
+LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000
+AS 'MODULE_PATHNAME', 'pipelines_register_activity';
+COMMENT ON FUNCTION pipelines._register_activity(regclass, regclass, jsonb) IS
+'Notes the table of activities (NULL: none) of a deals table in pipelines.tracked_table, in the name of the definitions'' owner. The caller must own both (42501).';
+
 CREATE FUNCTION pipelines._unregister(relation regclass) RETURNS boolean
 LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000
 AS 'MODULE_PATHNAME', 'pipelines_unregister';

@@ -51,6 +51,7 @@
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(pipelines_register);
+PG_FUNCTION_INFO_V1(pipelines_register_activity);
 PG_FUNCTION_INFO_V1(pipelines_unregister);
 
 /* pause between two attempts at the lock */
@@ -788,6 +789,85 @@ pipelines_register(PG_FUNCTION_ARGS)
 		elog(ERROR, "could not write \"tracked_table\"");
 	SPI_finish();
 	run_as_end(&saved);
+	PG_RETURN_VOID();
+}
+
+/*
+ * _register_activity(relation, activity, activity_columns)
+ *
+ * Activities may come from anything that can be read, but the caller must own
+ * it: it is read in the name of the owner of the deals.
+ */
+Datum
+pipelines_register_activity(PG_FUNCTION_ARGS)
+{
+	Oid			types[3] = {REGCLASSOID, REGCLASSOID, JSONBOID};
+	Datum		values[3];
+	char		nulls[3] = {' ', ' ', ' '};
+	uint64		processed;
+	RunAs		saved;
+
+	require_argument(fcinfo, 0, "relation");
+	require_argument(fcinfo, 2, "activity_columns");
+	values[0] = PG_GETARG_DATUM(0);
+	values[1] = PG_ARGISNULL(1) ? (Datum) 0 : PG_GETARG_DATUM(1);
+	values[2] = PG_GETARG_DATUM(2);
+	check_table(PG_GETARG_OID(0), "deals table");
+	if (PG_ARGISNULL(1))
+		nulls[1] = 'n';
+	else
+	{
+		HeapTuple	tuple = SearchSysCache1(RELOID, values[1]);
+		Form_pg_class form;
+		char		relkind;
+		char		persistence;
+		Oid			owner;
+
+		if (!HeapTupleIsValid(tuple))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_TABLE),
+					 errmsg("table of activities with OID %u does not exist",
+							DatumGetObjectId(values[1]))));
+		form = (Form_pg_class) GETSTRUCT(tuple);
+		relkind = form->relkind;
+		persistence = form->relpersistence;
+		owner = form->relowner;
+		ReleaseSysCache(tuple);
+
+		if (!has_privs_of_role(GetUserId(), owner))
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("must be owner of table %s", qualified_name(DatumGetObjectId(values[1])))));
+		if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE &&
+			relkind != RELKIND_VIEW && relkind != RELKIND_MATVIEW &&
+			relkind != RELKIND_FOREIGN_TABLE)
+			ereport(ERROR,
+					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+					 errmsg("%s is neither a table nor a view",
+							qualified_name(DatumGetObjectId(values[1])))));
+		if (persistence == RELPERSISTENCE_TEMP)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("\"%s\" is temporary", get_rel_name(DatumGetObjectId(values[1]))),
+					 errhint("What was done for deals is kept in permanent tables.")));
+	}
+
+	run_as(definitions_owner(), &saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args("UPDATE pipelines.tracked_table"
+							  " SET activity = $2, activity_columns = $3"
+							  " WHERE relation OPERATOR(pg_catalog.=) $1",
+							  3, types, values, nulls, false, 0) != SPI_OK_UPDATE)
+		elog(ERROR, "could not write \"tracked_table\"");
+	processed = SPI_processed;
+	SPI_finish();
+	run_as_end(&saved);
+	if (processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table %s is not registered as a deals table",
+						qualified_name(DatumGetObjectId(values[0])))));
 	PG_RETURN_VOID();
 }
 
