@@ -103,7 +103,8 @@ REGRESS = \
 	as_of \
 	verify \
 	views \
-	activities
+	activities \
+	closings
 
 PG_CPPFLAGS = -I$(srcdir)/src
 

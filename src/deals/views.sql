@@ -1,7 +1,7 @@
 -------------------------------------------------------------------------------
 -- views.sql
 --   The views of a deals table T: T_current, T_board, T_forecast, T_visits,
---   T_stalled, and the function T_as_of.
+--   T_stalled, T_closings, and the function T_as_of.
 --
 -- Each function _..._view returns the text of one view, from the mapping of T.
 -- A view names its columns (never *), shows built-in types only, and stands on
@@ -14,7 +14,7 @@
 
 CREATE FUNCTION pipelines._view_kinds()
 RETURNS TABLE (n integer, kind text, comment text)
-LANGUAGE sql IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10 ROWS 5
+LANGUAGE sql IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10 ROWS 6
 SET search_path = pg_catalog, pg_temp
 AS $$
 	VALUES
@@ -22,7 +22,8 @@ AS $$
 	(2, 'board', 'Deals by pipeline, stage and currency, in the order of the stages, empty stages included.'),
 	(3, 'forecast', 'Deals by pipeline, month of closing, owner and currency; overdue and undated ones in rows of their own.'),
 	(4, 'visits', 'Each stay of a deal in a stage, from the history and the deal itself.'),
-	(5, 'stalled', 'Open deals that are longer in their stage than its limit allows, and why they need a look.')
+	(5, 'stalled', 'Open deals that are longer in their stage than its limit allows, and why they need a look.'),
+	(6, 'closings', 'Each closing of a deal, kept when the deal is reopened, closed differently or deleted.')
 $$;
 COMMENT ON FUNCTION pipelines._view_kinds() IS
 	'The views that every deals table has.';
@@ -30,7 +31,7 @@ COMMENT ON FUNCTION pipelines._view_kinds() IS
 -- Comments of the columns that are not simply columns of T.
 CREATE FUNCTION pipelines._view_columns()
 RETURNS TABLE (kind text, name text, comment text)
-LANGUAGE sql IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10 ROWS 80
+LANGUAGE sql IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10 ROWS 110
 SET search_path = pg_catalog, pg_temp
 AS $$
 	VALUES
@@ -88,7 +89,32 @@ AS $$
 	('visits', 'change', 'Kind of change that ended the visit; NULL while it runs.'),
 	('stalled', 'stalled_at', 'When the limit of the stage was reached.'),
 	('stalled', 'days_over', 'Days of 24 hours since then.'),
-	('stalled', 'reasons', 'Why the deal needs a look: over_limit, past_expected_close, no_amount, no_next_action (none planned, or missed), skipped_stage:<name>.')
+	('stalled', 'reasons', 'Why the deal needs a look: over_limit, past_expected_close, no_amount, no_next_action (none planned, or missed), pipeline_mismatch (deals of its type belong to another pipeline), skipped_stage:<name>.'),
+	('closings', 'episode', 'Episode that was closed: 1, and one more for each reopening.'),
+	('closings', 'outcome', 'Outcome, as the definitions were then: won, lost, disqualified, done.'),
+	('closings', 'closed_at', 'Instant of the closing.'),
+	('closings', 'closed_on', 'Day of the closing.  Periods use it.'),
+	('closings', 'reason', 'Why: close_reason of the deal, else (or where that is left from a closing before) the reason that was given for the change.'),
+	('closings', 'notes', 'Notes on the closing.'),
+	('closings', 'competitor', 'Against whom the deal was won or lost.'),
+	('closings', 'amount', 'Amount, as long as the closing stood.'),
+	('closings', 'currency', 'Currency of the amount; NULL: the table has no default currency, and none was given.'),
+	('closings', 'probability_before', 'Percent: the last one before the closing, the deal''s own or that of its stage then; NULL for a deal that was made closed.'),
+	('closings', 'category_before', 'The last forecast category before the closing; NULL for a deal that was made closed.'),
+	('closings', 'from_pipeline_id', 'Pipeline that the deal was last open in; NULL for a deal that was made closed.'),
+	('closings', 'from_pipeline_name', 'Present name of that pipeline.'),
+	('closings', 'from_stage_id', 'Stage that the deal was last open in; NULL for a deal that was made closed.'),
+	('closings', 'from_stage_name', 'Present name of that stage.'),
+	('closings', 'furthest_stage_id', 'Furthest stage that the episode had reached before the closing.'),
+	('closings', 'furthest_stage_name', 'Present name of that stage.'),
+	('closings', 'pipeline_id', 'Pipeline that the deal was closed in.'),
+	('closings', 'pipeline_name', 'Present name of that pipeline.'),
+	('closings', 'stage_id', 'Stage that the deal was closed in.'),
+	('closings', 'stage_name', 'Present name of that stage.'),
+	('closings', 'owner', 'Owner, as long as the closing stood.'),
+	('closings', 'reopened_at', 'When the deal was reopened, or NULL.'),
+	('closings', 'superseded_at', 'When a closing of another outcome took its place, or NULL.'),
+	('closings', 'deleted_at', 'When the closed deal was deleted, or NULL.')
 $$;
 COMMENT ON FUNCTION pipelines._view_columns() IS
 	'What the columns of the views mean.';
@@ -430,6 +456,140 @@ AS $$
 $$;
 COMMENT ON FUNCTION pipelines._visits_view(regclass) IS 'The text of the view T_visits.';
 
+-- R-2.24 to R-2.28: a closing lasts as long as the deal stays closed with one
+-- outcome; what it says is said by the last version of that time: the deal
+-- itself, or the version that a reopening, another closing or the deletion
+-- ended.  What was before it is in the newest version that a closing ended
+-- while the deal was open, in the same episode; a deal that was made closed
+-- has none (R-1.3).  Where a closing takes the place of another, a close_reason
+-- that stands there still is that other one's.  Of the definitions the version
+-- counts that was valid at the time, the first one for all times before it.
+CREATE FUNCTION pipelines._closings_view(deals regclass)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format($sql$
+	SELECT %1$s,
+		   v.episode_ AS %2$s,
+		   coalesce(o.outcome, ps.outcome) AS %3$s,
+		   v.closed_at_ AS %4$s,
+		   v.closed_on_ AS %5$s,
+		   CASE WHEN k.closed_ IS NOT NULL AND k.said_ = v.reason_ THEN coalesce(k.reason_, v.reason_)
+				ELSE coalesce(v.reason_, k.reason_) END AS %6$s,
+		   v.notes_ AS %7$s,
+		   v.competitor_ AS %8$s,
+		   v.amount_ AS %9$s,
+		   coalesce(v.currency_, %10$s) AS %11$s,
+		   coalesce(b.probability_, f.probability, bs.probability) AS %12$s,
+		   coalesce(b.category_, f.forecast_category, bs.forecast_category) AS %13$s,
+		   b.pipeline_ AS %14$s,
+		   bp.name AS %15$s,
+		   b.stage_ AS %16$s,
+		   bn.name AS %17$s,
+		   b.furthest_ AS %18$s,
+		   fn.name AS %19$s,
+		   v.pipeline_ AS %20$s,
+		   p.name AS %21$s,
+		   v.stage_ AS %22$s,
+		   s.name AS %23$s,
+		   v.owner_ AS %24$s,
+		   CASE v.change_ WHEN 'reopen' THEN v.ended_ END AS %25$s,
+		   CASE v.change_ WHEN 'close' THEN v.ended_ END AS %26$s,
+		   CASE v.change_ WHEN 'delete' THEN v.ended_ END AS %27$s
+	FROM (
+		SELECT %28$s, h.%29$I AS version_, %30$s AS episode_, %31$s AS pipeline_, %32$s AS stage_,
+			   h.%33$I AS since_, h.%34$I AS ended_, h.%35$I AS change_, %36$s AS closed_at_, %37$s AS closed_on_,
+			   %38$s AS reason_, %39$s AS notes_, %40$s AS competitor_, %41$s AS amount_, %42$s AS currency_, %43$s AS owner_
+		FROM %44$s h
+		WHERE %36$s IS NOT NULL AND h.%35$I IN ('reopen', 'close', 'delete')
+		UNION ALL
+		SELECT %45$s, %46$s, %47$s, %48$s, %49$s,
+			   %50$s, CAST(NULL AS timestamptz), CAST(NULL AS text), %51$s, %52$s,
+			   %53$s, %54$s, %55$s, %56$s, %57$s, %58$s
+		FROM %59$s d
+		WHERE %51$s IS NOT NULL
+	) v
+	LEFT JOIN LATERAL (
+		SELECT CAST(h.%60$I AS text) AS reason_, %36$s AS closed_, %38$s AS said_
+		FROM %44$s h
+		WHERE %61$s AND h.%29$I < v.version_ AND %30$s = v.episode_ AND h.%35$I = 'close'
+		ORDER BY h.%29$I DESC
+		LIMIT 1
+	) k ON true
+	LEFT JOIN LATERAL (
+		SELECT %31$s AS pipeline_, %32$s AS stage_, %62$s AS furthest_, %63$s AS probability_, %64$s AS category_,
+			   h.%34$I AS at_
+		FROM %44$s h
+		WHERE %61$s AND h.%29$I < v.version_ AND %30$s = v.episode_ AND h.%35$I = 'close' AND %36$s IS NULL
+		ORDER BY h.%29$I DESC
+		LIMIT 1
+	) b ON true
+	LEFT JOIN LATERAL (
+		SELECT x.outcome
+		FROM pipelines.pipeline_stage_history x
+		WHERE x.pipeline_id = v.pipeline_ AND x.stage_id = v.stage_ AND x.valid_to > v.since_
+		ORDER BY x.version
+		LIMIT 1
+	) o ON true
+	LEFT JOIN LATERAL (
+		SELECT x.probability, x.forecast_category
+		FROM pipelines.pipeline_stage_history x
+		WHERE x.pipeline_id = b.pipeline_ AND x.stage_id = b.stage_ AND x.valid_to > b.at_
+		ORDER BY x.version
+		LIMIT 1
+	) f ON true
+	LEFT JOIN pipelines.pipeline_stage ps ON ps.pipeline_id = v.pipeline_ AND ps.stage_id = v.stage_
+	LEFT JOIN pipelines.pipeline_stage bs ON bs.pipeline_id = b.pipeline_ AND bs.stage_id = b.stage_
+	LEFT JOIN pipelines.pipeline p ON p.pipeline_id = v.pipeline_
+	LEFT JOIN pipelines.pipeline bp ON bp.pipeline_id = b.pipeline_
+	LEFT JOIN pipelines.stage s ON s.stage_id = v.stage_
+	LEFT JOIN pipelines.stage bn ON bn.stage_id = b.stage_
+	LEFT JOIN pipelines.stage fn ON fn.stage_id = b.furthest_$sql$,
+		k.names,
+		pipelines._free_name(k.taken, 'episode'), pipelines._free_name(k.taken, 'outcome'),
+		pipelines._free_name(k.taken, 'closed_at'), pipelines._free_name(k.taken, 'closed_on'),
+		pipelines._free_name(k.taken, 'reason'), pipelines._free_name(k.taken, 'notes'),
+		pipelines._free_name(k.taken, 'competitor'), pipelines._free_name(k.taken, 'amount'),
+		quote_nullable(t.currency) || '::text', pipelines._free_name(k.taken, 'currency'),
+		pipelines._free_name(k.taken, 'probability_before'), pipelines._free_name(k.taken, 'category_before'),
+		pipelines._free_name(k.taken, 'from_pipeline_id'), pipelines._free_name(k.taken, 'from_pipeline_name'),
+		pipelines._free_name(k.taken, 'from_stage_id'), pipelines._free_name(k.taken, 'from_stage_name'),
+		pipelines._free_name(k.taken, 'furthest_stage_id'), pipelines._free_name(k.taken, 'furthest_stage_name'),
+		pipelines._free_name(k.taken, 'pipeline_id'), pipelines._free_name(k.taken, 'pipeline_name'),
+		pipelines._free_name(k.taken, 'stage_id'), pipelines._free_name(k.taken, 'stage_name'),
+		pipelines._free_name(k.taken, 'owner'), pipelines._free_name(k.taken, 'reopened_at'),
+		pipelines._free_name(k.taken, 'superseded_at'), pipelines._free_name(k.taken, 'deleted_at'),
+		k.in_history, pipelines._own_column(t.history, 'version'),
+		pipelines._column($1, 'episode', NULL, true), pipelines._column($1, 'pipeline_id', NULL, true),
+		pipelines._column($1, 'stage_id', NULL, true),
+		pipelines._own_column(t.history, 'valid_from'), pipelines._own_column(t.history, 'valid_to'),
+		pipelines._own_column(t.history, 'change'),
+		pipelines._column($1, 'closed_at', 'timestamptz', true), pipelines._column($1, 'closed_on', 'date', true),
+		pipelines._column($1, 'close_reason', 'text', true), pipelines._column($1, 'close_notes', 'text', true),
+		pipelines._column($1, 'competitor', 'text', true), pipelines._column($1, 'amount', 'numeric', true),
+		pipelines._column($1, 'currency', 'text', true), pipelines._column($1, 'owner', 'text', true), t.history,
+		k.in_deals, pipelines._column($1, 'version'), pipelines._column($1, 'episode'),
+		pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'), pipelines._column($1, 'changed_at'),
+		pipelines._column($1, 'closed_at', 'timestamptz'), pipelines._column($1, 'closed_on', 'date'),
+		pipelines._column($1, 'close_reason', 'text'), pipelines._column($1, 'close_notes', 'text'),
+		pipelines._column($1, 'competitor', 'text'), pipelines._column($1, 'amount', 'numeric'),
+		pipelines._column($1, 'currency', 'text'), pipelines._column($1, 'owner', 'text'), $1,
+		pipelines._own_column(t.history, 'reason'), k.matches,
+		pipelines._column($1, 'furthest_stage_id', NULL, true), pipelines._column($1, 'probability', 'numeric', true),
+		pipelines._column($1, 'forecast_category', 'text', true))
+	FROM pipelines.tracked_table t
+	CROSS JOIN (SELECT string_agg('v.' || quote_ident(m.column_name), ', ' ORDER BY m.n) AS names,
+					   string_agg(format('h.%I AS %I', m.history_column, m.column_name), ', ' ORDER BY m.n) AS in_history,
+					   string_agg('d.' || quote_ident(m.column_name), ', ' ORDER BY m.n) AS in_deals,
+					   string_agg(format('h.%I = v.%I', m.history_column, m.column_name), ' AND ' ORDER BY m.n) AS matches,
+					   array_agg(m.column_name) AS taken
+				FROM pipelines._roles($1) m
+				WHERE m.role ~ '^key[1-9]') k
+	WHERE t.relation = $1
+$$;
+COMMENT ON FUNCTION pipelines._closings_view(regclass) IS 'The text of the view T_closings.';
+
 -- T_current of the open deals whose limit is reached.  Days and months of a
 -- limit are those of the calendar of the pipeline's time zone.  The history is
 -- only read for the rows that come out.
@@ -469,7 +629,8 @@ $$;
 COMMENT ON FUNCTION pipelines._stalled_view(regclass, regclass) IS 'The text of the view T_stalled.';
 
 -- Why a stalled deal needs a look.  A stage that was jumped over counts until
--- it was visited after all, in the same episode and pipeline.
+-- it was visited after all, in the same episode and pipeline.  A row of
+-- deal_type names a column by its part, else by its name, whenever it was added.
 CREATE FUNCTION pipelines._reasons(deals regclass)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
@@ -478,7 +639,12 @@ AS $$
 	SELECT format($sql$array_remove(ARRAY['over_limit',
 			CASE WHEN %1$s < (now() AT TIME ZONE w.zone)::date THEN 'past_expected_close' END,
 			CASE WHEN %2$s IS NULL THEN 'no_amount' END,
-			CASE WHEN %3$s >= now() THEN NULL ELSE 'no_next_action' END], NULL)
+			CASE WHEN %3$s >= now() THEN NULL ELSE 'no_next_action' END,
+			CASE WHEN (SELECT y.pipeline_id
+					   FROM pipelines.deal_type y
+					   WHERE y.layout_id = p.layout_id AND %13$s = y.value
+					   ORDER BY y.position, y.column_name, y.value
+					   LIMIT 1) <> %10$s THEN 'pipeline_mismatch' END], NULL)
 		|| ARRAY(SELECT 'skipped_stage:' || ks.name
 				 FROM (SELECT DISTINCT k.stage_id
 					   FROM %4$s h, unnest(h.%5$I) k(stage_id)
@@ -494,7 +660,11 @@ AS $$
 		t.history, pipelines._own_column(t.history, 'skipped_stages'), k.matches,
 		pipelines._column($1, 'episode', NULL, true), pipelines._column($1, 'episode'),
 		pipelines._column($1, 'pipeline_id', NULL, true), pipelines._column($1, 'pipeline_id'),
-		pipelines._column($1, 'stage_id'), pipelines._column($1, 'stage_id', NULL, true))
+		pipelines._column($1, 'stage_id'), pipelines._column($1, 'stage_id', NULL, true),
+		(SELECT format('CASE y.column_name %s ELSE to_jsonb(d) ->> y.column_name END',
+					   string_agg(format('WHEN %L THEN CAST(d.%I AS text)', m.role, m.column_name), ' ' ORDER BY m.n))
+		 FROM pipelines._roles($1) m
+		 WHERE m.column_name IS NOT NULL))
 	FROM pipelines.tracked_table t
 	CROSS JOIN (SELECT string_agg(format('h.%I = d.%I', m.history_column, m.column_name), ' AND ' ORDER BY m.n) AS matches
 				FROM pipelines._roles($1) m
@@ -524,6 +694,7 @@ AS $$
 		WHEN 'forecast' THEN pipelines._forecast_view($1)
 		WHEN 'visits' THEN pipelines._visits_view($1)
 		WHEN 'stalled' THEN pipelines._stalled_view($1, $3)
+		WHEN 'closings' THEN pipelines._closings_view($1)
 		END) t(text)
 $$;
 COMMENT ON FUNCTION pipelines._view_text(regclass, text, regclass) IS
