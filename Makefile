@@ -69,6 +69,7 @@ INSTALL_SQL = \
 	src/deals/adoption.sql \
 	src/deals/activities.sql \
 	src/deals/views.sql \
+	src/deals/moves.sql \
 	src/deals/import.sql \
 	src/insight/insight.sql
 INSTALL_PARTS = $(wildcard $(INSTALL_SQL))
@@ -104,7 +105,8 @@ REGRESS = \
 	verify \
 	views \
 	activities \
-	closings
+	closings \
+	merge_stages
 
 PG_CPPFLAGS = -I$(srcdir)/src
 

@@ -114,6 +114,13 @@ AS 'MODULE_PATHNAME', 'pipelines_unregister';
 COMMENT ON FUNCTION pipelines._unregister(regclass) IS
 'Removes a deals table from pipelines.tracked_table; false if it was not there. The caller must own the table (42501), unless it does not exist any more.';
 
+CREATE FUNCTION pipelines._deals_left(pipeline_id integer, stage_ids integer[])
+RETURNS TABLE (deals regclass, many bigint)
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE COST 100000 ROWS 1
+AS 'MODULE_PATHNAME', 'pipelines_deals_left';
+COMMENT ON FUNCTION pipelines._deals_left(integer, integer[]) IS
+'How many deals of which table are in these stages of the pipeline, whoever may see them; for those who may change pipelines (42501).';
+
 -- What the definition tables consist of.  setup() makes whatever is missing,
 -- so a later version adds lines here and needs no other upgrade.  A column
 -- that is added to tables with rows needs a default if it is NOT NULL; what it

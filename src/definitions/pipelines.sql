@@ -308,35 +308,6 @@ $$;
 COMMENT ON FUNCTION pipelines.archive_stage(text, text) IS
 'Archives a stage of a pipeline: deals in it stay, none enters it any more, everything that refers to it stays readable. Raises 23S01, 55P03.';
 
-CREATE FUNCTION pipelines.archive_pipeline(pipeline text) RETURNS void
-LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE COST 1000
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	target CONSTANT integer := pipelines.pipeline_id(archive_pipeline.pipeline, NULL::text);
-	p record;
-	others text;
-BEGIN
-	LOCK TABLE pipelines.pipeline IN SHARE ROW EXCLUSIVE MODE;
-	SELECT o.* INTO p FROM pipelines.pipeline AS o WHERE o.pipeline_id = target;
-	IF p.is_standard THEN
-		SELECT string_agg(o.name, ', ' ORDER BY o.name) INTO others FROM pipelines.pipeline AS o
-		WHERE o.layout_id = p.layout_id AND o.pipeline_id <> target AND o.archived_at IS NULL;
-		IF others IS NOT NULL THEN
-			RAISE EXCEPTION 'pipeline "%" is the standard pipeline of its layout', p.name
-				USING ERRCODE = 'object_not_in_prerequisite_state',
-					DETAIL = format('Deals that name no pipeline go there. Other pipelines of the layout: %s.', others),
-					HINT = format('Name another one first: UPDATE pipelines.pipeline SET is_standard = (name = %L) WHERE layout_id = %s;',
-						'...', p.layout_id);
-		END IF;
-	END IF;
-	UPDATE pipelines.pipeline AS o SET archived_at = clock_timestamp(), is_standard = false
-	WHERE o.pipeline_id = target AND o.archived_at IS NULL;
-END
-$$;
-COMMENT ON FUNCTION pipelines.archive_pipeline(text) IS
-'Archives a pipeline: deals in it stay, none enters it any more, everything that refers to it stays readable. The standard pipeline of a layout only if it is the last one. Raises 23S01, 55000, 55P03.';
-
 CREATE FUNCTION pipelines.check_definitions()
 RETURNS TABLE (pipeline_id integer, pipeline_name text, stage_id integer, stage_name text, advice text, message text)
 LANGUAGE plpgsql STABLE PARALLEL SAFE COST 10000 ROWS 10

@@ -52,6 +52,7 @@
 
 PG_FUNCTION_INFO_V1(pipelines_register);
 PG_FUNCTION_INFO_V1(pipelines_register_activity);
+PG_FUNCTION_INFO_V1(pipelines_deals_left);
 PG_FUNCTION_INFO_V1(pipelines_unregister);
 
 /* pause between two attempts at the lock */
@@ -681,6 +682,58 @@ usage_check_rule(int32 layout_id, const char *rule, const char *what)
 	columns.desc = standard_columns();
 	columns.mapping = NULL;
 	(void) condition_parse(rule, columns.desc, rule_column, &columns, what);
+}
+
+/*
+ * _deals_left(pipeline_id, stage_ids)
+ *
+ * How many deals of which table are in these stages, whoever may see them:
+ * for those who may change the pipeline, and want to know whether anything is
+ * left in it.  Looks with the newest snapshot, as each table's owner.
+ */
+Datum
+pipelines_deals_left(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Oid			types[2] = {INT8OID, INT4ARRAYOID};
+	Datum		args[2];
+	ListCell   *lc;
+
+	if (pg_class_aclcheck(definitions_relid("pipeline"), GetUserId(), ACL_UPDATE) != ACLCHECK_OK)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, "pipeline");
+	args[0] = Int64GetDatum((int64) PG_GETARG_INT32(0));
+	args[1] = PG_GETARG_DATUM(1);
+	compat_materialize(fcinfo);
+	foreach(lc, tracked_tables())
+	{
+		const TrackedTable *table = (const TrackedTable *) lfirst(lc);
+		StringInfoData query;
+		Datum		values[2];
+		bool		nulls[2] = {false, false};
+		RunAs		saved;
+		int64		count;
+		bool		isnull;
+
+		initStringInfo(&query);
+		appendStringInfo(&query, "SELECT pg_catalog.count(*) FROM %s WHERE ", table->name);
+		append_equal(&query, table->pipeline, 1);
+		appendStringInfo(&query, " AND %s::pg_catalog.int4 OPERATOR(pg_catalog.=) ANY ($2)",
+						 quote_identifier(table->stage));
+		run_as(table->owner, &saved);
+		if (SPI_connect() != SPI_OK_CONNECT)
+			elog(ERROR, "SPI_connect failed");
+		execute_latest(query.data, 2, types, args);
+		count = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
+											1, &isnull));
+		SPI_finish();
+		run_as_end(&saved);
+		if (count == 0)
+			continue;
+		values[0] = ObjectIdGetDatum(table->relid);
+		values[1] = Int64GetDatum(count);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	PG_RETURN_VOID();
 }
 
 /*

@@ -1,0 +1,321 @@
+-- moves.sql: moving many deals at once: stages that are merged, pipelines that end.
+--
+-- Deals are moved by plain UPDATEs with the rights of the caller, so that all
+-- rules, triggers and row security hold.  The functions that people call have
+-- no search_path of their own: they pass on the caller's, under which the
+-- UPDATE runs, since the triggers of an application may count on it.  Nothing
+-- else does, and what runs under it names every object and operator in full.
+
+-- The UPDATE that moves deals of one table, as SQL text with the parameters $1
+-- source pipeline, $2 source stages, $3 target pipelines, $4 target stages
+-- (NULL: as for any transfer).
+CREATE FUNCTION pipelines._move_text(deals regclass) RETURNS text
+LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format('UPDATE %1$s.%2$I AS d SET %3$I = m.pipeline, %4$I = coalesce(m.stage, d.%4$I)'
+				  ' FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) AS m (source, pipeline, stage)'
+				  ' WHERE d.%3$I OPERATOR(pg_catalog.=) $1 AND d.%4$I OPERATOR(pg_catalog.=) m.source',
+				  c.relnamespace::regnamespace, c.relname, p.column_name, s.column_name)
+	FROM pg_class c
+	CROSS JOIN pipelines._roles($1) p
+	CROSS JOIN pipelines._roles($1) s
+	WHERE c.oid = $1 AND p.role = 'pipeline_id' AND s.role = 'stage_id'
+$$;
+COMMENT ON FUNCTION pipelines._move_text(regclass) IS
+'The UPDATE that moves deals of a table from some stages to others, as SQL text.';
+
+-- The deals tables whose deals may be in pipelines of a layout, and may be
+-- moved by the caller.
+CREATE FUNCTION pipelines._movable_tables(layout_id integer) RETURNS SETOF regclass
+LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 10000 ROWS 2
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT t.relation
+	FROM pipelines.tracked_table t
+	JOIN pg_class c ON c.oid = t.relation
+	CROSS JOIN LATERAL (
+		SELECT bool_and(has_column_privilege(c.oid, r.column_name::text, 'UPDATE')
+						AND has_column_privilege(c.oid, r.column_name::text, 'SELECT')) AS may
+		FROM pipelines._roles(t.relation) r
+		WHERE r.role IN ('pipeline_id', 'stage_id')) p
+	WHERE (t.layout_id = $1 OR t.layout_id IS NULL)
+		AND has_schema_privilege(c.relnamespace, 'USAGE') AND p.may
+	ORDER BY t.relation::text
+$$;
+COMMENT ON FUNCTION pipelines._movable_tables(integer) IS
+'The deals tables of a layout whose deals the caller may move.';
+
+CREATE FUNCTION pipelines.merge_stages(pipeline text, "from" text, "into" text)
+RETURNS TABLE (deals regclass, moved bigint, left_alone bigint)
+LANGUAGE sql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 ROWS 2
+AS $$
+	SELECT m.deals, m.moved, m.left_alone
+	FROM pipelines._merge_stages(pg_catalog.current_setting('search_path'), $1, $2, $3) m
+$$;
+COMMENT ON FUNCTION pipelines.merge_stages(text, text, text) IS
+'Archives a stage of a pipeline for good in favour of another one with the same outcome (names, codes or ids), and moves the deals in it there, closed ones included (change merge, which no rule of the pipeline refuses).  Past visits keep the old stage; its merged_into says under which one a report may show them, also for stages that were merged into it before.  Transitions and maps that led to the old stage lead to the new one; transitions that began there begin in the new one.
+Returns, for each deals table concerned, how many deals were moved, and how many were left alone since the caller may not change them.  While it runs, no other deal moves.
+Errors: 23S01 no such stage, 23S02 the target is archived, 22023 the same stage or another outcome, 42501 the pipeline is not the caller''s to change, 55P03 others hold the definitions.';
+
+CREATE FUNCTION pipelines._merge_stages(callers_path text, pipeline text, from_stage text, into_stage text)
+RETURNS TABLE (deals regclass, moved bigint, left_alone bigint)
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 ROWS 2
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	target CONSTANT integer := pipelines.pipeline_id(_merge_stages.pipeline, NULL::text);
+	old_stage CONSTANT integer := pipelines.stage_id(_merge_stages.pipeline, from_stage);
+	new_stage CONSTANT integer := pipelines.stage_id(_merge_stages.pipeline, into_stage);
+	s record;
+	statement text;
+	tables regclass[] := '{}';
+	counts bigint[] := '{}';
+	many bigint;
+BEGIN
+	IF old_stage IS NULL OR new_stage IS NULL THEN
+		RETURN;
+	END IF;
+	IF old_stage = new_stage THEN
+		RAISE EXCEPTION 'a stage can''t be merged into itself'
+			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	SELECT p.name AS pipeline, p.layout_id, a.name AS old_name, b.name AS new_name,
+		o.outcome AS old_outcome, n.outcome AS new_outcome, n.archived_at
+	INTO STRICT s
+	FROM pipelines.pipeline AS p
+	JOIN pipelines.pipeline_stage AS o ON o.pipeline_id = p.pipeline_id AND o.stage_id = old_stage
+	JOIN pipelines.pipeline_stage AS n ON n.pipeline_id = p.pipeline_id AND n.stage_id = new_stage
+	JOIN pipelines.stage AS a ON a.stage_id = o.stage_id
+	JOIN pipelines.stage AS b ON b.stage_id = n.stage_id
+	WHERE p.pipeline_id = target;
+	IF s.archived_at IS NOT NULL THEN
+		RAISE EXCEPTION 'stage "%" of pipeline "%" is archived', s.new_name, s.pipeline
+			USING ERRCODE = '23S02',
+				DETAIL = format('No deal may enter it, so stage "%s" can''t be merged into it.', s.old_name),
+				HINT = 'Choose a live stage, or set archived_at of this one to NULL.';
+	END IF;
+	IF s.old_outcome <> s.new_outcome THEN
+		RAISE EXCEPTION 'stage "%" can''t be merged into stage "%" of another outcome', s.old_name, s.new_name
+			USING ERRCODE = 'invalid_parameter_value',
+				DETAIL = format('In pipeline "%s" one is %s, the other %s: its deals would be closed or reopened.',
+					s.pipeline, s.old_outcome, s.new_outcome),
+				HINT = 'Move the deals by UPDATE, and archive the stage with pipelines.archive_stage().';
+	END IF;
+
+	UPDATE pipelines.pipeline_stage AS p
+	SET archived_at = coalesce(p.archived_at, clock_timestamp()), merged_into = new_stage
+	WHERE p.pipeline_id = target AND (p.stage_id = old_stage OR p.merged_into = old_stage);
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'permission denied to change pipeline "%"', s.pipeline
+			USING ERRCODE = 'insufficient_privilege';
+	END IF;
+	INSERT INTO pipelines.stage_transition (pipeline_id, from_stage_id, to_stage_id)
+	SELECT target, e.from_stage_id, e.to_stage_id
+	FROM (SELECT CASE t.from_stage_id WHEN old_stage THEN new_stage ELSE t.from_stage_id END AS from_stage_id,
+				 CASE t.to_stage_id WHEN old_stage THEN new_stage ELSE t.to_stage_id END AS to_stage_id
+		  FROM pipelines.stage_transition AS t
+		  WHERE t.pipeline_id = target AND old_stage IN (t.from_stage_id, t.to_stage_id)) AS e
+	WHERE e.from_stage_id <> e.to_stage_id
+	ON CONFLICT (pipeline_id, from_stage_id, to_stage_id) DO NOTHING;
+	DELETE FROM pipelines.stage_transition AS t
+	WHERE t.pipeline_id = target AND old_stage IN (t.from_stage_id, t.to_stage_id);
+	UPDATE pipelines.stage_map AS m SET to_stage_id = new_stage
+	WHERE m.to_pipeline_id = target AND m.to_stage_id = old_stage;
+
+	FOR deals IN SELECT t FROM pipelines._movable_tables(s.layout_id) AS t LOOP
+		statement := pipelines._move_text(deals);
+		PERFORM set_config('search_path', callers_path, true);
+		EXECUTE statement USING target, ARRAY[old_stage], ARRAY[target], ARRAY[new_stage];
+		GET DIAGNOSTICS many = ROW_COUNT;
+		PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+		tables := tables || deals;
+		counts := counts || many;
+	END LOOP;
+
+	RETURN QUERY
+		SELECT coalesce(m.deals, l.deals), coalesce(m.moved, 0), coalesce(l.many, 0)
+		FROM unnest(tables, counts) AS m (deals, moved)
+		FULL JOIN pipelines._deals_left(target, ARRAY[old_stage]) AS l ON l.deals = m.deals
+		WHERE m.moved > 0 OR l.many > 0
+		ORDER BY coalesce(m.deals, l.deals)::text;
+END
+$$;
+COMMENT ON FUNCTION pipelines._merge_stages(text, text, text, text) IS
+'The work of merge_stages(), which adds the search_path of its caller.';
+
+-- Where the deals of a pipeline that ends shall go: for each stage that is not
+-- closed a pipeline and, where the map says so, a stage.  No pipeline: the map
+-- does not say.
+CREATE FUNCTION pipelines._archive_plan(pipeline text, map jsonb)
+RETURNS TABLE (stage_id integer, stage_name text, to_pipeline_id integer, to_stage_id integer)
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE COST 10000 ROWS 10
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	source CONSTANT integer := pipelines.pipeline_id(_archive_plan.pipeline, NULL::text);
+	all_to text;
+	entries jsonb := '{}';
+	stages integer[] := '{}';
+	pipelines_to integer[] := '{}';
+	stages_to integer[] := '{}';
+	e record;
+	wrong text;
+BEGIN
+	IF jsonb_typeof(map) IN ('string', 'number') THEN
+		all_to := map #>> '{}';
+	ELSIF jsonb_typeof(map) = 'object' AND jsonb_typeof(map -> 'pipeline') IN ('string', 'number') THEN
+		all_to := map ->> 'pipeline';
+		SELECT string_agg(format('"%s"', k.key), ', ') INTO wrong
+		FROM jsonb_each(map) AS k WHERE k.key NOT IN ('pipeline', 'stages')
+			OR k.key = 'stages' AND jsonb_typeof(k.value) <> 'object';
+		IF wrong IS NULL THEN
+			SELECT coalesce(jsonb_object_agg(k.key, jsonb_build_object('pipeline', all_to, 'stage', k.value)), '{}') INTO entries
+			FROM jsonb_each(map -> 'stages') AS k;
+		END IF;
+	ELSIF jsonb_typeof(map) = 'object' THEN
+		entries := map;
+	ELSE
+		wrong := jsonb_typeof(map);
+	END IF;
+	IF wrong IS NULL THEN
+		SELECT string_agg(format('"%s"', k.key), ', ') INTO wrong
+		FROM jsonb_each(entries) AS k
+		WHERE CASE jsonb_typeof(k.value) WHEN 'object' THEN
+			coalesce(jsonb_typeof(k.value -> 'pipeline') NOT IN ('string', 'number'), true)
+			OR coalesce(jsonb_typeof(k.value -> 'stage') NOT IN ('string', 'number', 'null'), false)
+			OR (SELECT count(*) FROM jsonb_object_keys(k.value) AS o (key) WHERE o.key NOT IN ('pipeline', 'stage')) > 0
+			ELSE true END;
+	END IF;
+	IF wrong IS NOT NULL THEN
+		RAISE EXCEPTION 'the map does not say where deals shall go: %', wrong
+			USING ERRCODE = 'invalid_parameter_value',
+				HINT = 'Give ''"Other pipeline"'', or ''{"pipeline": "Other", "stages": {"Offer": "Quote"}}'', or ''{"Offer": {"pipeline": "Other", "stage": "Quote"}}''.';
+	END IF;
+
+	FOR e IN
+		SELECT x.key AS stage, x.value ->> 'pipeline' AS pipeline, x.value ->> 'stage' AS to_stage
+		FROM jsonb_each(entries) AS x ORDER BY x.key
+	LOOP
+		stages := stages || pipelines.stage_id(_archive_plan.pipeline, e.stage);
+		pipelines_to := pipelines_to || pipelines.pipeline_id(e.pipeline, NULL::text);
+		stages_to := stages_to || pipelines.stage_id(e.pipeline, e.to_stage);
+		IF (SELECT s.outcome NOT IN ('open', 'on_hold') FROM pipelines.pipeline_stage AS s
+			WHERE s.pipeline_id = source AND s.stage_id = stages[cardinality(stages)])
+		THEN
+			RAISE EXCEPTION 'deals in stage "%" are closed: they stay', e.stage
+				USING ERRCODE = 'invalid_parameter_value',
+					HINT = 'Leave the stage out of the map.';
+		END IF;
+	END LOOP;
+	IF all_to IS NOT NULL THEN
+		all_to := pipelines.pipeline_id(all_to, NULL::text);
+	END IF;
+	IF source = ANY (pipelines_to) OR source = all_to::integer THEN
+		RAISE EXCEPTION 'deals of a pipeline that ends can''t go to itself'
+			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+
+	RETURN QUERY
+		SELECT s.stage_id, c.name, coalesce(m.pipeline_id, all_to::integer), m.stage_id
+		FROM pipelines.pipeline_stage AS s
+		JOIN pipelines.stage AS c ON c.stage_id = s.stage_id
+		LEFT JOIN unnest(stages, pipelines_to, stages_to) AS m (from_stage_id, pipeline_id, stage_id) ON m.from_stage_id = s.stage_id
+		WHERE s.pipeline_id = source AND s.outcome IN ('open', 'on_hold')
+		ORDER BY s."position", s.stage_id;
+END
+$$;
+COMMENT ON FUNCTION pipelines._archive_plan(text, jsonb) IS
+'Where archive_pipeline() takes the deals, stage by stage. Raises 22023, 23S01.';
+
+CREATE FUNCTION pipelines.archive_pipeline(pipeline text, map jsonb DEFAULT NULL)
+RETURNS TABLE (deals regclass, moved bigint)
+LANGUAGE sql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 ROWS 2
+AS $$
+	SELECT a.deals, a.moved
+	FROM pipelines._archive_pipeline(pg_catalog.current_setting('search_path'), $1, $2) a
+$$;
+COMMENT ON FUNCTION pipelines.archive_pipeline(text, jsonb) IS
+'Archives a pipeline: none enters it any more, everything that refers to it stays readable.  Without a map the deals in it stay.  The standard pipeline of a layout only if it is the last one.
+map: where the deals go that are not closed: ''"Other"''; or ''{"pipeline": "Other", "stages": {"Offer": "Quote"}}''; or ''{"Offer": {"pipeline": "Other", "stage": "Quote"}, ...}'' (names, codes or ids).  A stage without an entry of its own goes by the rules for any transfer: the same stage, stage_map, transfer_policy.  It is all or nothing: if a deal can''t be moved, nothing is archived.
+Returns how many deals of each table were moved.  While it runs, no other deal moves.
+Errors: 23S01 no such pipeline or stage, 55000 it is the standard pipeline or deals are left, 22023 the map, 42501 deals that are not the caller''s to move, 55P03 others hold the definitions, and what refuses a transfer.';
+
+CREATE FUNCTION pipelines._archive_pipeline(callers_path text, pipeline text, map jsonb)
+RETURNS TABLE (deals regclass, moved bigint)
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 ROWS 2
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	target CONSTANT integer := pipelines.pipeline_id(_archive_pipeline.pipeline, NULL::text);
+	p record;
+	plan record;
+	others text;
+	statement text;
+BEGIN
+	IF target IS NULL THEN
+		RETURN;
+	END IF;
+	LOCK TABLE pipelines.pipeline IN SHARE ROW EXCLUSIVE MODE;
+	SELECT o.* INTO p FROM pipelines.pipeline AS o WHERE o.pipeline_id = target;
+	IF p.is_standard THEN
+		SELECT string_agg(o.name, ', ' ORDER BY o.name) INTO others FROM pipelines.pipeline AS o
+		WHERE o.layout_id = p.layout_id AND o.pipeline_id <> target AND o.archived_at IS NULL;
+		IF others IS NOT NULL THEN
+			RAISE EXCEPTION 'pipeline "%" is the standard pipeline of its layout', p.name
+				USING ERRCODE = 'object_not_in_prerequisite_state',
+					DETAIL = format('Deals that name no pipeline go there. Other pipelines of the layout: %s.', others),
+					HINT = format('Name another one first: UPDATE pipelines.pipeline SET is_standard = (name = %L) WHERE layout_id = %s;',
+						'...', p.layout_id);
+		END IF;
+	END IF;
+	UPDATE pipelines.pipeline AS o SET archived_at = clock_timestamp(), is_standard = false
+	WHERE o.pipeline_id = target AND o.archived_at IS NULL;
+	IF map IS NULL THEN
+		RETURN;
+	END IF;
+
+	SELECT array_agg(a.stage_id) AS stages, array_agg(a.to_pipeline_id) AS to_pipelines, array_agg(a.to_stage_id) AS to_stages,
+		array_agg(a.stage_id) FILTER (WHERE a.to_pipeline_id IS NULL) AS unsaid
+	INTO plan
+	FROM pipelines._archive_plan(_archive_pipeline.pipeline, map) AS a;
+	IF EXISTS (SELECT FROM pipelines._deals_left(target, plan.unsaid)) THEN
+		RAISE EXCEPTION 'the map does not say where all deals of pipeline "%" shall go', p.name
+			USING ERRCODE = 'invalid_parameter_value',
+				DETAIL = format('Stages that it leaves out, with deals in them: %s.',
+					(SELECT string_agg(c.name, ', ' ORDER BY s."position")
+					 FROM pipelines.pipeline_stage AS s
+					 JOIN pipelines.stage AS c ON c.stage_id = s.stage_id
+					 WHERE s.pipeline_id = target AND s.stage_id = ANY (plan.unsaid)
+						AND EXISTS (SELECT FROM pipelines._deals_left(target, ARRAY[s.stage_id]))));
+	END IF;
+
+	FOR deals IN SELECT t FROM pipelines._movable_tables(p.layout_id) AS t LOOP
+		statement := pipelines._move_text(deals);
+		PERFORM set_config('search_path', callers_path, true);
+		EXECUTE statement USING target, plan.stages, plan.to_pipelines, plan.to_stages;
+		GET DIAGNOSTICS moved = ROW_COUNT;
+		PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+		IF moved > 0 THEN
+			RETURN NEXT;
+		END IF;
+	END LOOP;
+
+	SELECT string_agg(format('%s of %s', l.many, l.deals), ', ' ORDER BY l.deals::text) INTO others
+	FROM pipelines._deals_left(target, plan.stages) AS l;
+	IF others IS NOT NULL THEN
+		RAISE EXCEPTION 'deals of pipeline "%" could not be moved', p.name
+			USING ERRCODE = CASE WHEN EXISTS (SELECT FROM pipelines._deals_left(target, plan.stages) AS l
+											  WHERE l.deals NOT IN (SELECT t FROM pipelines._movable_tables(p.layout_id) AS t)
+												OR row_security_active(l.deals))
+								THEN '42501' ELSE '55000' END,
+				DETAIL = format('Left in the pipeline: %s.  Nothing was archived.', others),
+				HINT = 'Let somebody do it who may change all these deals, outside of a transaction that began before they were made.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION pipelines._archive_pipeline(text, text, jsonb) IS
+'The work of archive_pipeline(), which adds the search_path of its caller.';
