@@ -321,11 +321,14 @@ my %type = (
 	pipeline_id => 'integer', stage_id => 'integer', deal_id => 'bigint',
 	expected_close_on => 'date', closed_at => 'timestamptz', closed_on => 'date');
 
-# how the model's times are written in statements
+# How the model's times are written in statements.  When a copied version began
+# is a time that nothing else is ever given: content() names an instant after the
+# version that began then, and must not take a given one for that.
 my %instants = (
 	E1 => '2024-03-01 20:00:00+00',
 	E2 => '2024-05-05 01:00:00+00',
-	E3 => '2023-12-31 23:59:59.5+00');
+	E3 => '2023-12-31 23:59:59.5+00',
+	copied => '2024-06-06 02:00:00+00');
 
 sub literal
 {
@@ -635,7 +638,7 @@ sub random_step
 			my $s = pick($p == $alpha ? @open_a : @stage{qw(Lead Sign)});
 			my $sql = sub {
 				"INSERT INTO T (deal_id, pipeline_id, stage_id, created_at, created_by, $kept_columns) VALUES "
-					. join(', ', map { "($_, $p, $s, now(), 'elsewhere', '$instants{E1}', $s, 1, 1, '$instants{E2}')" } @_);
+					. join(', ', map { "($_, $p, $s, now(), 'elsewhere', '$instants{E1}', $s, 1, 1, '$instants{copied}')" } @_);
 			};
 			return { row => [ map { $sql->($_) } @fresh ], bulk => [ $sql->(@fresh) ],
 				apply => [ map { my $id = $_; sub { insert($id, { pipeline_id => $p, stage_id => $s, kept => 'E1' }) } } @fresh ] };
@@ -862,7 +865,7 @@ for my $program (1 .. $programs)
 	my $emit = sub {
 		my ($step) = @_;
 		$step->{by_leaf} = $who eq 'owner' && chance(0.5);
-		for my $t (keys %script)
+		for my $t (sort keys %script)
 		{
 			my @sql = statements($t, $step);
 			if (@sql > 1 && $tables{$t}{form} eq 'row' && !grep({ /^COPY/ } @sql) && chance(0.3))
