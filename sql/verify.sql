@@ -124,7 +124,7 @@ SELECT * FROM broken('DROP TRIGGER pipelines_after ON deals',
 	'CREATE TRIGGER pipelines_after AFTER INSERT OR UPDATE OR DELETE ON deals FOR EACH ROW EXECUTE FUNCTION nothing()');
 SELECT * FROM broken('CREATE TABLE child () INHERITS (deals)');
 SELECT * FROM broken('ALTER TABLE deals_history ADD COLUMN forgotten text');
-SELECT * FROM broken('ALTER TABLE deals_history DROP COLUMN reason');
+SELECT * FROM broken('ALTER TABLE deals_history DROP COLUMN reason CASCADE');
 SELECT * FROM broken('ALTER TABLE deals DROP COLUMN amount CASCADE');
 SELECT problem, expected ~ '^relation \d+, as', found FROM broken('DROP TABLE deals_history CASCADE');
 SELECT * FROM pipelines.verify('pipelines.stage');
