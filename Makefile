@@ -91,6 +91,7 @@ REGRESS = \
 	grants \
 	resume \
 	moves \
+	rules \
 	keys \
 	bookkeeping \
 	statements \

@@ -218,6 +218,14 @@ refusal_note(const DealContext *deal, const Refusal *refusal)
 }
 
 bool
+refusals_noted(void)
+{
+	NotedRefusals *level = current_level(false);
+
+	return level != NULL && level->count > 0;
+}
+
+bool
 refusals_announce(void)
 {
 	NotedRefusals *level = current_level(false);

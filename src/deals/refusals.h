@@ -19,6 +19,9 @@ extern void refusal_note(const DealContext *deal, const Refusal *refusal);
 /* the refusal in one line, for lists; palloc'd */
 extern char *refusal_line(const Refusal *refusal, const char *deal);
 
+/* will the running statement fail, because something of it was refused? */
+extern bool refusals_noted(void);
+
 /* must the AFTER trigger be called on account of refusals? */
 extern bool refusals_announce(void);
 

@@ -1135,7 +1135,8 @@ pipelines_deal_after(PG_FUNCTION_ARGS)
 	else if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 	{
 		table = deals_table(rel, true);
-		if (table->later_update != NULL || table->judge_after)
+		/* deals that were refused stand where they were, which proves nothing */
+		if ((table->later_update != NULL || table->judge_after) && !refusals_noted())
 			after_update(rel, trigdata->tg_trigtuple, trigdata->tg_newtuple);
 	}
 	else
