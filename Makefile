@@ -69,6 +69,7 @@ INSTALL_SQL = \
 	src/deals/adoption.sql \
 	src/deals/activities.sql \
 	src/deals/views.sql \
+	src/deals/purge.sql \
 	src/deals/moves.sql \
 	src/deals/import.sql \
 	src/insight/insight.sql
@@ -107,7 +108,8 @@ REGRESS = \
 	views \
 	activities \
 	closings \
-	merge_stages
+	merge_stages \
+	purge
 
 PG_CPPFLAGS = -I$(srcdir)/src
 

@@ -20,4 +20,13 @@ extern void deals_init(void);
  */
 extern TimestampTz deals_transaction_instant(void);
 
+/*
+ * Let the next statement on a deals table change or delete rows unseen: they
+ * are not judged, and no version ends.  What its triggers do in their turn is
+ * judged like anything else.  Whoever opens the door closes it, also when an
+ * error is thrown.
+ */
+extern void deals_pass_begin(Oid relid);
+extern void deals_pass_end(void);
+
 #endif							/* PIPELINES_DEALS_H */

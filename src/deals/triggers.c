@@ -95,7 +95,7 @@ static struct
 	DateADT		closed_on;
 } proposed_closing;
 
-/* deals table whose bookkeeping is being set from outside, see _rebook() */
+/* deals table that the next statement may change unseen, see deals_pass_begin() */
 static Oid	rebooking = InvalidOid;
 static MemoryContext rebooking_statement = NULL;	/* never followed */
 
@@ -183,6 +183,33 @@ operation_on(const DealsTable *table)
 	if (operation->statement == NULL)
 		operation->statement = current_statement();
 	return operation->statement == current_statement() ? operation : NULL;
+}
+
+void
+deals_pass_begin(Oid relid)
+{
+	rebooking = relid;
+	rebooking_statement = NULL;
+}
+
+void
+deals_pass_end(void)
+{
+	rebooking = InvalidOid;
+}
+
+/*
+ * Does the row at hand pass unseen?  What triggers change in their turn does
+ * not.
+ */
+static bool
+passes_unseen(const DealsTable *table)
+{
+	if (likely(rebooking != table->root))
+		return false;
+	if (rebooking_statement == NULL)
+		rebooking_statement = current_statement();
+	return rebooking_statement == current_statement();
 }
 
 /*
@@ -814,14 +841,8 @@ before_update(Relation rel, HeapTuple oldtuple, HeapTuple newtuple)
 
 	definitions_lock();
 	table = deals_table(rel, true);
-	if (unlikely(rebooking == table->root))
-	{
-		/* what its triggers change in their turn is judged like anything else */
-		if (rebooking_statement == NULL)
-			rebooking_statement = current_statement();
-		if (rebooking_statement == current_statement())
-			return newtuple;
-	}
+	if (passes_unseen(table))
+		return newtuple;
 
 	deform_row(&old, oldtuple, tupdesc);
 	deform_row_to_patch(&row, newtuple, tupdesc);
@@ -917,6 +938,8 @@ before_delete(Relation rel, HeapTuple tuple)
 
 	definitions_lock();
 	table = deals_table(rel, true);
+	if (passes_unseen(table))
+		return tuple;
 	if (table->later_delete != NULL)
 		want_judgement();
 	else
@@ -1328,8 +1351,7 @@ pipelines_rebook(PG_FUNCTION_ARGS)
 						 key, equality_of_type(att->atttypid), key);
 	}
 
-	rebooking = relid;
-	rebooking_statement = NULL;
+	deals_pass_begin(relid);
 	PG_TRY();
 	{
 		if (SPI_connect() != SPI_OK_CONNECT)
@@ -1342,7 +1364,7 @@ pipelines_rebook(PG_FUNCTION_ARGS)
 	}
 	PG_FINALLY();
 	{
-		rebooking = InvalidOid;
+		deals_pass_end();
 	}
 	PG_END_TRY();
 	relation_close(bookkeeping, NoLock);

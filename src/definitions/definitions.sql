@@ -544,6 +544,12 @@ BEGIN
 			text 'BEFORE TRUNCATE', text 'STATEMENT', text 'pipelines._history_guard()');
 	END LOOP;
 
+	relation := 'pipelines.purge_log'::regclass;
+	PERFORM pipelines._setup_trigger(relation, name 'pipelines_guard',
+		text 'BEFORE UPDATE OR DELETE', text 'ROW', text 'pipelines._history_guard()');
+	PERFORM pipelines._setup_trigger(relation, name 'pipelines_guard_truncate',
+		text 'BEFORE TRUNCATE', text 'STATEMENT', text 'pipelines._history_guard()');
+
 	FOR c IN
 		SELECT k.table_name, k.column_name, k.comment
 		FROM pipelines._definition_columns() AS k
@@ -589,8 +595,8 @@ BEGIN
 			EXECUTE format('ALTER TABLE pipelines.%I %s', table_name, missing);
 		END IF;
 	END IF;
-	-- once: whoever revokes it later means it
-	IF (SELECT r.relacl IS NULL FROM pg_class AS r WHERE r.oid = relation) THEN
+	-- once: whoever revokes it later means it; whose data were purged is not for all
+	IF table_name <> 'purge_log' AND (SELECT r.relacl IS NULL FROM pg_class AS r WHERE r.oid = relation) THEN
 		EXECUTE format('GRANT SELECT ON pipelines.%I TO PUBLIC', table_name);
 		-- a dump reads the sequence behind an identity column, too
 		FOR sequence IN

@@ -6,20 +6,59 @@
  * Owns the trigger that stands guard on every table of past versions, of
  * definitions and of deals alike.  The invariant: while the trigger is
  * enabled (ENABLE ALWAYS, so in the replica role, too), no UPDATE, DELETE or
- * TRUNCATE passes, whoever runs it.  Must never make an exception that can be
+ * TRUNCATE passes, whoever runs it, but for the one statement by which purge()
+ * erases a deal, and logs it.  Must never make an exception that can be
  * reached by a setting.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "catalog/partition.h"
 #include "commands/trigger.h"
+#include "definitions/guard.h"
 #include "errors.h"
 #include "fmgr.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 
 PG_FUNCTION_INFO_V1(pipelines_history_guard);
+
+/* the history that is open to one statement, and that statement */
+static Oid	open_history = InvalidOid;
+static MemoryContext open_statement = NULL; /* never followed, only compared */
+
+void
+guard_open(Oid history)
+{
+	open_history = history;
+	open_statement = NULL;
+}
+
+void
+guard_close(void)
+{
+	open_history = InvalidOid;
+}
+
+/*
+ * Row triggers run in the per-tuple memory of their statement's executor
+ * state: its parent tells statements apart.
+ */
+static bool
+is_open(Relation rel)
+{
+	MemoryContext statement = MemoryContextGetParent(CurrentMemoryContext);
+
+	if (open_history != RelationGetRelid(rel) &&
+		!(rel->rd_rel->relispartition &&
+		  list_member_oid(get_partition_ancestors(RelationGetRelid(rel)), open_history)))
+		return false;
+	if (open_statement == NULL)
+		open_statement = statement;
+	return open_statement == statement;
+}
 
 Datum
 pipelines_history_guard(PG_FUNCTION_ARGS)
@@ -36,6 +75,11 @@ pipelines_history_guard(PG_FUNCTION_ARGS)
 	/* appending is the owner's business: a restore does it */
 	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
 		return PointerGetDatum(trigdata->tg_trigtuple);
+
+	if (unlikely(OidIsValid(open_history)) &&
+		TRIGGER_FIRED_FOR_ROW(trigdata->tg_event) && is_open(trigdata->tg_relation))
+		return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ?
+							   trigdata->tg_newtuple : trigdata->tg_trigtuple);
 
 	operation = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ? "UPDATE" :
 		TRIGGER_FIRED_BY_DELETE(trigdata->tg_event) ? "DELETE" : "TRUNCATE";

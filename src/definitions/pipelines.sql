@@ -361,6 +361,8 @@ BEGIN
 			CROSS JOIN (VALUES ('', 'pipelines_turn'), ('', '~pipelines_before'), ('', 'pipelines_after'), ('', 'pipelines_truncate'),
 				('_history', 'pipelines_guard'), ('_history', 'pipelines_guard_truncate')) AS k (suffix, trigger_name)
 			WHERE n.versioned AND (n.table_name <> 'tracked_table' OR k.trigger_name <> 'pipelines_turn')
+			UNION ALL
+			VALUES ('purge_log', 'pipelines_guard'), ('purge_log', 'pipelines_guard_truncate')
 		) AS d
 		WHERE NOT EXISTS (SELECT FROM pg_trigger AS t
 			WHERE t.tgrelid = to_regclass(format('pipelines.%I', d.relation))
