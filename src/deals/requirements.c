@@ -494,12 +494,22 @@ missing_activities(const DealContext *deal, const StageDef *stage, int32 episode
 	return missing;
 }
 
+/*
+ * A function of the SECURITY DEFINER kind may do what its owner may: so leave
+ * is handed on.  An action of a foreign key runs as the owner of the table,
+ * which says nothing of who is at work.
+ */
 bool
 is_member(const char *role)
 {
 	Oid			roleid = get_role_oid(role, true);
+	Oid			userid;
+	int			sec_context;
 
-	return OidIsValid(roleid) && is_member_of_role_nosuper(GetUserId(), roleid);
+	GetUserIdAndSecContext(&userid, &sec_context);
+	if ((sec_context & SECURITY_NOFORCE_RLS) != 0)
+		userid = GetOuterUserId();
+	return OidIsValid(roleid) && is_member_of_role_nosuper(userid, roleid);
 }
 
 /* a value of a column that holds a number, as numeric; false: it does not */

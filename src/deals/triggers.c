@@ -846,10 +846,12 @@ before_update(Relation rel, HeapTuple oldtuple, HeapTuple newtuple)
 
 	deform_row(&old, oldtuple, tupdesc);
 	deform_row_to_patch(&row, newtuple, tupdesc);
-	verdict.when = table->later_update != NULL ? JUDGE_BEFORE_OTHERS : JUDGE_BEFORE;
 	running = operation_on(table);
 	if (running != NULL)
 		verdict.forced = running->kind;
+	/* who wants to leave out what is refused must know it now */
+	verdict.when = table->later_update != NULL && (running == NULL || !running->skip_refused) ?
+		JUDGE_BEFORE_OTHERS : JUDGE_BEFORE;
 	ends = complete_update(rel, table, &old, &row, &old_state, &state, &verdict);
 	if (running != NULL && running->observe != NULL)
 	{
