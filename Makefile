@@ -72,6 +72,7 @@ INSTALL_SQL = \
 	src/deals/purge.sql \
 	src/deals/moves.sql \
 	src/deals/import.sql \
+	src/deals/import_formats.sql \
 	src/insight/insight.sql
 INSTALL_PARTS = $(wildcard $(INSTALL_SQL))
 
@@ -103,6 +104,7 @@ REGRESS = \
 	history_guard \
 	found \
 	import_history \
+	import_formats \
 	as_of \
 	verify \
 	views \
