@@ -133,6 +133,32 @@ SELECT pipelines.use_activities('deals', NULL);
 SELECT activity, activity_columns FROM pipelines.tracked_table WHERE relation = 'deals'::regclass;
 SELECT count(*) AS triggers FROM pg_trigger WHERE tgrelid = 'tasks'::regclass;
 
+--
+-- Advice: what rules refer to, and is not there
+--
+RESET ROLE;
+INSERT INTO pipelines.stage_activity (pipeline_id, stage_id, kind) VALUES (1, 1, 'call'), (1, 1, 'demo');
+UPDATE pipelines.pipeline SET bypass_role = 'regress_activities_gone';
+INSERT INTO pipelines.approval (pipeline_id, above, role) VALUES (1, 1000, 'regress_activities_gone'), (1, 2000, 'regress_activities_owner');
+INSERT INTO pipelines.pipeline_role (pipeline_id, role) VALUES (1, 'regress_activities_gone'), (1, 'public');
+INSERT INTO pipelines.deal_type (layout_id, column_name, value, pipeline_id) VALUES (1, 'product', 'x', 1), (1, 'name', 'x', 1), (1, 'region', 'x', 1), (1, 'region', 'y', 1);
+SELECT pipeline_name, stage_name, advice, message FROM pipelines.check_definitions() WHERE advice IN ('role_missing', 'no_activities', 'column_missing', 'reference_missing');
+-- rows that a restore brought, and that refer to nothing
+SET session_replication_role = replica;
+ALTER TABLE pipelines.stage_activity DISABLE TRIGGER "~pipelines_before";
+ALTER TABLE pipelines.stage_activity DISABLE TRIGGER pipelines_after;
+INSERT INTO pipelines.stage_activity (pipeline_id, stage_id, kind, version, changed_at) VALUES (1, 77, 'call', 1, now());
+SELECT pipeline_name, advice, message FROM pipelines.check_definitions() WHERE advice = 'reference_missing';
+DELETE FROM pipelines.stage_activity;
+RESET session_replication_role;
+SELECT pipelines.setup();
+DELETE FROM pipelines.deal_type;
+DELETE FROM pipelines.approval;
+DELETE FROM pipelines.pipeline_role;
+UPDATE pipelines.pipeline SET bypass_role = NULL;
+SELECT count(*) FROM pipelines.check_definitions() WHERE advice IN ('role_missing', 'no_activities', 'column_missing', 'reference_missing', 'trigger_missing');
+SET ROLE regress_activities_owner;
+
 -- release() leaves it
 SELECT pipelines.use_activities('deals', 'tasks', '{"kind": "what", "done_at": "done"}');
 SELECT pipelines.release('deals');

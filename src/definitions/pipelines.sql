@@ -415,6 +415,51 @@ BEGIN
 			FROM pipelines.tracked_table AS r
 			WHERE NOT EXISTS (SELECT FROM pipelines.layout AS t WHERE t.layout_id = r.layout_id)
 				AND r.layout_id IS NOT NULL
+			UNION ALL
+			SELECT r.pipeline_id, r.stage_id, 'pipeline_stage', format('%s, %s', r.pipeline_id, r.stage_id),
+				format('stage %s of pipeline %s', r.merged_into, r.pipeline_id)
+			FROM pipelines.pipeline_stage AS r
+			WHERE r.merged_into IS NOT NULL
+				AND NOT EXISTS (SELECT FROM pipelines.pipeline_stage AS t
+					WHERE t.pipeline_id = r.pipeline_id AND t.stage_id = r.merged_into)
+			UNION ALL
+			SELECT r.pipeline_id, r.stage_id, 'stage_activity', format('%s, %s, %s', r.pipeline_id, r.stage_id, r.kind),
+				format('stage %s of pipeline %s', r.stage_id, r.pipeline_id)
+			FROM pipelines.stage_activity AS r
+			WHERE NOT EXISTS (SELECT FROM pipelines.pipeline_stage AS t
+				WHERE t.pipeline_id = r.pipeline_id AND t.stage_id = r.stage_id)
+			UNION ALL
+			SELECT r.pipeline_id, NULL, 'approval', r.approval_id::text, format('pipeline %s', r.pipeline_id)
+			FROM pipelines.approval AS r
+			WHERE NOT EXISTS (SELECT FROM pipelines.pipeline AS t WHERE t.pipeline_id = r.pipeline_id)
+			UNION ALL
+			SELECT r.pipeline_id, e.stage_id, 'approval', r.approval_id::text,
+				format('stage %s of pipeline %s', e.stage_id, r.pipeline_id)
+			FROM pipelines.approval AS r
+			CROSS JOIN LATERAL (VALUES (r.from_stage_id), (r.to_stage_id)) AS e (stage_id)
+			WHERE e.stage_id IS NOT NULL
+				AND NOT EXISTS (SELECT FROM pipelines.pipeline_stage AS t
+					WHERE t.pipeline_id = r.pipeline_id AND t.stage_id = e.stage_id)
+			UNION ALL
+			SELECT r.pipeline_id, NULL, 'deal_type', format('%s, %s, %s', r.layout_id, r.column_name, r.value),
+				format('layout %s', r.layout_id)
+			FROM pipelines.deal_type AS r
+			WHERE NOT EXISTS (SELECT FROM pipelines.layout AS t WHERE t.layout_id = r.layout_id)
+			UNION ALL
+			SELECT r.pipeline_id, NULL, 'deal_type', format('%s, %s, %s', r.layout_id, r.column_name, r.value),
+				format('pipeline %s', r.pipeline_id)
+			FROM pipelines.deal_type AS r
+			WHERE NOT EXISTS (SELECT FROM pipelines.pipeline AS t WHERE t.pipeline_id = r.pipeline_id)
+			UNION ALL
+			SELECT r.pipeline_id, NULL, 'pipeline_role', format('%s, %s', r.pipeline_id, r.role),
+				format('pipeline %s', r.pipeline_id)
+			FROM pipelines.pipeline_role AS r
+			WHERE NOT EXISTS (SELECT FROM pipelines.pipeline AS t WHERE t.pipeline_id = r.pipeline_id)
+			UNION ALL
+			SELECT NULL, r.stage_id, 'stage_value', format('%s, %s, %s', r.relation, r.part, r.value),
+				format('stage %s', r.stage_id)
+			FROM pipelines.stage_value AS r
+			WHERE NOT EXISTS (SELECT FROM pipelines.stage AS t WHERE t.stage_id = r.stage_id)
 		) AS o
 		LEFT JOIN pipelines.pipeline AS p ON p.pipeline_id = o.pipeline_id
 		LEFT JOIN pipelines.stage AS c ON c.stage_id = o.stage_id
@@ -423,6 +468,43 @@ BEGIN
 			format('The deals table with OID %s does not exist any more; its entry in tracked_table is without effect.', t.relation::oid)
 		FROM pipelines.tracked_table AS t
 		WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation)
+		UNION ALL
+		SELECT r.pipeline_id, p.name, 0, NULL, NULL, 'role_missing', format('%s names role "%s", which does not exist: %s.', r.what, r.role, r.effect)
+		FROM (
+			SELECT x.pipeline_id, x.bypass_role AS role, 'bypass_role' AS what, 'nobody may bypass the rules' AS effect
+			FROM pipelines.pipeline AS x
+			UNION
+			SELECT x.pipeline_id, x.role, 'An approval', 'nobody can make the moves that need it'
+			FROM pipelines.approval AS x
+			UNION
+			SELECT x.pipeline_id, x.role, 'pipeline_role', 'it gives nobody access'
+			FROM pipelines.pipeline_role AS x
+		) AS r
+		LEFT JOIN pipelines.pipeline AS p ON p.pipeline_id = r.pipeline_id
+		WHERE r.role <> 'public' AND NOT EXISTS (SELECT FROM pg_roles AS g WHERE g.rolname = r.role)
+		UNION ALL
+		SELECT s.pipeline_id, s.pipeline_name, s."position", s.stage_id, s.stage_name, 'no_activities',
+			format('It demands activities (%s), and %s has no table of activities: its deals can''t leave this stage forward.',
+				(SELECT string_agg(a.kind, ', ' ORDER BY a.kind) FROM pipelines.stage_activity AS a
+				 WHERE a.pipeline_id = s.pipeline_id AND a.stage_id = s.stage_id), t.relation)
+		FROM stages AS s
+		JOIN live AS l ON l.pipeline_id = s.pipeline_id
+		JOIN pipelines.tracked_table AS t ON t.layout_id = l.layout_id
+		JOIN pg_class AS c ON c.oid = t.relation
+		WHERE EXISTS (SELECT FROM pipelines.stage_activity AS a
+				WHERE a.pipeline_id = s.pipeline_id AND a.stage_id = s.stage_id)
+			AND NOT EXISTS (SELECT FROM pg_class AS g WHERE g.oid = t.activity)
+		UNION ALL
+		SELECT NULL, NULL, NULL, NULL, NULL, 'column_missing',
+			format('deal_type looks at column "%s", which no table of layout "%s" has.', y.column_name, l.name)
+		FROM (SELECT DISTINCT x.layout_id, x.column_name FROM pipelines.deal_type AS x) AS y
+		JOIN pipelines.layout AS l ON l.layout_id = y.layout_id
+		WHERE EXISTS (SELECT FROM pipelines.tracked_table AS t WHERE t.layout_id = y.layout_id)
+			AND NOT EXISTS (SELECT FROM pipelines.tracked_table AS t
+				WHERE t.layout_id = y.layout_id
+					AND (t.columns ? y.column_name
+						OR EXISTS (SELECT FROM pg_attribute AS a
+							WHERE a.attrelid = t.relation AND a.attname = y.column_name AND a.attnum > 0 AND NOT a.attisdropped)))
 		UNION ALL
 		SELECT c.pipeline_id, c.pipeline_name, 0, NULL, NULL, 'no_open_stage', 'No deal can be worked on in this pipeline: it has no open stage.'
 		FROM counted AS c WHERE c.n_open = 0
