@@ -68,6 +68,7 @@ INSTALL_SQL = \
 	src/deals/deals.sql \
 	src/deals/adoption.sql \
 	src/deals/activities.sql \
+	src/deals/adopt.sql \
 	src/deals/views.sql \
 	src/deals/purge.sql \
 	src/deals/moves.sql \

@@ -119,6 +119,33 @@ compat_materialize(FunctionCallInfo fcinfo)
 #else
 #define compat_raw_parser(text) raw_parser(text)
 #endif
+/*
+ * deals: an UPDATE below the executor says which indexes want an entry since
+ * 16, before that whether any does; and who makes the entries wants to know.
+ */
+#include "executor/executor.h"
+#include "access/tableam.h"
+#if PG_VERSION_NUM >= 160000
+typedef TU_UpdateIndexes CompatUpdateIndexes;
+#else
+typedef bool CompatUpdateIndexes;
+#endif
+static inline void
+compat_insert_indexes(ResultRelInfo *relinfo, TupleTableSlot *slot, EState *estate,
+					  CompatUpdateIndexes indexes)
+{
+	if (relinfo->ri_NumIndices == 0 || indexes == 0)
+		return;
+#if PG_VERSION_NUM >= 160000
+	(void) ExecInsertIndexTuples(relinfo, slot, estate, false, false, NULL, NIL,
+								 indexes == TU_Summarizing);
+#elif PG_VERSION_NUM >= 140000
+	(void) ExecInsertIndexTuples(relinfo, slot, estate, false, false, NULL, NIL);
+#else
+	estate->es_result_relation_info = relinfo;
+	(void) ExecInsertIndexTuples(slot, estate, false, NULL, NIL);
+#endif
+}
 
 /* values: infinite numerics exist since 14 */
 #if PG_VERSION_NUM >= 140000

@@ -42,6 +42,10 @@
 #define ERRCODE_PIPELINES_IMPORT_REFUSED	MAKE_SQLSTATE('2', '3', 'S', '1', '2')
 /* TRUNCATE of a table whose deletions must be remembered */
 #define ERRCODE_PIPELINES_TRUNCATE_REFUSED	MAKE_SQLSTATE('2', '3', 'S', '1', '3')
+/* the application's column for the stage and ours say different things */
+#define ERRCODE_PIPELINES_STAGES_DISAGREE	MAKE_SQLSTATE('2', '3', 'S', '1', '8')
+/* the application's column for the stage has no value for that stage */
+#define ERRCODE_PIPELINES_STAGE_UNWRITABLE	MAKE_SQLSTATE('2', '3', 'S', '1', '9')
 
 /* an entry or exit rule, or what a closing requires, is not fulfilled */
 #define ERRCODE_PIPELINES_RULE_NOT_FULFILLED MAKE_SQLSTATE('2', '3', 'S', '1', '4')

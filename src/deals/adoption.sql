@@ -341,7 +341,7 @@ COMMENT ON FUNCTION pipelines._roles(regclass) IS
 -- so by the end of the versions, which is then part of its key, and begins with
 -- a default partition alone.
 CREATE FUNCTION pipelines._create_history(deals regclass, key text[], columns jsonb,
-	partitioned boolean DEFAULT false)
+	partitioned boolean DEFAULT false, name text DEFAULT NULL)
 RETURNS regclass
 LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10000
 SET search_path = pg_catalog, pg_temp
@@ -359,7 +359,8 @@ DECLARE
 	grantee oid;
 BEGIN
 	SELECT c.* INTO STRICT relation FROM pg_class c WHERE c.oid = _create_history.deals;
-	target := format('%s.%I', relation.relnamespace::regnamespace, relation.relname || '_history');
+	target := format('%s.%I', relation.relnamespace::regnamespace,
+					 coalesce(_create_history.name, relation.relname || '_history'));
 
 	SELECT array_agg(x.name),
 		   string_agg(x.definition || ' NOT NULL', ', ' ORDER BY x.n) FILTER (WHERE x.is_key),
@@ -377,7 +378,15 @@ BEGIN
 		  JOIN pg_attribute a
 			ON a.attrelid = _create_history.deals AND a.attnum > 0
 			AND a.attname = _create_history.columns ->> c.role
-		  WHERE c.tracked AND c.role NOT IN ('version', 'changed_at')) x;
+		  WHERE c.tracked AND c.role NOT IN ('version', 'changed_at')
+		  UNION ALL
+		  -- what an adopted table said itself
+		  SELECT false, 100 + o.n, a.attname,
+				 format('%I %s', a.attname, pipelines._plain_type(a.atttypid))
+		  FROM (VALUES (1, 'application_stage'), (2, 'application_outcome')) o(n, role)
+		  JOIN pg_attribute a
+			ON a.attrelid = _create_history.deals AND a.attnum > 0
+			AND a.attname = _create_history.columns ->> o.role) x;
 	SELECT string_agg(x.definition, ', ' ORDER BY x.n) FILTER (WHERE x.lead),
 		   string_agg(x.definition, ', ' ORDER BY x.n) FILTER (WHERE NOT x.lead)
 	INTO own_lead, own_rest
@@ -414,7 +423,7 @@ BEGIN
 	RETURN target::regclass;
 END
 $$;
-COMMENT ON FUNCTION pipelines._create_history(regclass, text[], jsonb, boolean) IS
+COMMENT ON FUNCTION pipelines._create_history(regclass, text[], jsonb, boolean, text) IS
 	'Makes the history of a deals table.';
 
 -- What belongs to a deals table belongs to its owner, also where a superuser
@@ -591,7 +600,9 @@ DECLARE
 	c record;
 BEGIN
 	SELECT t.history INTO history FROM pipelines.tracked_table t WHERE t.relation = _comment.deals;
-	IF obj_description(deals, 'pg_class') IS NULL THEN
+	IF obj_description(deals, 'pg_class') IS NULL
+		AND NOT (SELECT t.adopted FROM pipelines.tracked_table t WHERE t.relation = _comment.deals)
+	THEN
 		EXECUTE format('COMMENT ON TABLE %s IS %L', deals,
 					   format('Deals, checked and tracked by pipelines.  A plain UPDATE moves them; their past is in %s.', history));
 	END IF;
@@ -605,6 +616,9 @@ BEGIN
 			SELECT _comment.deals AS relation, m.column_name AS name, d.comment
 			FROM pipelines._roles(_comment.deals) m
 			JOIN pipelines._deal_columns() d ON d.role = m.role
+			JOIN pipelines.tracked_table t ON t.relation = _comment.deals
+			-- what was the application's before is not ours to explain
+			WHERE NOT t.adopted OR t.application -> 'added' ? m.expected
 			UNION ALL
 			-- untracked columns of create_deals() have no role
 			SELECT t.relation, d.role, d.comment
@@ -612,7 +626,8 @@ BEGIN
 			WHERE t.relation = _comment.deals AND NOT d.mapped AND NOT t.adopted
 			UNION ALL
 			SELECT _comment.deals, m.column_name, 'Key of the deal.  It never changes.'
-			FROM pipelines._roles(_comment.deals) m WHERE m.role ~ '^key[1-9]'
+			FROM pipelines._roles(_comment.deals) m, pipelines.tracked_table t
+			WHERE m.role ~ '^key[1-9]' AND t.relation = _comment.deals AND NOT t.adopted
 			UNION ALL
 			SELECT history, m.history_column, 'Key of the deal.'
 			FROM pipelines._roles(_comment.deals) m WHERE m.role ~ '^key[1-9]'
@@ -888,7 +903,7 @@ BEGIN
 	END IF;
 
 	SELECT jsonb_object_agg(c.role, c.role) INTO columns FROM pipelines._deal_columns() c WHERE c.mapped;
-	history := pipelines._create_history(deals, key, columns, partition_history);
+	history := pipelines._create_history(deals, key, columns, partition_history, NULL::text);
 	PERFORM pipelines._register(deals, history, layout_id, key, columns, currency,
 								foreign_keys, on_truncate, '-infinity'::timestamptz, false);
 	PERFORM pipelines._create_activity(deals, key);
@@ -1367,12 +1382,20 @@ BEGIN
 		JOIN pg_attribute a ON a.attrelid = release.deals AND a.attname = r.column_name
 		WHERE a.attnotnull
 			AND (r.role IN ('stage_entered_at', 'furthest_stage_id', 'episode', 'version', 'changed_at')
+				 OR (r.role IN ('pipeline_id', 'stage_id') AND registration.adopted)
 				 OR (r.role IN ('created_at', 'created_by') AND NOT registration.adopted))
 			AND NOT EXISTS (SELECT FROM pg_index i
 							WHERE i.indrelid = release.deals AND i.indisprimary AND a.attnum = ANY (i.indkey))
 	LOOP
 		EXECUTE format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL', deals, part.name);
 	END LOOP;
+
+	IF registration.adopted THEN
+		EXECUTE format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS pipelines_filled', deals);
+		DELETE FROM pipelines.adoption_plan a WHERE a.relation = release.deals;
+		DELETE FROM pipelines.adoption a WHERE a.relation = release.deals;
+		PERFORM pipelines._register_values(deals, '{}'::text[], '{}'::text[], '{}'::integer[], '{}'::boolean[], true);
+	END IF;
 
 	-- clones on partitions go with their originals
 	FOR part IN

@@ -39,6 +39,7 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "compat.h"
+#include "deals/application.h"
 #include "definitions/definitions.h"
 #include "lib/stringinfo.h"
 #include "mapping.h"
@@ -50,6 +51,7 @@
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
+#include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/partcache.h"
@@ -75,6 +77,8 @@ static const char *const role_names[NUM_ROLES] = {
 	[ROLE_CLOSE_NOTES] = "close_notes",
 	[ROLE_CREATED_AT] = "created_at",
 	[ROLE_CREATED_BY] = "created_by",
+	[ROLE_APPLICATION_STAGE] = "application_stage",
+	[ROLE_APPLICATION_OUTCOME] = "application_outcome",
 	[ROLE_STAGE_ENTERED_AT] = "stage_entered_at",
 	[ROLE_FURTHEST_STAGE_ID] = "furthest_stage_id",
 	[ROLE_GATE_STAGE_ID] = "gate_stage_id",
@@ -84,8 +88,8 @@ static const char *const role_names[NUM_ROLES] = {
 };
 
 /*
- * The type that each of them must have (domains over it are accepted);
- * InvalidOid: any.
+ * The type that each of them must have (domains over it are accepted, and
+ * varchar for text); InvalidOid: any.
  */
 static const Oid role_types[NUM_ROLES] = {
 	[ROLE_PIPELINE_ID] = INT4OID,
@@ -101,6 +105,8 @@ static const Oid role_types[NUM_ROLES] = {
 	[ROLE_CLOSE_NOTES] = TEXTOID,
 	[ROLE_CREATED_AT] = TIMESTAMPTZOID,
 	[ROLE_CREATED_BY] = TEXTOID,
+	[ROLE_APPLICATION_STAGE] = InvalidOid,
+	[ROLE_APPLICATION_OUTCOME] = InvalidOid,
 	[ROLE_STAGE_ENTERED_AT] = TIMESTAMPTZOID,
 	[ROLE_FURTHEST_STAGE_ID] = INT4OID,
 	[ROLE_GATE_STAGE_ID] = INT4OID,
@@ -336,7 +342,8 @@ find_registration(DealsTable *table, List *candidates)
 				a_truncate,
 				a_currency,
 				a_activity,
-				a_activity_columns;
+				a_activity_columns,
+				a_application;
 	bool		found = false;
 
 	if (!definitions_exist())
@@ -352,6 +359,7 @@ find_registration(DealsTable *table, List *candidates)
 	a_currency = find_column(tupdesc, "currency");
 	a_activity = find_column(tupdesc, "activity");
 	a_activity_columns = find_column(tupdesc, "activity_columns");
+	a_application = find_column(tupdesc, "application");
 	if (a_relation == InvalidAttrNumber || a_history == InvalidAttrNumber ||
 		a_layout == InvalidAttrNumber || a_truncate == InvalidAttrNumber ||
 		a_currency == InvalidAttrNumber || a_activity == InvalidAttrNumber ||
@@ -388,6 +396,12 @@ find_registration(DealsTable *table, List *candidates)
 		table->activity = isnull ? InvalidOid : DatumGetObjectId(value);
 		value = slot_getattr(slot, a_activity_columns, &isnull);
 		table->activity_columns = isnull ? NULL : PG_DETOAST_DATUM_COPY(value);
+		if (a_application != InvalidAttrNumber)
+		{
+			value = slot_getattr(slot, a_application, &isnull);
+			if (!isnull)
+				table->settings = JsonbPGetDatum(DatumGetJsonbPCopy(value));
+		}
 	}
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
@@ -457,6 +471,14 @@ mapping_broken(Relation rel, const char *detail)
 			 errtable(rel)));
 }
 
+/* may views show such a column as a number? */
+static bool
+is_number(Oid type)
+{
+	return type == NUMERICOID || type == FLOAT8OID || type == FLOAT4OID ||
+		type == INT8OID || type == INT4OID || type == INT2OID;
+}
+
 /*
  * Read the mapping trigger of the deals table: for each of its columns, the
  * column of the relation at hand and the name of the column in the history.
@@ -508,6 +530,11 @@ read_columns(DealsTable *table, Relation rel, Relation root, char **history_colu
 				if (strcmp(role, role_names[r]) == 0)
 					table->role[r] = attnum;
 			}
+			/* what adoption reads, and nobody else here */
+			if (strcmp(role, "expected_close_on") == 0)
+				table->close_date = attnum;
+			else if (strcmp(role, "application_since") == 0)
+				table->since = attnum;
 		}
 		table->parts[table->nparts].name = role;
 		table->parts[table->nparts++].attnum = attnum;
@@ -527,6 +554,7 @@ read_columns(DealsTable *table, Relation rel, Relation root, char **history_colu
 		bool		required = r == ROLE_PIPELINE_ID || r == ROLE_STAGE_ID ||
 			r >= ROLE_STAGE_ENTERED_AT;
 		Form_pg_attribute att;
+		Oid			type;
 
 		if (attnum == InvalidAttrNumber)
 		{
@@ -536,7 +564,18 @@ read_columns(DealsTable *table, Relation rel, Relation root, char **history_colu
 			continue;
 		}
 		att = TupleDescAttr(tupdesc, attnum - 1);
-		if (OidIsValid(role_types[r]) && getBaseType(att->atttypid) != role_types[r])
+		type = getBaseType(att->atttypid);
+		if (type != role_types[r] && OidIsValid(role_types[r]) &&
+			!(role_types[r] == TEXTOID && type == VARCHAROID))
+		{
+			/* of an adopted table, where views alone read them */
+			if (r == ROLE_CREATED_AT || r == ROLE_CREATED_BY)
+			{
+				table->role[r] = InvalidAttrNumber;
+				continue;
+			}
+			if (r == ROLE_PROBABILITY && is_number(type))
+				continue;
 			ereport(ERROR,
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
 					 errmsg("column \"%s\" of deals table \"%s\" has type %s, but %s is needed",
@@ -544,6 +583,7 @@ read_columns(DealsTable *table, Relation rel, Relation root, char **history_colu
 							format_type_be(att->atttypid),
 							format_type_be(role_types[r])),
 					 errtablecol(rel, attnum)));
+		}
 		if (att->attgenerated != '\0' &&
 			(r <= ROLE_STAGE_ID || r >= ROLE_STAGE_ENTERED_AT))
 			ereport(ERROR,
@@ -911,6 +951,7 @@ build_table(Relation rel)
 	table->later_update = later_triggers(rel, before, TRIGGER_TYPE_UPDATE);
 	table->later_delete = later_triggers(rel, before, TRIGGER_TYPE_DELETE);
 
+	application_describe(table, rel);
 	if (registered)
 	{
 		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(table->history)))

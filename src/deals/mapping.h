@@ -29,6 +29,8 @@ typedef enum DealRole
 	ROLE_CLOSE_NOTES,
 	ROLE_CREATED_AT,
 	ROLE_CREATED_BY,
+	ROLE_APPLICATION_STAGE,		/* of an adopted table, see application.c */
+	ROLE_APPLICATION_OUTCOME,
 	ROLE_STAGE_ENTERED_AT,
 	ROLE_FURTHEST_STAGE_ID,
 	ROLE_GATE_STAGE_ID,
@@ -88,6 +90,7 @@ typedef struct MappedPart
 } MappedPart;
 
 struct CompiledRule;			/* of requirements.c */
+struct Application;
 
 /*
  * A deals table, or one partition of it.  Everything in column numbers of
@@ -115,6 +118,12 @@ typedef struct DealsTable
 	AttrNumber	role[NUM_ROLES];	/* InvalidAttrNumber: no such column */
 	int			nparts;
 	MappedPart *parts;			/* roles and all others */
+
+	/* of an adopted table, see application.c */
+	struct Application *application;	/* NULL: not adopted */
+	Datum		settings;		/* jsonb: tracked_table.application; 0: none */
+	AttrNumber	close_date;		/* the column in the part expected_close_on */
+	AttrNumber	since;			/* says when the stage was entered */
 
 	int			npartkeys;
 	AttrNumber *partkeys;		/* columns that decide the partition */

@@ -35,6 +35,7 @@
 #include "commands/trigger.h"
 #include "common/int.h"
 #include "compat.h"
+#include "deals/application.h"
 #include "deals/deals.h"
 #include "deals/history.h"
 #include "deals/mapping.h"
@@ -516,10 +517,14 @@ complete_new_row(Relation rel, const DealsTable *table, DealRow *row, DealState 
 	state->version = returning ? version + 1 : 1;
 	state->episode = returning ? episode + 1 : 1;
 	state->changed_at = instant_of_change(&deal, returning, valid_to, true);
+	if (unlikely(table->application != NULL))
+		application_follow(&deal, NULL, NULL, NULL, row->values, row->nulls, state);
 	/* at once: COPY says in which line */
 	if (!judge_new_deal(&deal, state, &refusal))
 		refuse_now(&deal, &refusal);
 	write_state(table, row, state);
+	if (unlikely(table->application != NULL))
+		(void) application_write(&deal, NULL, row->values, row->nulls, state);
 }
 
 /*
@@ -640,6 +645,15 @@ complete_insert(Relation rel, HeapTuple tuple)
 			want_judgement();
 			kept_rows_to_judge++;
 		}
+		/* one that comes from an import says nothing to the application yet */
+		if (unlikely(table->application != NULL) && definitions_exist() &&
+			row.nulls[table->role[ROLE_APPLICATION_STAGE] - 1])
+		{
+			DealContext deal = {rel, table, row.values, row.nulls, NULL, NULL};
+
+			if (application_write(&deal, NULL, row.values, row.nulls, &state))
+				return heap_form_tuple(tupdesc, row.values, row.nulls);
+		}
 		return tuple;
 	}
 
@@ -675,6 +689,31 @@ keep_in_place(const DealsTable *table, DealRow *row, const DealState *old_state)
 }
 
 /*
+ * While a table is being adopted, the old row may be one that the adoption
+ * has not reached: it is completed, and the new row with it, before anything
+ * is judged.
+ */
+static void
+complete_adopted(const DealContext *deal, const DealRow *old, DealRow *row)
+{
+	static const DealRole filled[] = {
+		ROLE_STAGE_ID, ROLE_FURTHEST_STAGE_ID, ROLE_STAGE_ENTERED_AT,
+		ROLE_CLOSED_AT, ROLE_CLOSED_ON
+	};
+
+	if (!application_complete(deal, old->values, old->nulls, true))
+		return;
+	for (int i = 0; i < (int) lengthof(filled); i++)
+	{
+		if (role_is_null(deal->table, row, filled[i]) &&
+			!role_is_null(deal->table, old, filled[i]))
+			set_role(deal->table, row, filled[i],
+					 role_value(deal->table, old, filled[i]), false);
+	}
+	row->offsets = NULL;
+}
+
+/*
  * Complete and judge the new row of an UPDATE in place.  Returns whether a
  * version ends.  If the change is refused, verdict->refusal says so, and the
  * deal stays where it was.
@@ -692,8 +731,13 @@ complete_update(Relation rel, const DealsTable *table, const DealRow *old, DealR
 	refuse_changed_column(&deal, tupdesc, old, row, table->partkeys, table->npartkeys, true);
 
 	refuse_zero_ids(rel, table, row);
+	if (unlikely(table->application != NULL))
+		complete_adopted(&deal, old, row);
 	read_state(table, old, old_state);
 	read_state(table, row, state);
+	if (unlikely(table->application != NULL))
+		application_follow(&deal, old_state, old->values, old->nulls,
+						   row->values, row->nulls, state);
 	instant = instant_of_change(&deal, true, old_state->changed_at, false);
 
 	if (unlikely(proposed_closing.statement != NULL) &&
@@ -714,6 +758,9 @@ complete_update(Relation rel, const DealsTable *table, const DealRow *old, DealR
 	state->version = old_state->version;
 	state->changed_at = old_state->changed_at;
 	write_state(table, row, state);
+	if (unlikely(table->application != NULL) &&
+		application_write(&deal, old_state, row->values, row->nulls, state))
+		row->offsets = NULL;
 
 	/* what the client did not write in this statement goes */
 	if (verdict->clear_overrides || verdict->clear_closing)
@@ -920,13 +967,15 @@ end_by_delete(Relation rel, const DealsTable *table, HeapTuple tuple)
 	Verdict		verdict;
 
 	deform_row(&old, tuple, tupdesc);
-	read_state(table, &old, &old_state);
 	deal.rel = rel;
 	deal.table = table;
 	deal.values = old.values;
 	deal.nulls = old.nulls;
 	deal.old_values = NULL;
 	deal.old_nulls = NULL;
+	if (unlikely(table->application != NULL))
+		(void) application_complete(&deal, old.values, old.nulls, true);
+	read_state(table, &old, &old_state);
 	memset(&verdict, 0, sizeof(verdict));
 	verdict.kind = CHANGE_DELETE;
 	history_append(table, tupdesc, old.values, old.nulls, &old_state, NULL, &verdict,

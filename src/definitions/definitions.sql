@@ -94,6 +94,38 @@ AS 'MODULE_PATHNAME', 'pipelines_history_guard';
 COMMENT ON FUNCTION pipelines._history_guard() IS
 'BEFORE trigger on a table of past versions: refuses UPDATE, DELETE and TRUNCATE (23S11), whoever runs it.';
 
+-- The plan of an adoption is edited by plain UPDATE, by whoever owns the table
+-- that it is about (or the definitions, as in a restore).
+CREATE FUNCTION pipelines._adoption_guard() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 100
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	concerned regclass[] := '{}';
+	refused regclass;
+BEGIN
+	IF TG_OP <> 'INSERT' THEN
+		concerned := concerned || OLD.relation;
+	END IF;
+	IF TG_OP <> 'DELETE' THEN
+		concerned := concerned || NEW.relation;
+	END IF;
+	SELECT r.relation INTO refused
+	FROM unnest(concerned) AS r (relation)
+	WHERE NOT EXISTS (SELECT FROM pg_class AS c
+		WHERE c.oid IN (r.relation, TG_RELID) AND pg_has_role(current_user, c.relowner, 'USAGE'))
+	LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'must be owner of table %', refused
+			USING ERRCODE = 'insufficient_privilege',
+				HINT = 'The adoption of a table is planned by its owner.';
+	END IF;
+	RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+END
+$$;
+COMMENT ON FUNCTION pipelines._adoption_guard() IS
+'BEFORE ROW trigger on pipelines.adoption and adoption_plan: only who owns the table concerned writes there (42501).';
+
 CREATE FUNCTION pipelines._register(relation regclass, history regclass, layout_id integer,
 	key text[], columns jsonb, currency text, foreign_keys boolean, on_truncate text,
 	tracked_since timestamptz, adopted boolean, tracked jsonb DEFAULT NULL) RETURNS void
@@ -147,7 +179,8 @@ AS $$
 	(12, 'pipeline_role', true, 'Who may see, move and define in a protected pipeline. Written by grant_pipeline() and revoke_pipeline().'),
 	(13, 'stage_value', true, 'How an adopted table writes down a stage in its own column. Written by adopt() and apply_adoption() only.'),
 	(14, 'adoption_plan', false, 'What adopt() proposes for a table, to be edited before it is applied.'),
-	(15, 'purge_log', false, 'Deals whose past was purged, by whom and how. Written by purge() only.')
+	(15, 'purge_log', false, 'Deals whose past was purged, by whom and how. Written by purge() only.'),
+	(16, 'adoption', false, 'What adopt() was asked for. Who owns the table may change it until it is applied.')
 $$;
 COMMENT ON FUNCTION pipelines._definition_tables() IS
 'The definition tables that setup() makes, in the order in which they refer to each other.';
@@ -277,7 +310,10 @@ AS $$
 	('purge_log', 'purged_at', 'timestamptz NOT NULL', false, 'When.'),
 	('purge_log', 'purged_by', 'text NOT NULL', false, 'By whom: the actor.'),
 	('purge_log', 'role_name', 'text NOT NULL', false, 'By which role.'),
-	('purge_log', 'reason', 'text', false, 'Why: the setting pipelines.reason.')
+	('purge_log', 'reason', 'text', false, 'Why: the setting pipelines.reason.'),
+
+	('adoption', 'relation', 'regclass', true, 'The table to be adopted.'),
+	('adoption', 'arguments', 'jsonb NOT NULL', false, 'The arguments of adopt().')
 $$;
 COMMENT ON FUNCTION pipelines._definition_columns() IS
 'The columns of the definition tables that setup() makes; version and changed_at are added to each versioned table.';
@@ -373,7 +409,10 @@ AS $$
 	(1400, 'adoption_plan', 'adoption_plan_pkey', 'PRIMARY KEY (relation, part, value)'),
 	(1401, 'adoption_plan', 'part_is_known', 'CHECK (part IN (''stage'', ''outcome''))'),
 
-	(1500, 'purge_log', 'purge_log_pkey', 'PRIMARY KEY (purge_id)')
+	(1500, 'purge_log', 'purge_log_pkey', 'PRIMARY KEY (purge_id)'),
+
+	(1600, 'adoption', 'adoption_pkey', 'PRIMARY KEY (relation)'),
+	(1601, 'adoption', 'arguments_is_an_object', 'CHECK (jsonb_typeof(arguments) = ''object'')')
 $$;
 COMMENT ON FUNCTION pipelines._definition_constraints() IS
 'The constraints of the definition tables that setup() makes, in the order in which they can be made.';
@@ -549,6 +588,17 @@ BEGIN
 		text 'BEFORE UPDATE OR DELETE', text 'ROW', text 'pipelines._history_guard()');
 	PERFORM pipelines._setup_trigger(relation, name 'pipelines_guard_truncate',
 		text 'BEFORE TRUNCATE', text 'STATEMENT', text 'pipelines._history_guard()');
+	-- whoever owns a table plans its adoption: the trigger lets nobody else
+	FOR c IN
+		SELECT format('pipelines.%I', k.name)::regclass AS relation
+		FROM (VALUES ('adoption'), ('adoption_plan')) AS k (name)
+		WHERE NOT EXISTS (SELECT FROM pg_trigger AS t
+			WHERE t.tgrelid = format('pipelines.%I', k.name)::regclass AND t.tgname = 'pipelines_guard')
+	LOOP
+		PERFORM pipelines._setup_trigger(c.relation::oid, name 'pipelines_guard',
+			text 'BEFORE INSERT OR UPDATE OR DELETE', text 'ROW', text 'pipelines._adoption_guard()');
+		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON %s TO PUBLIC', c.relation);
+	END LOOP;
 
 	FOR c IN
 		SELECT k.table_name, k.column_name, k.comment
