@@ -731,7 +731,8 @@ BEGIN
 		FROM ordered o
 	)
 	SELECT jsonb_agg(jsonb_build_object('value', s.value, 'rows', s.rows,
-			'stage', CASE WHEN s.namesake > 1 THEN format('%s (%s)', s.name, s.namesake)
+			'stage', CASE WHEN s.name IS NULL THEN NULL
+						WHEN s.namesake > 1 THEN format('%s (%s)', s.name, s.namesake)
 						WHEN facts ->> 'kind' = 'number' THEN 'Stage ' || s.name ELSE s.name END,
 			'position', CASE WHEN s.name IS NOT NULL THEN s.n END,
 			'outcome', CASE WHEN s.name IS NOT NULL THEN s.outcome END,
@@ -746,7 +747,7 @@ BEGIN
 				CASE WHEN s.name IS NULL THEN 'These rows say no stage: name the one that they shall be in.' END,
 				CASE WHEN s.name IS NOT NULL AND s.alike > 1
 					THEN format('Differs from "%s" in case or blanks only: name the same stage for both to merge them.', s.model) END,
-				CASE WHEN s.namesake > 1 AND s.alike = 1 THEN 'Another value has the same name.' END,
+				CASE WHEN s.name IS NOT NULL AND s.namesake > 1 AND s.alike = 1 THEN 'Another value has the same name.' END,
 				CASE WHEN NOT s.listed AND facts ->> 'kind' IN ('lookup', 'check', 'enum') AND s.value <> '' THEN 'It is not in the list.' END,
 				CASE WHEN s.outcome IN ('open', 'on_hold') AND s.known > 99 THEN 'Only won deals have more than 99 percent.' END), ''))
 		ORDER BY s.n)
@@ -1202,6 +1203,22 @@ $$;
 COMMENT ON FUNCTION pipelines._leaves(regclass) IS
 	'The plain tables that a deals table consists of, with their blocks.';
 
+CREATE FUNCTION pipelines._is_filled(deals regclass)
+RETURNS boolean
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000000
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	answer boolean;
+BEGIN
+	EXECUTE format('SELECT NOT EXISTS (SELECT FROM %s d WHERE %s IS NULL)', deals, pipelines._column(deals, 'stage_id'))
+	INTO answer;
+	RETURN answer;
+END
+$$;
+COMMENT ON FUNCTION pipelines._is_filled(regclass) IS
+	'Are all rows of an adopted table in a stage?';
+
 -- How many rows are not in a stage yet, and with which values.
 CREATE FUNCTION pipelines._refuse_unfilled(deals regclass)
 RETURNS void
@@ -1267,7 +1284,9 @@ BEGIN
 	FOR part IN SELECT * FROM pipelines._leaves(deals) LOOP
 		filled := filled + pipelines._adopt_fill(part.leaf, 0::bigint, 0::bigint);
 	END LOOP;
-	PERFORM pipelines._refuse_unfilled(deals);
+	IF NOT pipelines._is_filled(deals) THEN
+		PERFORM pipelines._refuse_unfilled(deals);
+	END IF;
 	EXECUTE format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL, ALTER COLUMN %I SET NOT NULL', deals,
 				   (SELECT r.column_name FROM pipelines._roles(deals) r WHERE r.role = 'stage_id'),
 				   (SELECT r.column_name FROM pipelines._roles(deals) r WHERE r.role = 'furthest_stage_id'));
@@ -1308,12 +1327,9 @@ AS $$
 DECLARE
 	part record;
 	step record;
-	size bigint;
 	position bigint;
 	filled bigint := 0;
-	total bigint;
 	batches bigint := 0;
-	pass integer := 0;
 	last_pass bigint;
 BEGIN
 	PERFORM pipelines._check_batches(deals, batch_rows);
@@ -1326,25 +1342,24 @@ BEGIN
 
 	-- A row that somebody else was changing is left to the next pass.
 	LOOP
-		pass := pass OPERATOR(pg_catalog.+) 1;
 		last_pass := filled;
-		FOR part IN SELECT l.leaf, l.blocks, pipelines._blocks_of(l.leaf, l.blocks, batch_rows) AS step FROM pipelines._leaves(deals) AS l LOOP
+		FOR part IN SELECT l.leaf, l.blocks, pipelines._blocks_of(l.leaf, batch_rows) AS size FROM pipelines._leaves(deals) AS l LOOP
 			position := 0;
-			size := part.step;
 			WHILE position OPERATOR(pg_catalog.<) part.blocks LOOP
-				filled := filled OPERATOR(pg_catalog.+) pipelines._adopt_fill(part.leaf, position, size);
-				position := position OPERATOR(pg_catalog.+) size;
+				filled := filled OPERATOR(pg_catalog.+) pipelines._adopt_fill(part.leaf, position, part.size);
+				position := position OPERATOR(pg_catalog.+) part.size;
 				batches := batches OPERATOR(pg_catalog.+) 1;
 				COMMIT;
 				IF batches OPERATOR(pg_catalog.%) 100 OPERATOR(pg_catalog.=) 0 THEN
-					RAISE NOTICE '% rows adopted; block % of % of %', filled,
-						position, part.blocks, part.leaf;
+					RAISE NOTICE '% rows adopted; block % of % of %', filled, position, part.blocks, part.leaf;
 				END IF;
 			END LOOP;
 		END LOOP;
-		EXIT WHEN filled OPERATOR(pg_catalog.=) last_pass OR pass OPERATOR(pg_catalog.=) 5;
+		EXIT WHEN pipelines._is_filled(deals);
+		IF filled OPERATOR(pg_catalog.=) last_pass THEN
+			PERFORM pipelines._refuse_unfilled(deals);
+		END IF;
 	END LOOP;
-	PERFORM pipelines._refuse_unfilled(deals);
 
 	-- NOT NULL without reading the table under a lock that stops writers
 	PERFORM pipelines._not_null_step(deals, 1);
@@ -1379,16 +1394,16 @@ COMMENT ON FUNCTION pipelines._check_batches(regclass, bigint) IS
 	'Raises an error if adopt_in_batches() can''t work.';
 
 -- so many blocks hold about so many rows
-CREATE FUNCTION pipelines._blocks_of(leaf regclass, blocks bigint, rows bigint)
+CREATE FUNCTION pipelines._blocks_of(leaf regclass, rows bigint)
 RETURNS bigint
 LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 10
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT greatest(1, CASE WHEN c.relpages > 0 AND c.reltuples > 0 THEN ceil($3 * c.relpages / c.reltuples)
-							ELSE ceil($3 / 50.0) END)::bigint
+	SELECT greatest(1, CASE WHEN c.relpages > 0 AND c.reltuples > 0 THEN ceil($2 * c.relpages / c.reltuples)
+							ELSE ceil($2 / 50.0) END)::bigint
 	FROM pg_class c WHERE c.oid = $1
 $$;
-COMMENT ON FUNCTION pipelines._blocks_of(regclass, bigint, bigint) IS
+COMMENT ON FUNCTION pipelines._blocks_of(regclass, bigint) IS
 	'How many blocks of a table hold about so many rows.';
 
 CREATE FUNCTION pipelines._not_null_step(deals regclass, step integer)

@@ -938,7 +938,7 @@ AS $$
 		UNION ALL
 		SELECT format('column %I of %s', r.expected, t.history),
 			   'missing; if it was renamed, rename it back; else add it, or make the table anew from a backup'
-		WHERE h.attname IS NULL AND a.attname IS NOT NULL
+		WHERE h.attname IS NULL AND a.attname IS NOT NULL AND r.role <> 'application_since'
 			AND (r.role ~ '^key[1-9]' OR coalesce(c.tracked, true))
 		UNION ALL
 		SELECT format('column %I of %s', a.attname, t.relation),
@@ -1391,7 +1391,9 @@ BEGIN
 	END LOOP;
 
 	IF registration.adopted THEN
-		EXECUTE format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS pipelines_filled', deals);
+		IF EXISTS (SELECT FROM pg_constraint c WHERE c.conrelid = release.deals AND c.conname = 'pipelines_filled') THEN
+			EXECUTE format('ALTER TABLE %s DROP CONSTRAINT pipelines_filled', deals);
+		END IF;
 		DELETE FROM pipelines.adoption_plan a WHERE a.relation = release.deals;
 		DELETE FROM pipelines.adoption a WHERE a.relation = release.deals;
 		PERFORM pipelines._register_values(deals, '{}'::text[], '{}'::text[], '{}'::integer[], '{}'::boolean[], true);

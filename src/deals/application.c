@@ -347,46 +347,66 @@ stage_name(const DealsTable *table, int32 pipeline_id, int32 stage_id)
 	return stage == NULL ? psprintf("%d", stage_id) : psprintf("\"%s\"", stage->name);
 }
 
-static compat_noreturn void
-unknown_value(const DealContext *deal, const Datum *values, const bool *nulls)
+/* note why; returns false, for the caller to return */
+static bool
+refuse(Refusal *refusal, int sqlerrcode, AttrNumber column,
+	   char *message, char *detail, char *hint)
 {
-	ApplicationColumn *column = &deal->table->application->stage;
-	int			c = column->attnum - 1;
-
-	ereport(ERROR,
-			(errcode(ERRCODE_PIPELINES_UNKNOWN_STAGE),
-			 nulls[c] ?
-			 errmsg("NULL in column \"%s\" of table \"%s\" stands for no stage",
-					column_name(deal, column->attnum), RelationGetRelationName(deal->rel)) :
-			 errmsg("value \"%s\" of column \"%s\" of table \"%s\" stands for no stage",
-					value_text(column, values[c], false),
-					column_name(deal, column->attnum), RelationGetRelationName(deal->rel)),
-			 errdetail("Refused for %s.  Values that stand for one: %s.",
-					   label(deal), known_values(deal->table)),
-			 errhint("Say which stage it stands for: SELECT pipelines.add_stage_value(...)."),
-			 errtablecol(deal->rel, column->attnum)));
+	memset(refusal, 0, sizeof(Refusal));
+	refusal->sqlerrcode = sqlerrcode;
+	refusal->column = column;
+	refusal->message = message;
+	refusal->detail = detail;
+	refusal->hint = hint;
+	return false;
 }
 
-static compat_noreturn void
-stages_disagree(const DealContext *deal, int32 said, const DealState *state,
-				const Datum *values, const bool *nulls)
+static char *
+root_name(const DealsTable *table)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(table->root)),
+									  get_rel_name(table->root));
+}
+
+static bool
+unknown_value(const DealContext *deal, const Datum *values, const bool *nulls,
+			  Refusal *refusal)
 {
 	ApplicationColumn *column = &deal->table->application->stage;
 	int			c = column->attnum - 1;
 	char	   *value = value_text(column, values[c], nulls[c]);
 
-	ereport(ERROR,
-			(errcode(ERRCODE_PIPELINES_STAGES_DISAGREE),
-			 errmsg("columns \"%s\" and \"%s\" of table \"%s\" say different stages",
-					column_name(deal, column->attnum),
-					column_name(deal, deal->table->role[ROLE_STAGE_ID]),
-					RelationGetRelationName(deal->rel)),
-			 errdetail("Refused for %s: the application's \"%s\" stands for stage %s, but stage %s was given.",
-					   label(deal), value,
-					   stage_name(deal->table, state->pipeline_id, said),
-					   stage_name(deal->table, state->pipeline_id, state->stage_id)),
-			 errhint("Set one of them; the other one follows."),
-			 errtablecol(deal->rel, deal->table->role[ROLE_STAGE_ID])));
+	return refuse(refusal, ERRCODE_PIPELINES_UNKNOWN_STAGE, column->attnum,
+				  nulls[c] ?
+				  psprintf("NULL in column \"%s\" of table \"%s\" stands for no stage",
+						   column_name(deal, column->attnum),
+						   RelationGetRelationName(deal->rel)) :
+				  psprintf("value \"%s\" of column \"%s\" of table \"%s\" stands for no stage",
+						   value, column_name(deal, column->attnum),
+						   RelationGetRelationName(deal->rel)),
+				  psprintf("Refused for %s.  Values that stand for one: %s.",
+						   label(deal), known_values(deal->table)),
+				  psprintf("Say which stage it stands for: SELECT pipelines.add_stage_value('%s', %s, ...).",
+						   root_name(deal->table), quote_literal_cstr(value)));
+}
+
+static bool
+stages_disagree(const DealContext *deal, int32 said, const DealState *state,
+				const Datum *values, const bool *nulls, Refusal *refusal)
+{
+	ApplicationColumn *column = &deal->table->application->stage;
+	int			c = column->attnum - 1;
+
+	return refuse(refusal, ERRCODE_PIPELINES_STAGES_DISAGREE, deal->table->role[ROLE_STAGE_ID],
+				  psprintf("columns \"%s\" and \"%s\" of table \"%s\" say different stages",
+						   column_name(deal, column->attnum),
+						   column_name(deal, deal->table->role[ROLE_STAGE_ID]),
+						   RelationGetRelationName(deal->rel)),
+				  psprintf("Refused for %s: the application's \"%s\" stands for stage %s, but stage %s was given.",
+						   label(deal), value_text(column, values[c], nulls[c]),
+						   stage_name(deal->table, state->pipeline_id, said),
+						   stage_name(deal->table, state->pipeline_id, state->stage_id)),
+				  "Set one of them; the other one follows.");
 }
 
 static bool
@@ -402,28 +422,27 @@ is_default(ApplicationColumn *column, Relation rel, const Datum *values, const b
 }
 
 static bool
-is_changed(const ApplicationColumn *column, Relation rel,
-		   const Datum *old_values, const bool *old_nulls,
-		   const Datum *values, const bool *nulls)
+is_changed(const ApplicationColumn *column, const DealContext *deal)
 {
 	int			c = column->attnum - 1;
 	Form_pg_attribute att;
 
 	if (c < 0)
 		return false;
-	if (nulls[c] || old_nulls[c])
-		return nulls[c] != old_nulls[c];
-	att = TupleDescAttr(RelationGetDescr(rel), c);
-	return !datum_image_eq(old_values[c], values[c], att->attbyval, att->attlen);
+	if (deal->nulls[c] || deal->old_nulls[c])
+		return deal->nulls[c] != deal->old_nulls[c];
+	att = TupleDescAttr(RelationGetDescr(deal->rel), c);
+	return !datum_image_eq(deal->old_values[c], deal->values[c], att->attbyval, att->attlen);
 }
 
-void
-application_follow(const DealContext *deal, const DealState *old,
-				   const Datum *old_values, const bool *old_nulls,
-				   const Datum *values, const bool *nulls, DealState *state)
+bool
+application_follow(const DealContext *deal, const DealState *old, DealState *state,
+				   Refusal *refusal)
 {
 	const DealsTable *table = deal->table;
 	Application *application = table->application;
+	const Datum *values = deal->values;
+	const bool *nulls = deal->nulls;
 	int32		pipeline_id = state->pipeline_id;
 	int32		said;
 
@@ -435,51 +454,65 @@ application_follow(const DealContext *deal, const DealState *old,
 			 is_default(&application->outcome, deal->rel, values, nulls));
 
 		if (silent && state->stage_id != 0)
-			return;
+			return true;
 		said = said_stage(table, values, nulls, pipeline_id);
 		if (said == 0)
-		{
-			if (!nulls[application->stage.attnum - 1])
-				unknown_value(deal, values, nulls);
-			return;
-		}
+			return nulls[application->stage.attnum - 1] ||
+				unknown_value(deal, values, nulls, refusal);
 		if (state->stage_id == 0)
 			state->stage_id = said;
 		else if (state->stage_id != said)
-			stages_disagree(deal, said, state, values, nulls);
-		return;
+			return stages_disagree(deal, said, state, values, nulls, refusal);
+		return true;
 	}
 
-	if (!is_changed(&application->stage, deal->rel, old_values, old_nulls, values, nulls) &&
-		!is_changed(&application->outcome, deal->rel, old_values, old_nulls, values, nulls))
-		return;
+	if (!is_changed(&application->stage, deal) && !is_changed(&application->outcome, deal))
+		return true;
 	said = said_stage(table, values, nulls, pipeline_id);
 	if (said == 0)
-		unknown_value(deal, values, nulls);
+		return unknown_value(deal, values, nulls, refusal);
 	if (said == state->stage_id)
-		return;
+		return true;
 	if (state->stage_id != old->stage_id &&
 		!(state->stage_id == 0 && state->pipeline_id != old->pipeline_id))
-		stages_disagree(deal, said, state, values, nulls);
+		return stages_disagree(deal, said, state, values, nulls, refusal);
 	state->stage_id = said;
+	return true;
+}
+
+void
+application_keep(const DealContext *deal, Datum *values, bool *nulls)
+{
+	const Application *application = deal->table->application;
+	const AttrNumber columns[] = {application->stage.attnum, application->outcome.attnum};
+
+	for (int i = 0; i < (int) lengthof(columns); i++)
+	{
+		int			c = columns[i] - 1;
+
+		if (c < 0)
+			continue;
+		values[c] = deal->old_values[c];
+		nulls[c] = deal->old_nulls[c];
+	}
 }
 
 /*
  * The refusal of a stage that the application's column can't hold.
  */
-static compat_noreturn void
-unwritable(const DealContext *deal, const DealState *state, const char *detail)
+static bool
+unwritable(const DealContext *deal, const DealState *state, const char *detail,
+		   Refusal *refusal)
 {
 	AttrNumber	attnum = deal->table->application->stage.attnum;
 
-	ereport(ERROR,
-			(errcode(ERRCODE_PIPELINES_STAGE_UNWRITABLE),
-			 errmsg("column \"%s\" of table \"%s\" has no value for stage %s",
-					column_name(deal, attnum), RelationGetRelationName(deal->rel),
-					stage_name(deal->table, state->pipeline_id, state->stage_id)),
-			 errdetail("%s  Refused for %s.", detail, label(deal)),
-			 errhint("Let the application's column take such a value, and say so: SELECT pipelines.add_stage_value(...)."),
-			 errtablecol(deal->rel, attnum)));
+	return refuse(refusal, ERRCODE_PIPELINES_STAGE_UNWRITABLE, attnum,
+				  psprintf("column \"%s\" of table \"%s\" has no value for stage %s",
+						   column_name(deal, attnum), RelationGetRelationName(deal->rel),
+						   stage_name(deal->table, state->pipeline_id, state->stage_id)),
+				  psprintf("%s  Refused for %s.", detail, label(deal)),
+				  psprintf("Let the application's column take such a value, and say so: SELECT pipelines.add_stage_value('%s', ...).",
+						   root_name(deal->table)));
 }
 
 static void
@@ -494,8 +527,9 @@ set_value(ApplicationColumn *column, Datum *values, bool *nulls, const char *tex
 }
 
 /* the application's own column for the stage gets the value of that stage */
-static void
-write_stage(const DealContext *deal, const DealState *state, Datum *values, bool *nulls)
+static bool
+write_stage(const DealContext *deal, const DealState *state, Datum *values, bool *nulls,
+			Refusal *refusal)
 {
 	const DealsTable *table = deal->table;
 	ApplicationColumn *column = &table->application->stage;
@@ -506,27 +540,29 @@ write_stage(const DealContext *deal, const DealState *state, Datum *values, bool
 	if (found != NULL)
 	{
 		set_value(column, values, nulls, found->value);
-		return;
+		return true;
 	}
 	if (column->base_type != column->type && DomainHasConstraints(column->type))
-		unwritable(deal, state, "Its domain allows certain values only.");
+		return unwritable(deal, state, "Its domain allows certain values only.", refusal);
 	if (type_is_enum(column->base_type))
 	{
 		if (!SearchSysCacheExists2(ENUMTYPOIDNAME, ObjectIdGetDatum(column->base_type),
 								   CStringGetDatum(stage->name)))
-			unwritable(deal, state, "Its enum type has no such label.");
+			return unwritable(deal, state, "Its enum type has no such label.", refusal);
 	}
 	else if (!column->writable_names)
-		unwritable(deal, state, "Its constraints allow certain values only.");
+		return unwritable(deal, state, "Its type or its constraints allow certain values only.", refusal);
 	else if (column->base_type == VARCHAROID && column->typmod >= (int32) VARHDRSZ &&
 			 pg_mbstrlen(stage->name) > column->typmod - (int32) VARHDRSZ)
-		unwritable(deal, state, "The name of the stage is too long for it.");
+		return unwritable(deal, state, "The name of the stage is too long for it.", refusal);
 	set_value(column, values, nulls, stage->name);
+	return true;
 }
 
 bool
 application_write(const DealContext *deal, const DealState *old,
-				  Datum *values, bool *nulls, const DealState *state)
+				  Datum *values, bool *nulls, const DealState *state,
+				  bool *replaced, Refusal *refusal)
 {
 	const DealsTable *table = deal->table;
 	Application *application = table->application;
@@ -534,12 +570,14 @@ application_write(const DealContext *deal, const DealState *old,
 	ApplicationColumn *outcome = &application->outcome;
 	const StageValueDef *closing = NULL;
 
+	*replaced = false;
 	if (old != NULL && old->stage_id == state->stage_id)
-		return false;
+		return true;
 	if (state->stage_id == 0 ||
 		said_stage(table, values, nulls, state->pipeline_id) == state->stage_id)
-		return false;
+		return true;
 
+	*replaced = true;
 	if (outcome->attnum != InvalidAttrNumber)
 	{
 		int			c = outcome->attnum - 1;
@@ -551,7 +589,10 @@ application_write(const DealContext *deal, const DealState *old,
 			set_value(outcome, values, nulls, application->open_outcome);
 	}
 	if (closing == NULL || find_written(table, false, state->stage_id) != NULL)
-		write_stage(deal, state, values, nulls);
+	{
+		if (!write_stage(deal, state, values, nulls, refusal))
+			return false;
+	}
 	else if (nulls[stage->attnum - 1] &&
 			 TupleDescAttr(RelationGetDescr(deal->rel), stage->attnum - 1)->attnotnull)
 	{
@@ -569,9 +610,9 @@ application_write(const DealContext *deal, const DealState *old,
 		}
 	}
 
-	if (said_stage(table, values, nulls, state->pipeline_id) != state->stage_id)
-		unwritable(deal, state, "The value that would be written for it stands for another stage.");
-	return true;
+	return said_stage(table, values, nulls, state->pipeline_id) == state->stage_id ||
+		unwritable(deal, state, "The value that would be written for it stands for another stage.",
+				   refusal);
 }
 
 /* the first instant of a day in a time zone */
@@ -679,8 +720,13 @@ application_complete(const DealContext *deal, Datum *values, bool *nulls, bool s
 	stage = stage_id == 0 ? NULL : definitions_stage(pipeline, stage_id);
 	if (stage == NULL)
 	{
+		Refusal		refusal;
+
 		if (strict)
-			unknown_value(deal, values, nulls);
+		{
+			(void) unknown_value(deal, values, nulls, &refusal);
+			refuse_now(deal, &refusal);
+		}
 		return false;
 	}
 
@@ -948,6 +994,8 @@ pipelines_adopt_fill(PG_FUNCTION_ARGS)
 		deal.table = table;
 		deal.values = new_slot->tts_values;
 		deal.nulls = new_slot->tts_isnull;
+		deal.old_values = NULL;
+		deal.old_nulls = NULL;
 		if (!application_complete(&deal, new_slot->tts_values, new_slot->tts_isnull, false))
 		{
 			MemoryContextSwitchTo(oldcontext);

@@ -28,19 +28,20 @@ extern bool application_complete(const DealContext *deal, Datum *values,
 
 /*
  * Before judging: where the application's columns were changed, the stage in
- * *state follows.  'old_values' and 'old_nulls' are NULL for a new row.
+ * *state follows.  'old' is NULL for a new row.  False: refused.
  */
-extern void application_follow(const DealContext *deal, const DealState *old,
-							   const Datum *old_values, const bool *old_nulls,
-							   const Datum *values, const bool *nulls,
-							   DealState *state);
+extern bool application_follow(const DealContext *deal, const DealState *old,
+							   DealState *state, Refusal *refusal);
 
 /*
- * After judging: where the stage changed (old is NULL for a new row), the
- * application's columns follow.  Returns whether a value was replaced.
+ * After judging: where the stage changed, the application's columns in
+ * 'values' follow; *replaced says whether any did.  False: refused.
  */
 extern bool application_write(const DealContext *deal, const DealState *old,
-							  Datum *values, bool *nulls,
-							  const DealState *state);
+							  Datum *values, bool *nulls, const DealState *state,
+							  bool *replaced, Refusal *refusal);
+
+/* a change was refused: the application's columns are as they were */
+extern void application_keep(const DealContext *deal, Datum *values, bool *nulls);
 
 #endif							/* PIPELINES_APPLICATION_H */

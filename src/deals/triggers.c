@@ -506,6 +506,7 @@ complete_new_row(Relation rel, const DealsTable *table, DealRow *row, DealState 
 	TupleDesc	tupdesc = RelationGetDescr(rel);
 	DealContext deal = {rel, table, row->values, row->nulls, NULL, NULL};
 	Refusal		refusal;
+	bool		replaced;
 	int32		version;
 	int32		episode;
 	TimestampTz valid_to;
@@ -517,14 +518,16 @@ complete_new_row(Relation rel, const DealsTable *table, DealRow *row, DealState 
 	state->version = returning ? version + 1 : 1;
 	state->episode = returning ? episode + 1 : 1;
 	state->changed_at = instant_of_change(&deal, returning, valid_to, true);
-	if (unlikely(table->application != NULL))
-		application_follow(&deal, NULL, NULL, NULL, row->values, row->nulls, state);
+	if (unlikely(table->application != NULL) &&
+		!application_follow(&deal, NULL, state, &refusal))
+		refuse_now(&deal, &refusal);
 	/* at once: COPY says in which line */
 	if (!judge_new_deal(&deal, state, &refusal))
 		refuse_now(&deal, &refusal);
 	write_state(table, row, state);
-	if (unlikely(table->application != NULL))
-		(void) application_write(&deal, NULL, row->values, row->nulls, state);
+	if (unlikely(table->application != NULL) &&
+		!application_write(&deal, NULL, row->values, row->nulls, state, &replaced, &refusal))
+		refuse_now(&deal, &refusal);
 }
 
 /*
@@ -650,8 +653,13 @@ complete_insert(Relation rel, HeapTuple tuple)
 			row.nulls[table->role[ROLE_APPLICATION_STAGE] - 1])
 		{
 			DealContext deal = {rel, table, row.values, row.nulls, NULL, NULL};
+			Refusal		refusal;
+			bool		replaced;
 
-			if (application_write(&deal, NULL, row.values, row.nulls, &state))
+			if (!application_write(&deal, NULL, row.values, row.nulls, &state,
+								   &replaced, &refusal))
+				refuse_now(&deal, &refusal);
+			if (replaced)
 				return heap_form_tuple(tupdesc, row.values, row.nulls);
 		}
 		return tuple;
@@ -683,9 +691,14 @@ complete_insert(Relation rel, HeapTuple tuple)
 
 /* the new row is as the old one in all that we look after */
 static void
-keep_in_place(const DealsTable *table, DealRow *row, const DealState *old_state)
+keep_in_place(const DealContext *deal, DealRow *row, const DealState *old_state)
 {
-	write_state(table, row, old_state);
+	write_state(deal->table, row, old_state);
+	if (unlikely(deal->table->application != NULL))
+	{
+		application_keep(deal, row->values, row->nulls);
+		row->offsets = NULL;
+	}
 }
 
 /*
@@ -735,9 +748,13 @@ complete_update(Relation rel, const DealsTable *table, const DealRow *old, DealR
 		complete_adopted(&deal, old, row);
 	read_state(table, old, old_state);
 	read_state(table, row, state);
-	if (unlikely(table->application != NULL))
-		application_follow(&deal, old_state, old->values, old->nulls,
-						   row->values, row->nulls, state);
+	if (unlikely(table->application != NULL) &&
+		!application_follow(&deal, old_state, state, &verdict->refusal))
+	{
+		keep_in_place(&deal, row, old_state);
+		*state = *old_state;
+		return false;
+	}
 	instant = instant_of_change(&deal, true, old_state->changed_at, false);
 
 	if (unlikely(proposed_closing.statement != NULL) &&
@@ -751,16 +768,27 @@ complete_update(Relation rel, const DealsTable *table, const DealRow *old, DealR
 
 	if (!judge_change(&deal, old_state, state, instant, verdict))
 	{
-		keep_in_place(table, row, old_state);
+		keep_in_place(&deal, row, old_state);
 		*state = *old_state;
 		return false;
 	}
 	state->version = old_state->version;
 	state->changed_at = old_state->changed_at;
 	write_state(table, row, state);
-	if (unlikely(table->application != NULL) &&
-		application_write(&deal, old_state, row->values, row->nulls, state))
-		row->offsets = NULL;
+	if (unlikely(table->application != NULL))
+	{
+		bool		replaced;
+
+		if (!application_write(&deal, old_state, row->values, row->nulls, state,
+							   &replaced, &verdict->refusal))
+		{
+			keep_in_place(&deal, row, old_state);
+			*state = *old_state;
+			return false;
+		}
+		if (replaced)
+			row->offsets = NULL;
+	}
 
 	/* what the client did not write in this statement goes */
 	if (verdict->clear_overrides || verdict->clear_closing)
@@ -796,7 +824,7 @@ complete_update(Relation rel, const DealsTable *table, const DealRow *old, DealR
 	changed = verdict->moved || tracked_column_changed(table, old, row);
 	if (changed && !judge_requirements(&deal, old_state, state, verdict))
 	{
-		keep_in_place(table, row, old_state);
+		keep_in_place(&deal, row, old_state);
 		*state = *old_state;
 		return false;
 	}

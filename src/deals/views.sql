@@ -127,13 +127,20 @@ LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 2000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT coalesce(
-		(SELECT CASE WHEN $3 IS NULL OR a.atttypid = $3::regtype
+		(SELECT CASE
+				-- the application's own: percent, or a fraction of 1, and perhaps neither
+				WHEN $2 = 'probability' AND x.scale IS NOT NULL
+				THEN format('CASE WHEN %1$s.%2$I BETWEEN 0 AND %3$s THEN round(CAST(%1$s.%2$I AS numeric) * %4$s, 2) END',
+							x.alias, a.attname, CASE x.scale WHEN 'fraction' THEN 1 ELSE 100 END,
+							CASE x.scale WHEN 'fraction' THEN 100 ELSE 1 END)
+				WHEN $3 IS NULL OR a.atttypid = $3::regtype
 				THEN format('%s.%I', x.alias, a.attname)
 				ELSE format('CAST(%s.%I AS %s)', x.alias, a.attname, $3) END
 		 FROM pipelines._roles($1) m
 		 CROSS JOIN LATERAL (SELECT CASE WHEN $4 THEN 'h' ELSE 'd' END AS alias,
 									CASE WHEN $4 THEN m.history_column ELSE m.column_name END AS name,
-									CASE WHEN $4 THEN t.history ELSE t.relation END AS relation
+									CASE WHEN $4 THEN t.history ELSE t.relation END AS relation,
+									t.application ->> 'scale' AS scale
 							 FROM pipelines.tracked_table t WHERE t.relation = $1) x
 		 JOIN pg_attribute a ON a.attrelid = x.relation AND a.attname = x.name AND a.attnum > 0
 		 WHERE m.role = $2),
@@ -141,6 +148,47 @@ AS $$
 $$;
 COMMENT ON FUNCTION pipelines._column(regclass, text, text, boolean) IS
 	'A column of a deals table or its history by role, as SQL text.';
+
+-- What views read as the deals: the table, or its rows that count as deals.
+-- wanted: the columns that are needed of it; NULL: all.  The condition is the
+-- owner's own text: it is looked at each time before it goes into a command.
+CREATE FUNCTION pipelines._deals_source(deals regclass, wanted name[] DEFAULT NULL)
+RETURNS text
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 2000
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	condition text;
+BEGIN
+	SELECT t.live INTO condition FROM pipelines.tracked_table t WHERE t.relation = _deals_source.deals;
+	IF condition IS NULL THEN
+		RETURN deals::text;
+	END IF;
+	IF NOT pipelines._is_condition(condition) THEN
+		RAISE EXCEPTION 'what says which rows of table % count as deals is not a condition', deals
+			USING ERRCODE = 'syntax_error',
+				  DETAIL = condition,
+				  HINT = 'Mend the column live of pipelines.tracked_table.';
+	END IF;
+	RETURN format(E'(SELECT %s FROM %s WHERE (%s\n))',
+				  (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute a
+				   WHERE a.attrelid = _deals_source.deals AND a.attnum > 0 AND NOT a.attisdropped
+					AND (wanted IS NULL OR a.attname = ANY (wanted))),
+				  deals, condition);
+END
+$$;
+COMMENT ON FUNCTION pipelines._deals_source(regclass, name[]) IS
+	'What stands after FROM for the deals, as SQL text: the table, or those of its rows that tracked_table.live names.';
+
+CREATE FUNCTION pipelines._role_columns(deals regclass)
+RETURNS name[]
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 2000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT array_agg(r.column_name) FROM pipelines._roles($1) r
+$$;
+COMMENT ON FUNCTION pipelines._role_columns(regclass) IS
+	'The columns of a deals table that play a part.';
 
 -- a name for a column of ours beside those that are taken
 CREATE FUNCTION pipelines._free_name(taken name[], wanted text)
@@ -176,7 +224,7 @@ AS $$
 								  CASE WHEN ps.outcome = 'on_hold' THEN 'omitted' ELSE 'pipeline' END)
 					END AS category
 	) e$sql$,
-		$1, pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'),
+		pipelines._deals_source($1, NULL::name[]), pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'),
 		pipelines._column($1, 'probability', 'numeric'), pipelines._column($1, 'forecast_category', 'text'))
 $$;
 COMMENT ON FUNCTION pipelines._deal_from(regclass) IS
@@ -209,8 +257,11 @@ AS $$
 		(4, 'outcome', 'ps.outcome'),
 		(5, 'effective_probability', 'e.probability'),
 		(6, 'probability_source',
-		 format('CASE WHEN e.closed OR %s IS NULL THEN ''stage'' ELSE ''deal'' END',
-				pipelines._column($1, 'probability', 'numeric'))),
+		 -- an application's own column may be a copy of the stage's probability
+		 format('CASE WHEN e.closed OR %1$s IS NULL%2$s THEN ''stage'' ELSE ''deal'' END',
+				pipelines._column($1, 'probability', 'numeric'),
+				(SELECT format(' OR %s = ps.probability', pipelines._column($1, 'probability', 'numeric'))
+				 FROM pipelines.tracked_table t WHERE t.relation = $1 AND t.application ? 'scale'))),
 		(7, 'effective_category', 'e.category'),
 		(8, 'weighted',
 		 format('CASE WHEN e.category <> ''omitted'' THEN %1$s * e.probability * 0.01 WHEN %1$s IS NOT NULL THEN 0::numeric END',
@@ -309,7 +360,7 @@ AS $$
 		pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'),
 		pipelines._column($1, 'currency', 'text'), pipelines._column($1, 'amount', 'numeric'),
 		pipelines._column($1, 'probability', 'numeric'), pipelines._column($1, 'forecast_category', 'text'),
-		pipelines._column($1, 'stage_entered_at'), $1, coalesce('p.layout_id = ' || t.layout_id, 'true'))
+		pipelines._column($1, 'stage_entered_at'), pipelines._deals_source($1, pipelines._role_columns($1)), coalesce('p.layout_id = ' || t.layout_id, 'true'))
 	FROM pipelines.tracked_table t
 	WHERE t.relation = $1
 $$;
@@ -382,7 +433,8 @@ AS $$
 		pipelines._column($1, 'expected_close_on', 'date'), pipelines._column($1, 'owner', 'text'),
 		pipelines._column($1, 'currency', 'text'), quote_nullable(t.currency) || '::text',
 		pipelines._column($1, 'amount', 'numeric'), pipelines._column($1, 'probability', 'numeric'),
-		pipelines._column($1, 'forecast_category', 'text'), $1, pipelines._column($1, 'stage_id'))
+		pipelines._column($1, 'forecast_category', 'text'), pipelines._deals_source($1, pipelines._role_columns($1)),
+		pipelines._column($1, 'stage_id'))
 	FROM pipelines.tracked_table t
 	WHERE t.relation = $1
 $$;
