@@ -42,11 +42,6 @@
 #define ERRCODE_PIPELINES_IMPORT_REFUSED	MAKE_SQLSTATE('2', '3', 'S', '1', '2')
 /* TRUNCATE of a table whose deletions must be remembered */
 #define ERRCODE_PIPELINES_TRUNCATE_REFUSED	MAKE_SQLSTATE('2', '3', 'S', '1', '3')
-/* the application's column for the stage and ours say different things */
-#define ERRCODE_PIPELINES_STAGES_DISAGREE	MAKE_SQLSTATE('2', '3', 'S', '1', '8')
-/* the application's column for the stage has no value for that stage */
-#define ERRCODE_PIPELINES_STAGE_UNWRITABLE	MAKE_SQLSTATE('2', '3', 'S', '1', '9')
-
 /* an entry or exit rule, or what a closing requires, is not fulfilled */
 #define ERRCODE_PIPELINES_RULE_NOT_FULFILLED MAKE_SQLSTATE('2', '3', 'S', '1', '4')
 /* an activity that the stage demands was not done */
@@ -55,9 +50,9 @@
 #define ERRCODE_PIPELINES_REASON_REQUIRED	MAKE_SQLSTATE('2', '3', 'S', '1', '6')
 /* the deal is not in the stage that the caller expects it in */
 #define ERRCODE_PIPELINES_NOT_AS_EXPECTED	MAKE_SQLSTATE('2', '3', 'S', '1', '7')
-/* the application's column and ours say different stages */
+/* the application's column for the stage and ours say different things */
 #define ERRCODE_PIPELINES_STAGES_DISAGREE	MAKE_SQLSTATE('2', '3', 'S', '1', '8')
-/* the application's column can't hold the stage */
-#define ERRCODE_PIPELINES_STAGE_NOT_WRITABLE MAKE_SQLSTATE('2', '3', 'S', '1', '9')
+/* the application's column for the stage has no value for that stage */
+#define ERRCODE_PIPELINES_STAGE_UNWRITABLE	MAKE_SQLSTATE('2', '3', 'S', '1', '9')
 
 #endif							/* PIPELINES_ERRORS_H */

@@ -495,8 +495,7 @@ missing_activities(const DealContext *deal, const StageDef *stage, int32 episode
 }
 
 /*
- * A function of the SECURITY DEFINER kind may do what its owner may: so leave
- * is handed on.  An action of a foreign key runs as the owner of the table,
+ * A function of the user's that runs as its owner hands leave on.  An action of a foreign key runs as the owner of the table,
  * which says nothing of who is at work.
  */
 bool
