@@ -319,3 +319,132 @@ END
 $$;
 COMMENT ON FUNCTION pipelines._archive_pipeline(text, text, jsonb) IS
 'The work of archive_pipeline(), which adds the search_path of its caller.';
+
+CREATE TYPE pipelines.move_result AS (
+	deal text,
+	ok boolean,
+	sqlstate text,
+	reason text,
+	target text,
+	weighted_change numeric
+);
+COMMENT ON TYPE pipelines.move_result IS
+'What a move did, or would do, to one deal: its key; was it (would it be) moved, or was there already; the SQLSTATE and the reason of a refusal; the name of the stage that it goes to; by how much its weighted amount changes, in its own currency (NULL without an amount).';
+
+CREATE FUNCTION pipelines.move(deals regclass, deal text, stage text, pipeline text DEFAULT NULL,
+	reason text DEFAULT NULL, expect_stage text DEFAULT NULL)
+RETURNS SETOF pipelines.move_result
+LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10000 ROWS 1
+AS 'MODULE_PATHNAME', 'pipelines_move';
+COMMENT ON FUNCTION pipelines.move(regclass, text, text, text, text, text) IS
+'Moves one deal, as a plain UPDATE would: to a stage of its pipeline; to a pipeline (stage NULL: by the rules for any transfer); to a stage of another pipeline.
+deal: the text form of its key.  stage, pipeline: name, code or id.  reason: stands in for pipelines.reason.  expect_stage: the stage that the deal must be in, else nothing is done (compare and set).
+Errors: P0002 there is no such deal (that the caller may change), 23S17 it is in another stage than expected, 23S01 no such stage or pipeline, 22P02 no key, and what refuses a move.';
+
+CREATE FUNCTION pipelines.move_many(deals regclass, ids text[], stage text, pipeline text DEFAULT NULL,
+	reason text DEFAULT NULL, on_refuse text DEFAULT 'error')
+RETURNS SETOF pipelines.move_result
+LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 100000 ROWS 1000
+AS 'MODULE_PATHNAME', 'pipelines_move_many';
+COMMENT ON FUNCTION pipelines.move_many(regclass, text[], text, text, text, text) IS
+'Moves many deals by one UPDATE; the arguments are those of move().  One row for each key that was given, in that order.
+on_refuse: error (all or nothing: the error lists what is refused, as for a plain UPDATE) or skip (what is refused, or is not there, is left out and told with its SQLSTATE and reason).  What a trigger of your own that fires after ours, or a rule that looks at generated columns, brings about is an error in both.
+Errors: as move(), 22023 on_refuse.';
+
+CREATE FUNCTION pipelines.move_plan(deals regclass, ids text[], stage text, pipeline text DEFAULT NULL,
+	reason text DEFAULT NULL)
+RETURNS SETOF pipelines.move_result
+LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 100000 ROWS 1000
+AS 'MODULE_PATHNAME', 'pipelines_move_plan';
+COMMENT ON FUNCTION pipelines.move_plan(regclass, text[], text, text, text) IS
+'What move_many() would do, and refuse, without doing it: no row is changed or locked.  Triggers of your own are not asked.
+Errors: 23S01 no such stage or pipeline, 22P02 no key.';
+
+CREATE FUNCTION pipelines.push_back(deals regclass, deal text, reason text, stage text DEFAULT NULL)
+RETURNS SETOF pipelines.move_result
+LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10000 ROWS 1
+AS 'MODULE_PATHNAME', 'pipelines_push_back';
+COMMENT ON FUNCTION pipelines.push_back(regclass, text, text, text) IS
+'Pushes a deal back (R-2.10): to the first mandatory stage that it jumped over in its present episode and has not been in since, or to an earlier open stage that is named (name, code or id).  Up to where it was, it then advances without skips only, and with the activities of each stage done.  Amounts and dates stay.
+Errors: P0002 there is no such deal, 23S03 it has skipped nothing or is no further than that stage, 22004 no reason, 23S01 no such stage.';
+
+-- What undo_batch() asks and does.  A batch counts as far as its changes of a
+-- deal were the last ones, one after the other: what it did before somebody
+-- else changed the deal is not taken back.  b: the deal, first and last version
+-- that the batch ended; n: the version right after it, if that has ended.
+CREATE FUNCTION pipelines._undo_texts(deals regclass, OUT list_query text, OUT statement text)
+LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH k AS (
+		SELECT string_agg(format('h.%I', r.history_column), ', ' ORDER BY r.n) AS h_keys,
+			   string_agg(format('g.%I', r.history_column), ', ' ORDER BY r.n) AS g_keys,
+			   string_agg(format('b.%I', r.history_column), ', ' ORDER BY r.n) AS b_keys,
+			   string_agg(format('d.%I OPERATOR(pg_catalog.=) b.%I', r.column_name, r.history_column), ' AND ' ORDER BY r.n) AS d_is_b,
+			   string_agg(format('n.%1$I OPERATOR(pg_catalog.=) b.%1$I', r.history_column), ' AND ' ORDER BY r.n) AS n_is_b,
+			   string_agg(format('o.%1$I OPERATOR(pg_catalog.=) b.%1$I', r.history_column), ' AND ' ORDER BY r.n) AS o_is_b,
+			   CASE WHEN count(*) = 1 THEN format('b.%I::pg_catalog.text', min(r.history_column::text))
+					ELSE format('ROW(%s)::pg_catalog.text', string_agg(format('b.%I', r.history_column), ', ' ORDER BY r.n)) END AS as_text
+		FROM pipelines._roles($1) r
+		WHERE r.role ~ '^key[1-9]'
+	), c AS (
+		SELECT max(r.column_name::text) FILTER (WHERE r.role = 'version') AS version,
+			   max(r.column_name::text) FILTER (WHERE r.role = 'pipeline_id') AS pipeline,
+			   max(r.column_name::text) FILTER (WHERE r.role = 'stage_id') AS stage,
+			   max(r.column_name::text) FILTER (WHERE r.role = 'stage_entered_at') AS entered,
+			   max(r.history_column::text) FILTER (WHERE r.role = 'pipeline_id') AS h_pipeline,
+			   max(r.history_column::text) FILTER (WHERE r.role = 'stage_id') AS h_stage,
+			   max(r.history_column::text) FILTER (WHERE r.role = 'stage_entered_at') AS h_entered
+		FROM pipelines._roles($1) r
+	), t AS (
+		SELECT format('%s.%I', d.relnamespace::regnamespace, d.relname) AS deals,
+			   format('%s.%I', h.relnamespace::regnamespace, h.relname) AS history,
+			   pipelines._own_column(x.history, 'version') AS version,
+			   pipelines._own_column(x.history, 'change') AS change,
+			   pipelines._own_column(x.history, 'batch') AS batch
+		FROM pipelines.tracked_table x
+		JOIN pg_class d ON d.oid = x.relation
+		JOIN pg_class h ON h.oid = x.history
+		WHERE x.relation = $1
+	), p AS (
+		SELECT format('(SELECT DISTINCT ON (%2$s) %2$s, pg_catalog.min(g.%3$I) AS first_, pg_catalog.max(g.%3$I) AS last_,'
+					  ' pg_catalog.bool_or(g.%4$I OPERATOR(pg_catalog.=) ''delete'') AS deleted_'
+					  ' FROM (SELECT %1$s, h.%3$I, h.%4$I, h.%3$I OPERATOR(pg_catalog.-) pg_catalog.row_number() OVER (PARTITION BY %1$s ORDER BY h.%3$I) AS island_'
+					  ' FROM %5$s AS h WHERE h.%6$I OPERATOR(pg_catalog.=) $1) AS g'
+					  ' GROUP BY %2$s, g.island_ ORDER BY %2$s, pg_catalog.max(g.%3$I) DESC) AS b',
+					  k.h_keys, k.g_keys, t.version, t.change, t.history, t.batch) AS b,
+			   format('LEFT JOIN %1$s AS n ON %2$s AND n.%3$I OPERATOR(pg_catalog.=) (b.last_ OPERATOR(pg_catalog.+) 1)',
+					  t.history, k.n_is_b, t.version) AS n,
+			   format('d.%1$I OPERATOR(pg_catalog.=) (b.last_ OPERATOR(pg_catalog.+) 1)', c.version) AS untouched,
+			   format('n.%1$I OPERATOR(pg_catalog.=) d.%2$I AND n.%3$I OPERATOR(pg_catalog.=) d.%4$I AND n.%5$I OPERATOR(pg_catalog.=) d.%6$I',
+					  c.h_entered, c.entered, c.h_pipeline, c.pipeline, c.h_stage, c.stage) AS unmoved
+		FROM k, c, t
+	)
+	SELECT format('SELECT %1$s, CASE WHEN b.deleted_ OR d.%2$I IS NULL THEN ''it was deleted'''
+				  ' WHEN %3$s OR (%4$s) THEN ''it is not yours to change'' ELSE ''it has moved since'' END'
+				  ' FROM %5$s LEFT JOIN %6$s AS d ON %7$s %8$s ORDER BY %9$s',
+				  k.as_text, c.version, p.untouched, p.unmoved, p.b, t.deals, k.d_is_b, p.n, k.b_keys),
+		   format('UPDATE %1$s AS d SET %2$I = o.%3$I, %4$I = o.%5$I%6$s'
+				  ' FROM %7$s JOIN %8$s AS o ON %9$s AND o.%10$I OPERATOR(pg_catalog.=) b.first_ %11$s'
+				  ' WHERE %12$s AND NOT b.deleted_ AND (%13$s OR (%14$s))',
+				  t.deals, c.pipeline, c.h_pipeline, c.stage, c.h_stage,
+				  (SELECT string_agg(format(', %1$I = CASE WHEN %2$s THEN o.%3$I ELSE d.%1$I END', r.column_name, p.untouched, r.history_column), '' ORDER BY r.n)
+				   FROM pipelines._roles($1) r
+				   JOIN pg_attribute a ON a.attrelid = $1 AND a.attname = r.column_name AND a.attnum > 0 AND a.attgenerated = ''
+				   WHERE r.history_column IS NOT NULL AND r.role !~ '^key[1-9]'
+					AND r.role NOT IN ('pipeline_id', 'stage_id', 'stage_entered_at', 'furthest_stage_id', 'gate_stage_id',
+									   'episode', 'version', 'changed_at', 'created_at', 'created_by')),
+				  p.b, t.history, k.o_is_b, t.version, p.n, k.d_is_b, p.untouched, p.unmoved)
+	FROM k, c, t, p
+$$;
+COMMENT ON FUNCTION pipelines._undo_texts(regclass) IS
+'What undo_batch() asks and does, as SQL texts with the batch as parameter.';
+
+CREATE FUNCTION pipelines.undo_batch(deals regclass, batch text)
+RETURNS TABLE (deal text, ok boolean, reason text)
+LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 ROWS 1000
+AS 'MODULE_PATHNAME', 'pipelines_undo_batch';
+COMMENT ON FUNCTION pipelines.undo_batch(regclass, text) IS
+'Takes back what was changed under one pipelines.batch (R-2.23), by changes that are kept like any other (change undo, close or reopen, which no rule of the pipeline refuses); nothing is removed from the history.  A deal that has not changed since gets all its tracked values of before the batch; one that has changed, but not moved, goes back to its stage only; one that has moved or was deleted is left as it is.  New deals stay.  Reads the history once, from end to end.
+One row for each deal that the batch changed: was it taken back, else why not.
+Errors: P0002 nothing belongs to the batch, 55000 not a deals table.';

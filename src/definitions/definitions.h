@@ -174,6 +174,13 @@ extern int32 definitions_mapped_stage(int32 from_pipeline, int32 from_stage,
 extern bool definitions_transition_listed(int32 pipeline_id, int32 from_stage,
 										  int32 to_stage);
 /*
+ * Names, codes or ids, as people give them, to ids; an error where there is
+ * no such thing.  Layout 0: any; pipeline 0: any of the layout.
+ */
+extern int32 definitions_pipeline_named(const char *name, int32 layout_id);
+extern int32 definitions_stage_named(const char *name, int32 pipeline_id,
+									 int32 layout_id);
+/*
  * The deal types of a layout, lowest position first; and the values of an
  * adopted table.  *count is set, the result is valid as a pipeline is.
  */

@@ -63,29 +63,13 @@ pipeline_matches(const PipelineDef *p, const char *name, int32 id, NameKind kind
  * several layouts, a live one over archived ones.
  */
 static const PipelineDef *
-find_pipeline_by_text(const char *name, const char *layout)
+find_pipeline(const char *name, int32 layout_id, const char *layout)
 {
 	const PipelineDef **pipelines;
 	int			n;
 	int32		id = text_id(name);
-	int32		layout_id = 0;
 	NameKind	kind;
 
-	/* a statement that locks no table would not hear of new pipelines */
-	AcceptInvalidationMessages();
-
-	if (layout != NULL)
-	{
-		const NamedDef *found = definitions_layout_named(layout);
-
-		if (found == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_PIPELINES_UNKNOWN_STAGE),
-					 errmsg("there is no layout \"%s\"", layout),
-					 errdetail("Layouts: %s.", definitions_layout_list()),
-					 errhint("A layout is made by the first pipeline that is created in it.")));
-		layout_id = found->id;
-	}
 	n = definitions_pipelines(&pipelines);
 
 	for (kind = BY_NAME; kind <= BY_ID; kind++)
@@ -142,6 +126,29 @@ find_pipeline_by_text(const char *name, const char *layout)
 	return NULL;				/* keep the compiler quiet */
 }
 
+static const PipelineDef *
+find_pipeline_by_text(const char *name, const char *layout)
+{
+	int32		layout_id = 0;
+
+	/* a statement that locks no table would not hear of new pipelines */
+	AcceptInvalidationMessages();
+
+	if (layout != NULL)
+	{
+		const NamedDef *found = definitions_layout_named(layout);
+
+		if (found == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_PIPELINES_UNKNOWN_STAGE),
+					 errmsg("there is no layout \"%s\"", layout),
+					 errdetail("Layouts: %s.", definitions_layout_list()),
+					 errhint("A layout is made by the first pipeline that is created in it.")));
+		layout_id = found->id;
+	}
+	return find_pipeline(name, layout_id, layout);
+}
+
 Datum
 pipelines_pipeline_id(PG_FUNCTION_ARGS)
 {
@@ -175,28 +182,83 @@ stage_matches(const PipelineDef *p, int place, const char *name, int32 id,
 	return false;
 }
 
-Datum
-pipelines_stage_id(PG_FUNCTION_ARGS)
+/* 0: the pipeline has no such stage */
+static int32
+find_stage(const PipelineDef *p, const char *name, NameKind kind)
 {
-	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	const PipelineDef *p =
-		find_pipeline_by_text(text_to_cstring(PG_GETARG_TEXT_PP(0)), NULL);
 	int32		id = text_id(name);
-	NameKind	kind;
-	int			i;
 
-	for (kind = BY_NAME; kind <= BY_ID; kind++)
+	for (int i = 0; i < p->nstages; i++)
 	{
-		for (i = 0; i < p->nstages; i++)
-		{
-			if (stage_matches(p, i, name, id, kind))
-				PG_RETURN_INT32(p->stages[i].stage_id);
-		}
+		if (stage_matches(p, i, name, id, kind))
+			return p->stages[i].stage_id;
+	}
+	return 0;
+}
+
+static int32
+require_stage_named(const PipelineDef *p, const char *name)
+{
+	for (NameKind kind = BY_NAME; kind <= BY_ID; kind++)
+	{
+		int32		stage_id = find_stage(p, name, kind);
+
+		if (stage_id != 0)
+			return stage_id;
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_PIPELINES_UNKNOWN_STAGE),
 			 errmsg("pipeline \"%s\" has no stage \"%s\"", p->name, name),
 			 errdetail("Stages of the pipeline: %s.", definitions_stage_list(p)),
 			 errhint("Give a stage's name, code or id; upper and lower case differ.")));
-	PG_RETURN_NULL();			/* keep the compiler quiet */
+	return 0;					/* keep the compiler quiet */
+}
+
+int32
+definitions_pipeline_named(const char *name, int32 layout_id)
+{
+	return find_pipeline(name, layout_id, NULL)->pipeline_id;
+}
+
+/*
+ * Stages of one name are one stage, in whichever pipelines they are.
+ */
+int32
+definitions_stage_named(const char *name, int32 pipeline_id, int32 layout_id)
+{
+	const PipelineDef **pipelines;
+	int			n;
+
+	if (pipeline_id != 0)
+		return require_stage_named(definitions_pipeline(pipeline_id), name);
+	n = definitions_pipelines(&pipelines);
+	for (NameKind kind = BY_NAME; kind <= BY_ID; kind++)
+	{
+		for (int i = 0; i < n; i++)
+		{
+			int32		stage_id;
+
+			if (layout_id != 0 && pipelines[i]->layout_id != layout_id)
+				continue;
+			stage_id = find_stage(pipelines[i], name, kind);
+			if (stage_id != 0)
+				return stage_id;
+		}
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_PIPELINES_UNKNOWN_STAGE),
+			 errmsg("no pipeline has a stage \"%s\"", name),
+			 errdetail("Pipelines: %s.", definitions_pipeline_list(layout_id)),
+			 errhint("Give a stage's name, code or id; upper and lower case differ.")));
+	return 0;					/* keep the compiler quiet */
+}
+
+Datum
+pipelines_stage_id(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	const PipelineDef *p =
+		find_pipeline_by_text(text_to_cstring(PG_GETARG_TEXT_PP(0)), NULL);
+
+	PG_RETURN_INT32(require_stage_named(p, name));
 }
