@@ -91,6 +91,8 @@ REGRESS = \
 	create_pipeline \
 	templates \
 	create_deals \
+	adopt \
+	adopt_shapes \
 	grants \
 	resume \
 	moves \

@@ -26,11 +26,10 @@ AS 'MODULE_PATHNAME', 'pipelines_is_condition';
 COMMENT ON FUNCTION pipelines._is_condition(text) IS
 'Is the text one expression and nothing else, so that it can stand in parentheses in a command? Raises 42601 for what is no SQL.';
 
-CREATE FUNCTION pipelines._register_adoption(relation regclass, application jsonb, live text,
-	activity regclass, activity_columns jsonb) RETURNS boolean
+CREATE FUNCTION pipelines._register_adoption(relation regclass, application jsonb, live text) RETURNS boolean
 LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000
 AS 'MODULE_PATHNAME', 'pipelines_register_adoption';
-COMMENT ON FUNCTION pipelines._register_adoption(regclass, jsonb, text, regclass, jsonb) IS
+COMMENT ON FUNCTION pipelines._register_adoption(regclass, jsonb, text) IS
 'Notes in pipelines.tracked_table what concerns an adopted table, in the name of the definitions'' owner. The caller must own the table (42501).';
 
 CREATE FUNCTION pipelines._register_values(relation regclass, part text[], value text[],
@@ -477,9 +476,6 @@ BEGIN
 		facts := facts || jsonb_build_object('live', arguments ->> 'live');
 	END IF;
 
-	IF arguments ->> 'activity' IS NOT NULL THEN
-		facts := facts || pipelines._adoption_activity(deals, key, (arguments ->> 'activity')::regclass);
-	END IF;
 	RETURN facts || jsonb_build_object('key', to_jsonb(key), 'columns', columns, 'add', additions,
 									   'remarks', to_jsonb(remarks), 'stage_type', plain);
 END
@@ -557,45 +553,23 @@ COMMENT ON FUNCTION pipelines._adoption_scale(regclass, text) IS
 	'How a column writes probabilities: percent, or fraction (of 1).';
 
 -- How the application's table of activities hangs on the deals: by a foreign
--- key, else by columns that are called as the key.
+-- key, if there is one.
 CREATE FUNCTION pipelines._adoption_activity(deals regclass, key text[], activity regclass)
 RETURNS jsonb
-LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
 SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-	columns jsonb;
-	missing text;
-BEGIN
-	PERFORM pipelines._need_owner(activity);
-	SELECT jsonb_object_agg('key' || array_position(_adoption_activity.key, t.attname::text), a.attname) INTO columns
+	SELECT coalesce(jsonb_object_agg('key' || array_position($2, t.attname::text), a.attname), '{}')
 	FROM (SELECT c.conkey, c.confkey FROM pg_constraint c
-		  WHERE c.contype = 'f' AND c.conrelid = activity AND c.confrelid = deals
-			AND cardinality(c.confkey) = cardinality(_adoption_activity.key)
+		  WHERE c.contype = 'f' AND c.conrelid = $3 AND c.confrelid = $1
+			AND cardinality(c.confkey) = cardinality($2)
 		  ORDER BY c.oid LIMIT 1) f
 	CROSS JOIN LATERAL unnest(f.conkey, f.confkey) u(mine, its)
-	JOIN pg_attribute a ON a.attrelid = activity AND a.attnum = u.mine
-	JOIN pg_attribute t ON t.attrelid = deals AND t.attnum = u.its;
-	IF columns IS NULL THEN
-		SELECT jsonb_object_agg('key' || k.n, k.name) INTO columns
-		FROM unnest(_adoption_activity.key) WITH ORDINALITY k(name, n);
-	END IF;
-	columns := columns || '{"kind": "kind", "done_at": "done_at"}';
-	SELECT string_agg(quote_ident(e.value), ', ') INTO missing
-	FROM jsonb_each_text(columns) e
-	WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = activity AND a.attname = e.value
-						AND a.attnum > 0 AND NOT a.attisdropped);
-	IF missing IS NOT NULL THEN
-		RAISE EXCEPTION 'table % can''t be the table of activities', activity
-			USING ERRCODE = 'undefined_column',
-				  DETAIL = format('It lacks %s.', missing),
-				  HINT = 'It needs the key of the deals (or a foreign key to them), kind, and done_at (NULL until it is done).  A view that names them so will do.';
-	END IF;
-	RETURN jsonb_build_object('activity', activity::oid, 'activity_columns', columns);
-END
+	JOIN pg_attribute a ON a.attrelid = $3 AND a.attnum = u.mine
+	JOIN pg_attribute t ON t.attrelid = $1 AND t.attnum = u.its AND t.attname = ANY ($2)
 $$;
 COMMENT ON FUNCTION pipelines._adoption_activity(regclass, text[], regclass) IS
-	'The columns of a table of activities, for tracked_table. Raises 42501, 42703.';
+	'The columns of a table of activities that refer to the key of the deals, for use_activities().';
 
 -- The picklist of the stage column, and what the table has beside it, in its
 -- own order.  label: what the stage may be called; given_*: what the lookup
@@ -733,7 +707,7 @@ BEGIN
 	SELECT jsonb_agg(jsonb_build_object('value', s.value, 'rows', s.rows,
 			'stage', CASE WHEN s.name IS NULL THEN NULL
 						WHEN s.namesake > 1 THEN format('%s (%s)', s.name, s.namesake)
-						WHEN facts ->> 'kind' = 'number' THEN 'Stage ' || s.name ELSE s.name END,
+						WHEN facts ->> 'kind' IN ('number', 'check') AND s.name ~ '^-?[0-9.]+$' THEN 'Stage ' || s.name ELSE s.name END,
 			'position', CASE WHEN s.name IS NOT NULL THEN s.n END,
 			'outcome', CASE WHEN s.name IS NOT NULL THEN s.outcome END,
 			'probability', CASE WHEN s.name IS NULL THEN NULL
@@ -867,7 +841,7 @@ key: columns that identify a deal and never change; left out: the primary key.
 amount, currency (or the code of one, as EUR), close_date, owner, probability, outcome (says won or lost where the stage does not), since (says when the stage was entered): columns of the table.
 scale: of the probabilities, percent or fraction (of 1); left out: as they look.
 live: condition that says which rows count as deals in the views, as deleted_at IS NULL.
-activity: table of activities with the columns kind and done_at.
+activity: table of activities with the columns kind and done_at, see use_activities().
 columns: {"part": "column"}, parts as the columns that create_deals() makes; a column that is not there is added under that name.
 layout, pipeline: where the deals go; left out: a new pipeline Standard of the layout.
 history: name of the table for the past, in the same schema; left out: T_history.
@@ -988,7 +962,7 @@ COMMENT ON FUNCTION pipelines._plan_adoption(regclass, jsonb) IS
 	'Fills pipelines.adoption_plan for a table, and says what its adoption would do.';
 
 -- The pipeline that the plan asks for, and the stage that each value stands
--- for.  Rows whose value has none are refused before anything is made.
+-- for.
 CREATE FUNCTION pipelines._adoption_pipeline(deals regclass, arguments jsonb, facts jsonb)
 RETURNS integer
 LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000
@@ -1000,9 +974,6 @@ DECLARE
 	problems text;
 	many bigint;
 BEGIN
-	-- every row must go somewhere
-	PERFORM pipelines._refuse_stageless(deals, facts);
-
 	-- what is said of one stage must agree
 	SELECT string_agg(format('"%s": %s', x.stage, x.what), '; ' ORDER BY x.stage) INTO problems
 	FROM (
@@ -1093,13 +1064,43 @@ BEGIN
 		RAISE EXCEPTION '% rows of table % would be in no stage', many, deals
 			USING ERRCODE = '23S01',
 				  DETAIL = format('The plan has no stage for these values of column "%s": %s.', stage, found),
-				  HINT = format('SELECT pipelines.adopt(...) brings the plan up to date; then UPDATE pipelines.adoption_plan SET stage = ... WHERE relation = %L::regclass AND value = ... (an empty value stands for NULL).', deals),
+				  HINT = format('Adopt without apply => true to bring the plan up to date; then UPDATE pipelines.adoption_plan SET stage = ... WHERE relation = %L::regclass AND value = ... (an empty value stands for NULL).', deals),
 				  TABLE = (SELECT c.relname FROM pg_class c WHERE c.oid = deals), COLUMN = stage;
 	END IF;
 END
 $$;
 COMMENT ON FUNCTION pipelines._refuse_stageless(regclass, jsonb) IS
 	'Raises 23S01 if rows of the table have a value that the plan has no stage for.';
+
+-- Whoever waits for this lock makes all others wait behind him.  So it is tried
+-- for a moment at a time, with room for the others in between.
+CREATE FUNCTION pipelines._lock_gently(deals regclass)
+RETURNS void
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 100000
+SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '200ms'
+AS $$
+DECLARE
+	deadline CONSTANT timestamptz := clock_timestamp() + interval '60 seconds';
+BEGIN
+	LOOP
+		BEGIN
+			EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', deals);
+			RETURN;
+		EXCEPTION WHEN lock_not_available THEN
+			IF clock_timestamp() > deadline THEN
+				RAISE EXCEPTION 'could not lock table %', deals
+					USING ERRCODE = 'lock_not_available',
+						  DETAIL = 'Other transactions were using it all the time, for a minute.',
+						  HINT = 'pg_locks shows who.  Try again when long transactions have ended.';
+			END IF;
+		END;
+		PERFORM pg_sleep(0.2);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pipelines._lock_gently(regclass) IS
+	'Locks a table against everybody without making writers wait for more than moments. Raises 55P03 after a minute.';
 
 -- The part of an adoption that locks the table: columns, triggers, history,
 -- views, registration.  No row is read or written.
@@ -1128,13 +1129,15 @@ BEGIN
 				  HINT = format('SELECT * FROM pipelines.adopt(%L, stage => ...) makes one.', deals);
 	END IF;
 	facts := pipelines._adoption_facts(deals, arguments);
+	-- every row must go somewhere; this reads the table, so it comes before the lock
+	PERFORM pipelines._refuse_stageless(deals, facts);
+	PERFORM pipelines._lock_gently(deals);
 	target_pipeline := pipelines._adoption_pipeline(deals, arguments, facts);
 	SELECT p.layout_id INTO layout FROM pipelines.pipeline p WHERE p.pipeline_id = target_pipeline;
 	item := format('pipeline %I', (SELECT p.name FROM pipelines.pipeline p WHERE p.pipeline_id = target_pipeline));
 	action := format('takes the deals in, with %s stages', (SELECT count(*) FROM pipelines.pipeline_stage ps WHERE ps.pipeline_id = target_pipeline AND ps.archived_at IS NULL));
 	RETURN NEXT;
 
-	EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', deals);
 	instant := pipelines._adoption_instant();
 	-- constants for the rows that are there, no default for those to come
 	SELECT string_agg(x.command, ', ' ORDER BY x.n)
@@ -1176,8 +1179,13 @@ BEGIN
 			'outcome', facts -> 'columns' ->> 'application_outcome', 'open_outcome', nullif(open_outcome, ''),
 			'scale', facts ->> 'scale', 'added', (SELECT jsonb_agg(e.value) FROM jsonb_each_text(facts -> 'add') e),
 			'unfilled', true)),
-		facts ->> 'live', (facts ->> 'activity')::oid::regclass, facts -> 'activity_columns');
+		facts ->> 'live');
 	PERFORM pipelines._create_triggers(deals);
+	IF arguments ->> 'activity' IS NOT NULL THEN
+		PERFORM pipelines.use_activities(deals, (arguments ->> 'activity')::regclass,
+			pipelines._adoption_activity(deals, ARRAY(SELECT k.value FROM jsonb_array_elements_text(facts -> 'key') WITH ORDINALITY k(value, n) ORDER BY k.n),
+										 (arguments ->> 'activity')::regclass));
+	END IF;
 	PERFORM pipelines._comment(deals);
 	PERFORM pipelines._copy_policies(deals);
 	PERFORM pipelines._create_views(deals, false);
@@ -1260,8 +1268,7 @@ DECLARE
 	registration record;
 BEGIN
 	SELECT t.* INTO STRICT registration FROM pipelines.tracked_table t WHERE t.relation = _end_adoption.deals;
-	PERFORM pipelines._register_adoption(deals, registration.application - 'unfilled', registration.live,
-										 registration.activity, registration.activity_columns);
+	PERFORM pipelines._register_adoption(deals, registration.application - 'unfilled', registration.live);
 	DELETE FROM pipelines.adoption_plan a WHERE a.relation = _end_adoption.deals;
 	DELETE FROM pipelines.adoption a WHERE a.relation = _end_adoption.deals;
 END
@@ -1477,3 +1484,40 @@ $$;
 COMMENT ON FUNCTION pipelines.add_stage_value(regclass, text, text, text, boolean) IS
 'Says which stage a value of the application''s own column stands for, after the table was adopted: a new label of its enum, a new row of its table of stages. is_written: is it the value that is written for the stage? Left out: if it is the first one.
 Errors: 42501 not the owner, 23S01 no such stage, 55000 not an adopted table, 22023.';
+
+-- import_history() has filled in the past of an adopted table: if it did so for
+-- every deal that was adopted, what is known begins with the first event.
+CREATE FUNCTION pipelines._extend_past(deals regclass)
+RETURNS void
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	registration record;
+	first timestamptz;
+	many bigint;
+BEGIN
+	SELECT t.* INTO registration FROM pipelines.tracked_table t
+		WHERE t.relation = _extend_past.deals AND t.adopted AND t.tracked_since <> '-infinity';
+	IF NOT FOUND THEN
+		RETURN;
+	END IF;
+	EXECUTE format('SELECT min(x.since), count(*) FILTER (WHERE x.version = 1 AND x.since = $1)
+		FROM (SELECT %1$s AS version, %2$s AS since FROM %3$s d
+			  UNION ALL SELECT h.%4$I, h.%5$I FROM %6$s h) x',
+		pipelines._column(deals, 'version'), pipelines._column(deals, 'changed_at'), deals,
+		pipelines._own_column(registration.history, 'version'), pipelines._own_column(registration.history, 'valid_from'),
+		registration.history)
+	INTO first, many USING registration.tracked_since;
+	IF many > 0 THEN
+		RAISE NOTICE 'of % deals of % nothing is known before they were adopted', many, deals
+			USING HINT = 'as_of() goes further back once the past of all of them is imported.';
+	ELSIF first < registration.tracked_since THEN
+		PERFORM pipelines._register(deals, registration.history, registration.layout_id, registration.key,
+			registration.columns, registration.currency, registration.foreign_keys, registration.on_truncate,
+			first, true, NULL::jsonb);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION pipelines._extend_past(regclass) IS
+	'After an import: since when the past of an adopted table is known.';

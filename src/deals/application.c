@@ -817,19 +817,19 @@ need_owner(Oid relid)
 }
 
 /*
- * _register_adoption(relation, application, live, activity, activity_columns)
+ * _register_adoption(relation, application, live)
  *
  * Notes in tracked_table what concerns an adopted table alone.
  */
 Datum
 pipelines_register_adoption(PG_FUNCTION_ARGS)
 {
-	Oid			types[5] = {REGCLASSOID, JSONBOID, TEXTOID, REGCLASSOID, JSONBOID};
-	Datum		values[5];
-	char		nulls[5];
+	Oid			types[3] = {REGCLASSOID, JSONBOID, TEXTOID};
+	Datum		values[3];
+	char		nulls[3];
 	RunAs		saved;
 
-	for (int i = 0; i < 5; i++)
+	for (int i = 0; i < 3; i++)
 	{
 		values[i] = PG_ARGISNULL(i) ? (Datum) 0 : PG_GETARG_DATUM(i);
 		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
@@ -842,10 +842,9 @@ pipelines_register_adoption(PG_FUNCTION_ARGS)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (SPI_execute_with_args("UPDATE pipelines.tracked_table SET"
-							  " application = coalesce($2, '{}'), live = $3,"
-							  " activity = $4, activity_columns = coalesce($5, '{}')"
+							  " application = coalesce($2, '{}'), live = $3"
 							  " WHERE relation OPERATOR(pg_catalog.=) $1",
-							  5, types, values, nulls, false, 0) != SPI_OK_UPDATE)
+							  3, types, values, nulls, false, 0) != SPI_OK_UPDATE)
 		elog(ERROR, "could not write \"tracked_table\"");
 	SPI_finish();
 	run_as_end(&saved);
@@ -945,8 +944,8 @@ pipelines_adopt_fill(PG_FUNCTION_ARGS)
 	run_as(rel->rd_rel->relowner, &saved);
 	CommandCounterIncrement();
 	cid = GetCurrentCommandId(true);
-	snapshot = RegisterSnapshot(IsolationUsesXactSnapshot() ?
-								GetTransactionSnapshot() : GetLatestSnapshot());
+	/* as when a table is rewritten: what was read before decides nothing here */
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	estate = CreateExecutorState();
 	relinfo = makeNode(ResultRelInfo);
 	InitResultRelInfo(relinfo, rel, 1, NULL, 0);
@@ -1012,10 +1011,6 @@ pipelines_adopt_fill(PG_FUNCTION_ARGS)
 			filled++;
 			compat_insert_indexes(relinfo, new_slot, estate, indexes);
 		}
-		else if (result != TM_SelfModified && IsolationUsesXactSnapshot())
-			ereport(ERROR,
-					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("could not serialize access due to concurrent update")));
 		MemoryContextSwitchTo(oldcontext);
 		MemoryContextReset(per_row);
 		ResetPerTupleExprContext(estate);

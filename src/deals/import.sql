@@ -630,6 +630,7 @@ BEGIN
 	SELECT count(*) INTO result.events FROM pg_temp.pipelines_import_event;
 	SELECT result.events - count(*) INTO result.repeats FROM pg_temp.pipelines_import_version;
 	PERFORM pipelines._import_forget();
+	PERFORM pipelines._extend_past(deals);
 	RETURN result;
 END
 $function$;
