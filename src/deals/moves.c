@@ -28,6 +28,7 @@
 #include "deals/history.h"
 #include "deals/key_text.h"
 #include "deals/mapping.h"
+#include "deals/requirements.h"
 #include "deals/triggers.h"
 #include "definitions/definitions.h"
 #include "definitions/privilege.h"
@@ -304,87 +305,6 @@ set_deals_from_array(Mover *mover, ArrayType *array)
 	set_deals(mover, texts, n);
 }
 
-/*
- * amount as numeric; false where it is none, or can't be read as one
- */
-static bool
-amount_of(const DealContext *deal, Datum *amount)
-{
-	AttrNumber	attnum = deal->table->role[ROLE_AMOUNT];
-	Datum		value;
-
-	if (attnum == InvalidAttrNumber || deal->nulls[attnum - 1])
-		return false;
-	value = deal->values[attnum - 1];
-	switch (getBaseType(TupleDescAttr(RelationGetDescr(deal->rel), attnum - 1)->atttypid))
-	{
-		case NUMERICOID:
-			*amount = value;
-			return true;
-		case INT2OID:
-			*amount = DirectFunctionCall1(int2_numeric, value);
-			return true;
-		case INT4OID:
-			*amount = DirectFunctionCall1(int4_numeric, value);
-			return true;
-		case INT8OID:
-			*amount = DirectFunctionCall1(int8_numeric, value);
-			return true;
-		case FLOAT4OID:
-			*amount = DirectFunctionCall1(float4_numeric, value);
-			return true;
-		case FLOAT8OID:
-			*amount = DirectFunctionCall1(float8_numeric, value);
-			return true;
-	}
-	return false;
-}
-
-static Datum
-small_numeric(int64 value)
-{
-	return DirectFunctionCall1(int8_numeric, Int64GetDatum(value));
-}
-
-/*
- * The weighted amount of a deal with these values in this stage, as T_current
- * has it, in ten thousandths; see _current_columns().
- */
-static Datum
-weighted_of(const DealContext *deal, const Datum *values, const bool *nulls,
-			int32 pipeline_id, int32 stage_id, Datum amount)
-{
-	const DealsTable *table = deal->table;
-	const PipelineDef *pipeline = definitions_pipeline(pipeline_id);
-	const StageDef *stage = pipeline == NULL ? NULL : definitions_stage(pipeline, stage_id);
-	AttrNumber	probability = table->role[ROLE_PROBABILITY];
-	AttrNumber	category = table->role[ROLE_FORECAST_CATEGORY];
-	bool		omitted;
-
-	if (stage == NULL)
-		return small_numeric(0);
-	if (stage->outcome == OUTCOME_WON)
-		return DirectFunctionCall2(numeric_mul, amount, small_numeric(10000));
-	if (OUTCOME_IS_CLOSED(stage->outcome))
-		return small_numeric(0);
-	omitted = stage->omitted;
-	if (category != InvalidAttrNumber && !nulls[category - 1])
-	{
-		Oid			type = TupleDescAttr(RelationGetDescr(deal->rel), category - 1)->atttypid;
-
-		if (getBaseType(type) == TEXTOID || getBaseType(type) == VARCHAROID)
-			omitted = strcmp(TextDatumGetCString(values[category - 1]), "omitted") == 0;
-	}
-	if (omitted)
-		return small_numeric(0);
-	if (probability != InvalidAttrNumber && !nulls[probability - 1] &&
-		getBaseType(TupleDescAttr(RelationGetDescr(deal->rel), probability - 1)->atttypid) == NUMERICOID)
-		return DirectFunctionCall2(numeric_mul,
-								   DirectFunctionCall2(numeric_mul, amount, values[probability - 1]),
-								   small_numeric(100));
-	return DirectFunctionCall2(numeric_mul, amount, small_numeric(stage->probability));
-}
-
 /* the entry of a deal, made if it is not there */
 static MoveResult *
 result_of(Mover *mover, const char *deal)
@@ -430,7 +350,8 @@ observe_move(void *arg, const DealContext *deal, const DealState *old,
 	Mover	   *mover = (Mover *) arg;
 	const Refusal *refusal = verdict->refusal.sqlerrcode != 0 ? &verdict->refusal : &none;
 	Datum		key[INDEX_MAX_KEYS];
-	Datum		amount;
+	Datum		before;
+	Datum		after;
 	MoveResult *result;
 	MemoryContext oldcontext;
 
@@ -467,19 +388,12 @@ observe_move(void *arg, const DealContext *deal, const DealState *old,
 		result->target = stage_name(state->pipeline_id, state->stage_id);
 	MemoryContextSwitchTo(oldcontext);
 
-	if (result->ok && amount_of(deal, &amount))
+	if (result->ok &&
+		weighted_amount(deal, deal->values, deal->nulls, state, &after) &&
+		weighted_amount(deal, deal->old_values, deal->old_nulls, old, &before))
 	{
-		Datum		change;
+		Datum		change = DirectFunctionCall2(numeric_sub, after, before);
 
-		change = DirectFunctionCall2(numeric_sub,
-									 weighted_of(deal, deal->values, deal->nulls,
-												 state->pipeline_id, state->stage_id, amount),
-									 weighted_of(deal, deal->old_values, deal->old_nulls,
-												 old->pipeline_id, old->stage_id, amount));
-		/* exact, and without the zeros that only tell of hundredths */
-		change = DirectFunctionCall2(numeric_mul, change,
-									 DirectFunctionCall3(numeric_in, CStringGetDatum("0.0001"),
-														 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
 		oldcontext = MemoryContextSwitchTo(mover->context);
 		result->has_change = true;
 		result->change = PointerGetDatum(DatumGetNumericCopy(change));

@@ -606,6 +606,43 @@ hundredths(Datum number)
 												   Int32GetDatum(-1)));
 }
 
+/*
+ * The deal's own probability in percent, as _column() has it.  An application
+ * that writes fractions of 1 may write other things as well, which say nothing.
+ */
+static bool
+own_probability(const DealContext *deal, const Datum *values, const bool *nulls,
+				Datum *percent)
+{
+	JsonbValue	key;
+	JsonbValue *scale;
+	bool		is_fraction;
+	Datum		limit;
+
+	if (!role_as_numeric(deal, values, nulls, ROLE_PROBABILITY, percent))
+		return false;
+	key.type = jbvString;
+	key.val.string.val = "scale";
+	key.val.string.len = strlen("scale");
+	scale = deal->table->settings == (Datum) 0 ? NULL :
+		findJsonbValueFromContainer(&DatumGetJsonbP(deal->table->settings)->root,
+									JB_FOBJECT, &key);
+	if (scale == NULL || scale->type != jbvString)
+		return true;
+
+	is_fraction = scale->val.string.len == strlen("fraction") &&
+		memcmp(scale->val.string.val, "fraction", strlen("fraction")) == 0;
+	limit = DirectFunctionCall1(int4_numeric, Int32GetDatum(is_fraction ? 1 : 100));
+	if (!DatumGetBool(DirectFunctionCall2(numeric_ge, *percent, hundredths(Int32GetDatum(0)))) ||
+		!DatumGetBool(DirectFunctionCall2(numeric_le, *percent, limit)))
+		return false;
+	if (is_fraction)
+		*percent = DirectFunctionCall2(numeric_mul, *percent,
+									   DirectFunctionCall1(int4_numeric, Int32GetDatum(100)));
+	*percent = DirectFunctionCall2(numeric_round, *percent, Int32GetDatum(2));
+	return true;
+}
+
 bool
 weighted_amount(const DealContext *deal, const Datum *values, const bool *nulls,
 				const DealState *state, Datum *weighted)
@@ -623,12 +660,18 @@ weighted_amount(const DealContext *deal, const Datum *values, const bool *nulls,
 	if (OUTCOME_IS_CLOSED(stage->outcome))
 		omitted = stage->outcome != OUTCOME_WON;
 	else if (category != InvalidAttrNumber && !nulls[category - 1])
-		omitted = strcmp(TextDatumGetCString(values[category - 1]), "omitted") == 0;
+	{
+		DealContext row = *deal;
+
+		row.values = values;
+		row.nulls = nulls;
+		omitted = strcmp(column_text(&row, category), "omitted") == 0;
+	}
 	else
 		omitted = stage->omitted;
 
 	if (omitted || OUTCOME_IS_CLOSED(stage->outcome) ||
-		!role_as_numeric(deal, values, nulls, ROLE_PROBABILITY, &percent))
+		!own_probability(deal, values, nulls, &percent))
 		percent = hundredths(Int32GetDatum(omitted ? 0 : stage->probability));
 	*weighted = DirectFunctionCall2(numeric_mul,
 									DirectFunctionCall2(numeric_mul, amount, percent),
