@@ -294,6 +294,65 @@ SELECT * FROM pipelines.import_history('bx', 'bx_events');
 SELECT h.tenant_id, h.deal_id, h.version, h.change, h.valid_from, n.pipeline, n.stage, h.reason, h.owner FROM bx_history h JOIN names n USING (pipeline_id, stage_id) ORDER BY 1, 2, 3;
 SELECT * FROM pipelines.verify('bx');
 
+-- ----- one life told by each system is one life
+
+CREATE TABLE told AS
+	SELECT d AS deal_id, n, timestamp '2025-01-01' + d * interval '7 minutes' + n * interval '1 day' + floor(random() * 80000) * interval '1 second' AS at,
+		(ARRAY['Lead', 'Quote', 'Order', 'Won', 'Lost'])[1 + floor(random() * 5)::integer] AS stage,
+		CASE WHEN random() < 0.8 THEN floor(random() * 3)::numeric END AS amount
+	FROM generate_series(1, 60) d, generate_series(1, 1 + d % 9) n;
+CREATE VIEW retold AS
+	SELECT *, lag(stage) OVER w AS stage0, lag(amount) OVER w AS amount0, last_value(stage) OVER e AS stage9, last_value(amount) OVER e AS amount9, first_value(at) OVER w AS born
+	FROM told WINDOW w AS (PARTITION BY deal_id ORDER BY n), e AS (PARTITION BY deal_id ORDER BY n ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING);
+CREATE VIEW told_change AS
+	SELECT deal_id, 10 * n AS id, at, 'stage' AS field, stage0 AS old, stage AS new FROM retold WHERE n > 1 AND stage <> stage0
+	UNION ALL
+	SELECT deal_id, 10 * n + 1, at, 'amount', amount0::text, amount::text FROM retold WHERE n > 1 AND amount IS DISTINCT FROM amount0;
+CREATE VIEW told_record AS SELECT DISTINCT deal_id AS id, stage9 AS stage, amount9 AS amount, born FROM retold;
+
+SELECT pipelines.create_deals('t0');
+CREATE VIEW t0_events AS SELECT deal_id, at AT TIME ZONE 'UTC' AS at, stage, amount FROM told;
+CREATE VIEW t1 AS SELECT deal_id AS opportunity_id, at AS created_date, stage AS stage_name, amount FROM told;
+CREATE VIEW t2 AS SELECT deal_id AS opportunity_id, at AS created_date, CASE field WHEN 'stage' THEN 'StageName' ELSE 'Amount' END AS field, old AS old_value, new AS new_value FROM told_change;
+CREATE VIEW t2_records AS SELECT id, born AS created_date, stage AS stage_name, amount FROM told_record;
+CREATE VIEW t3 AS SELECT deal_id, at AS "timestamp", v.name, v.value FROM retold, LATERAL (VALUES ('dealstage', stage, n = 1 OR stage <> stage0), ('amount', coalesce(amount::text, ''), n = 1 OR amount IS DISTINCT FROM amount0)) v(name, value, said) WHERE v.said;
+CREATE VIEW t4 AS SELECT deal_id, at AS time, CASE field WHEN 'stage' THEN 'stage_id' ELSE 'value' END AS field_key, old AS old_value, new AS new_value FROM told_change;
+CREATE VIEW t4_records AS SELECT id, born AS add_time, stage AS stage_id, amount AS value FROM told_record;
+CREATE VIEW t5 AS SELECT deal_id AS res_id, at AS date, CASE field WHEN 'stage' THEN 'stage_id' ELSE 'expected_revenue' END AS field_name,
+	CASE field WHEN 'stage' THEN old END AS old_value_char, CASE field WHEN 'stage' THEN new END AS new_value_char,
+	CASE field WHEN 'amount' THEN old::float8 END AS old_value_float, CASE field WHEN 'amount' THEN new::float8 END AS new_value_float FROM told_change;
+CREATE VIEW t5_records AS SELECT id, born AS create_date, stage AS stage_id, amount AS expected_revenue FROM told_record;
+CREATE VIEW t6 AS SELECT deal_id AS parent, stage AS "from", at AS from_date, lead(stage) OVER w AS "to", lead(at) OVER w AS to_date FROM retold WHERE n = 1 OR stage <> stage0 WINDOW w AS (PARTITION BY deal_id ORDER BY n);
+CREATE VIEW t7 AS SELECT deal_id AS potentialid, at AS lastmodified, stage0 AS stage, amount FROM retold WHERE n > 1 AND stage <> stage0;
+CREATE VIEW t7_records AS SELECT id AS potentialid, born AS createdtime, stage AS sales_stage, amount FROM told_record;
+CREATE VIEW t8 AS SELECT deal_id AS owner_id, at AS created_time, stage AS stage_id FROM told;
+-- the way from a history to deals, in one go
+CREATE FUNCTION retell(n integer, format text) RETURNS TABLE (deals bigint, differences bigint, other_visits bigint, problems bigint)
+LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM pipelines.create_deals('r' || n);
+	PERFORM pipelines.import_view(format('r%s_events', n), format, ('t' || n)::regclass, ('r' || n)::regclass,
+		CASE WHEN to_regclass(format('t%s_records', n)) IS NULL THEN '{}' ELSE jsonb_build_object('records', format('t%s_records', n)) END);
+	SELECT i.deals INTO retell.deals FROM pipelines.import_history(('r' || n)::regclass, format('r%s_events', n)::regclass) i;
+	EXECUTE format('SELECT count(*) FROM (
+		(SELECT deal, since, stage, amount FROM life(''t0'') EXCEPT ALL SELECT deal, since, stage, amount FROM life(''r%1$s''))
+		UNION ALL (SELECT deal, since, stage, amount FROM life(''r%1$s'') EXCEPT ALL SELECT deal, since, stage, amount FROM life(''t0''))) x', n) INTO differences;
+	EXECUTE format('SELECT count(*) FROM (
+		(SELECT deal_id, visit, stage_name, entered_at FROM t0_visits EXCEPT SELECT deal_id, visit, stage_name, entered_at FROM r%1$s_visits)
+		UNION ALL (SELECT deal_id, visit, stage_name, entered_at FROM r%1$s_visits EXCEPT SELECT deal_id, visit, stage_name, entered_at FROM t0_visits)) x', n) INTO other_visits;
+	SELECT count(*) INTO problems FROM pipelines.verify(('r' || n)::regclass);
+	RETURN NEXT;
+END
+$$;
+SELECT deals, rows > 100 AS rows FROM pipelines.import_history('t0', 't0_events');
+-- those that know all of it
+SELECT f.*, r.* FROM (VALUES (1, 'salesforce'), (2, 'salesforce_field_history'), (3, 'hubspot'), (4, 'pipedrive'), (5, 'odoo')) f(n, format), retell(f.n, f.format) r ORDER BY f.n;
+-- and those that know the stages: the same visits
+SELECT f.*, r.deals, r.other_visits, r.problems FROM (VALUES (6, 'frappe'), (7, 'vtiger'), (8, 'bitrix24')) f(n, format), retell(f.n, f.format) r ORDER BY f.n;
+-- vtiger: amounts are right from a change of the stage on, until the next change of the amount alone
+SELECT count(*) > 20 AS some, count(*) FILTER (WHERE v.amount IS DISTINCT FROM t.amount) AS wrong
+FROM life('r7') v JOIN retold t ON t.deal_id = v.deal AND t.at AT TIME ZONE 'UTC' = v.since WHERE t.n > 1 AND t.stage <> t.stage0;
+
 -- ----- what is refused
 
 SELECT pipelines.create_deals('no');
@@ -304,6 +363,8 @@ SELECT pipelines.import_view('v', 'salesforce', 'narrow', 'no');
 \echo :LAST_ERROR_SQLSTATE
 SELECT pipelines.import_view('v', 'salesforce_field_history', 'field_history', 'no', '{"records": "narrow"}');
 SELECT pipelines.import_view('v', 'salesforce', 'oh2', 'no', '{"columns": {"StageName": "stage"}}');
+SELECT pipelines.import_view('v', 'salesforce', 'oh2', 'no', '{"columns": {"stage_name": "stagename"}}');
+\echo :LAST_ERROR_SQLSTATE
 SELECT pipelines.import_view('v', 'salesforce', 'oh2', 'no', '{"seq": "nothing"}');
 SELECT pipelines.import_view('v', 'salesforce', 'oh2', 'no', '{"stage": {}}');
 \echo :LAST_ERROR_SQLSTATE
@@ -347,6 +408,10 @@ INSERT INTO "odd ""table""" VALUES (1, 'it''s "a" lead', '2026-01-01 10:00+00');
 SELECT pipelines.import_view('"odd ""view"""', 'salesforce', '"odd ""table"""', 'no',
 	$${"columns": {"OpportunityId": "the \"deal\"", "StageName": "it's"}, "stages": {"it's \"a\" lead": "Lead"}, "constants": {"owner": "o'hara"}}$$);
 SELECT * FROM "odd ""view""";
+-- a column of another name than its part is given once
+ALTER TABLE no RENAME COLUMN amount TO worth;
+SELECT pipelines.import_view('worth', 'salesforce', 'opportunity_history', 'no', '{"fields": {"worth": "ExpectedRevenue"}, "stages": {"Prospecting": "Lead"}}');
+SELECT stage, worth FROM (SELECT stage, worth FROM worth OFFSET 0) w ORDER BY worth LIMIT 3;
 -- temporary tables
 CREATE TEMP TABLE staged AS SELECT opportunity_id, 'Lead' AS stage_name, "CREATED_DATE" FROM oh2 WHERE opportunity_id = 63;
 SELECT pipelines.import_view('staged_events', 'salesforce', 'staged', 'no');

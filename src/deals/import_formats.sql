@@ -436,6 +436,9 @@ AS $$
 			ON w.role NOT IN ('stage', 'pipeline', '@status', '@active')
 	WHERE (d.name IS NOT NULL OR w.said OR w.role IN ('stage', 'pipeline', '@status', '@active'))
 		AND NOT coalesce($4 -> 'constants', '{}') ? w.role
+		-- the caller may say the part or the column
+		AND NOT coalesce($4 -> 'constants', '{}') ? coalesce(d.name, w.role)
+		AND (w.said OR NOT coalesce($4 -> 'fields', '{}') ? coalesce(d.name, w.role))
 		-- a column that the source does not have says nothing
 		AND (w.needed OR $1 NOT IN ('salesforce', 'bitrix24', 'frappe', 'vtiger')
 			OR pipelines._import_find_column($2, w.names, coalesce($4 -> 'columns', '{}')) IS NOT NULL)
@@ -870,6 +873,18 @@ BEGIN
 		RAISE EXCEPTION 'value for % is not a string', unknown
 			USING ERRCODE = 'invalid_parameter_value',
 				  HINT = 'A stage may also be {"pipeline": "...", "stage": "..."}, a field may be null.';
+	END IF;
+	SELECT format('%s of option %s', to_jsonb(e.key), o.key) INTO unknown
+	FROM (VALUES ('columns', '{source,document}'::text[]), ('record_columns', '{source,field,records}')) o(key, relations)
+		CROSS JOIN LATERAL jsonb_object_keys(coalesce(options -> o.key, '{}')) e(key)
+	WHERE NOT EXISTS (SELECT FROM pipelines._import_format_columns() c
+		WHERE c.format = _import_view.format AND c.relation = ANY (o.relations) AND c."column" = e.key)
+	ORDER BY 1
+	LIMIT 1;
+	IF unknown IS NOT NULL THEN
+		RAISE EXCEPTION 'format "%" does not know %', format, unknown
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'The keys of the option are what the other system calls its columns, as pipelines.import_formats() lists them.';
 	END IF;
 	zone := coalesce(options ->> 'time_zone', 'UTC');
 	PERFORM now() AT TIME ZONE zone;	-- an error if there is no such zone
