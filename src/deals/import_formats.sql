@@ -786,7 +786,7 @@ source: a table or view in the columns of that system; values may be text.
 options, all of them optional:
 stages, pipelines: what foreign stages and pipelines are called here, {"closedwon": "Won"}; of stages also {"closedwon": {"pipeline": "Sales", "stage": "Won"}}; what is not listed stays as it is, and import_history() refuses what it does not know. The status won or lost of Pipedrive and a lead of Odoo that is not active (lost) are stages, too.
 users: what actors and owners are called here.
-key: a column of the deals that has the foreign id, or {"table": "crm.ids", "foreign": "sf_id"}, a table with that column and the key of the deals. Left out: the foreign id is the key.
+key: a column of the deals that has the foreign id, or {"table": "crm.ids", "foreign": "sf_id"}, a table with that column and the key of the deals. Left out: the foreign id is the key. An id that is not found there gives events without a key, which import_history() refuses.
 records: a table of the present records of that system: what never changed is read there, and when deals were made. For salesforce_field_history, pipedrive, odoo; needed for vtiger. Without it a deal begins with its first change.
 columns, record_columns: what columns are called in source and in records, {"OpportunityId": "id"}.
 fields: foreign fields for columns of the deals, {"territory": "Region__c"}, instead of or beside the usual ones; null leaves one out.
