@@ -294,6 +294,20 @@ SELECT * FROM pipelines.import_history('bx', 'bx_events');
 SELECT h.tenant_id, h.deal_id, h.version, h.change, h.valid_from, n.pipeline, n.stage, h.reason, h.owner FROM bx_history h JOIN names n USING (pipeline_id, stage_id) ORDER BY 1, 2, 3;
 SELECT * FROM pipelines.verify('bx');
 
+-- ----- an adopted table: its own key, its own names, probabilities as fractions of 1
+
+CREATE TABLE opp (id text PRIMARY KEY, state text NOT NULL, value numeric, prob numeric, close_on date, rep text);
+INSERT INTO opp VALUES ('006A', 'Won', 1100.5, 1, '2026-01-30', 'ann'), ('006B', 'Quote', 5, 0.2, '2026-05-31', 'bob'), ('006D', 'Lead', 5, 0.1, '2026-05-31', 'bob');
+SELECT count(*) > 0 AS adopted FROM pipelines.adopt('opp', stage => 'state', amount => 'value', close_date => 'close_on', owner => 'rep', probability => 'prob',
+	pipeline => 'Sales', apply => true);
+SELECT pipelines.import_view('opp_events', 'salesforce', 'opportunity_history', 'opp', '{"deleted": true,
+	"stages": {"Prospecting": "Lead", "Closed Won": "Won"}, "probability": true}');
+SELECT id, at, seq, stage, value, prob, close_on, actor FROM opp_events ORDER BY id, at, seq;
+SELECT * FROM pipelines.import_history('opp', 'opp_events');
+SELECT id, state, value, prob, close_on, rep, version, changed_at < '2026-03-01' AS past FROM opp ORDER BY id;
+SELECT id, version, change, valid_from, value, prob FROM opp_history ORDER BY 1, 2;
+SELECT * FROM pipelines.verify('opp');
+
 -- ----- one life told by each system is one life
 
 CREATE TABLE told AS

@@ -826,6 +826,8 @@ DECLARE
 	expression text;
 	constants jsonb;
 	unknown text;
+	scale text;
+	factor integer;
 BEGIN
 	IF name IS NULL OR format IS NULL OR source IS NULL OR deals IS NULL OR options IS NULL THEN
 		RAISE EXCEPTION 'name, format, source, deals and options must not be null'
@@ -1008,6 +1010,8 @@ BEGIN
 	output := output || (pipelines._import_mapped(stage_value, options -> 'stages', 'stage') || ' AS stage');
 
 	-- the others
+	SELECT coalesce(t.application ->> 'scale', 'percent') INTO STRICT scale
+	FROM pipelines.tracked_table t WHERE t.relation = deals;
 	FOR slot IN
 		SELECT s.* FROM pipelines._import_slots(format, source, deals, options) s
 		WHERE s.role NOT IN ('stage', 'pipeline') AND s.role !~ '^@' ORDER BY s.slot
@@ -1022,8 +1026,13 @@ BEGIN
 			WHEN 'owner' THEN pipelines._import_mapped(pipelines._import_value(expression, 'text'::regtype, zone), options -> 'users', 'user')
 			WHEN 'forecast_category' THEN pipelines._import_mapped(pipelines._import_value(expression, 'text'::regtype, zone), categories, 'category')
 			ELSE pipelines._import_value(expression, slot.type, zone) END;
-		IF format = 'hubspot' AND slot.role = 'probability' AND NOT slot.said THEN
-			expression := format('nullif(btrim(e.v%s), '''')::numeric * 100', slot.slot);
+		IF slot.role = 'probability' AND NOT slot.said THEN
+			-- from percent or a fraction of 1 to percent or a fraction of 1
+			factor := CASE format WHEN 'hubspot' THEN 1 ELSE 100 END;
+			expression := CASE
+				WHEN scale = 'fraction' AND factor = 100 THEN format('(%s * 0.01)', expression)
+				WHEN scale = 'percent' AND factor = 1 THEN format('(%s * 100)', expression)
+				ELSE expression END;
 		END IF;
 		output := output || format('%s AS %I', expression, slot.deals_column);
 	END LOOP;
