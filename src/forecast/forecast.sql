@@ -236,7 +236,7 @@ COMMENT ON FUNCTION pipelines.quantile(pipelines.forecast, double precision) IS
 COMMENT ON FUNCTION pipelines.quantiles(pipelines.forecast, double precision[]) IS
 	'quantile for each element of an array, in the same order';
 COMMENT ON FUNCTION pipelines.chance(pipelines.forecast, double precision) IS
-	'probability, 0 to 1, that the open deals will bring the target or more, within 0.01, exact up to 24 deals; what is won already is not counted: to reach a total, ask for total - won(f). Null without open deals, NaN if an amount is NaN, infinite or beyond 1e70. Errors: 22023 target NaN.';
+	'probability, 0 to 1, that the open deals will bring the target or more, exact up to 24 deals, else within 0.01 of that of a target which differs by half a percent of weighted at most (nearer where no single amount carries much); what is won already is not counted: to reach a total, ask for total - won(f). Null without open deals, NaN if an amount is NaN, infinite or beyond 1e70. Errors: 22023 target NaN.';
 
 -- operators ------------------------------------------------------------------
 
