@@ -90,7 +90,8 @@ BEGIN
 			USING ERRCODE = CASE relation.relkind WHEN 'f' THEN 'feature_not_supported' ELSE 'wrong_object_type' END,
 				  DETAIL = CASE relation.relkind
 					WHEN 'f' THEN 'What is changed at the other server can''t be seen from here, so that no history could be kept.'
-					WHEN 'v' THEN 'A view has no rows of its own that could be tracked.' END,
+					WHEN 'v' THEN 'A view has no rows of its own that could be tracked.'
+					ELSE 'Only tables can be tracked.' END,
 				  HINT = CASE relation.relkind
 					WHEN 'f' THEN 'Adopt the table in the database where it is, or adopt a table here that takes over its rows.'
 					WHEN 'v' THEN 'Adopt the table that it shows; writing through the view goes on working.'
@@ -234,7 +235,7 @@ BEGIN
 		RAISE EXCEPTION 'column "%" of table % can''t be the column for the stage: it is a generated column', stage.attname, deals
 			USING ERRCODE = 'feature_not_supported',
 				  HINT = 'Name the column that it is computed from.';
-	ELSIF plain IS NULL OR (SELECT t.typtype <> 'e' AND plain NOT IN ('text', 'character varying', 'character', 'name', 'citext',
+	ELSIF plain IS NULL OR (SELECT t.typtype <> 'e' AND plain NOT IN ('text', 'character varying', 'bpchar', 'character', 'name',
 				'smallint', 'integer', 'bigint', 'numeric', 'boolean', 'uuid', '"char"') AND t.typname <> 'citext'
 			FROM pg_type t WHERE t.oid = plain::regtype) THEN
 		RAISE EXCEPTION 'column "%" of table % can''t be the column for the stage: it has type %', stage.attname, deals,
@@ -902,7 +903,9 @@ BEGIN
 	RETURN NEXT;
 	item := format('pipeline %I', target.pipeline);
 	action := CASE WHEN target.pipeline_id IS NULL
-		THEN format('to be made with %s stages in layout "%s"', many, target.layout)
+		THEN format('to be made in layout "%s" with %s', target.layout,
+			CASE many WHEN 0 THEN 'the stages of template standard, since there are no values yet'
+				ELSE format('%s stages', many) END)
 		ELSE format('is there, in layout "%s"', target.layout) END;
 	RETURN NEXT;
 	FOR item, action IN
@@ -1173,11 +1176,11 @@ BEGIN
 		columns, facts ->> 'currency', false, 'refuse'::text, instant, true, NULL::jsonb);
 	SELECT a.value INTO open_outcome FROM pipelines.adoption_plan a
 		WHERE a.relation = _begin_adoption.deals AND a.part = 'outcome' AND a.stage IS NULL
-		ORDER BY a.deals DESC NULLS LAST, a.value COLLATE "C" LIMIT 1;
+		ORDER BY a.value = '', a.deals DESC NULLS LAST, a.value COLLATE "C" LIMIT 1;
 	PERFORM pipelines._register_adoption(deals,
 		jsonb_strip_nulls(jsonb_build_object('stage', facts -> 'columns' ->> 'application_stage',
 			'outcome', facts -> 'columns' ->> 'application_outcome', 'open_outcome', nullif(open_outcome, ''),
-			'scale', facts ->> 'scale', 'added', (SELECT jsonb_agg(e.value) FROM jsonb_each_text(facts -> 'add') e),
+			'pipeline', target_pipeline, 'scale', facts ->> 'scale', 'added', (SELECT jsonb_agg(e.value) FROM jsonb_each_text(facts -> 'add') e),
 			'unfilled', true)),
 		facts ->> 'live');
 	PERFORM pipelines._create_triggers(deals);

@@ -33,6 +33,7 @@
 #include "compat.h"
 #include "deals/application.h"
 #include "deals/deals.h"
+#include "deals/requirements.h"
 #include "definitions/definitions.h"
 #include "definitions/privilege.h"
 #include "errors.h"
@@ -87,6 +88,7 @@ typedef struct Application
 	ApplicationColumn stage;
 	ApplicationColumn outcome;
 	char	   *open_outcome;	/* value for deals that are not closed; NULL: null */
+	int32		home_pipeline;	/* where its deals went when it was adopted */
 } Application;
 
 /* is the column bound by a foreign key or, if asked for, by a check? */
@@ -186,6 +188,13 @@ application_describe(DealsTable *table, Relation rel)
 		if (value != NULL && value->type == jbvString)
 			application->open_outcome = pnstrdup(value->val.string.val,
 												 value->val.string.len);
+		key.val.string.val = pstrdup("pipeline");
+		key.val.string.len = strlen("pipeline");
+		value = findJsonbValueFromContainer(&settings->root, JB_FOBJECT, &key);
+		if (value != NULL && value->type == jbvNumeric)
+			application->home_pipeline =
+				DatumGetInt32(DirectFunctionCall1(numeric_int4,
+												  NumericGetDatum(value->val.numeric)));
 	}
 	table->application = application;
 }
@@ -263,6 +272,27 @@ pipeline_of(const DealsTable *table, int32 pipeline_id)
 }
 
 /*
+ * A new deal that names no pipeline goes where those went that were there
+ * when the table was adopted, unless its type or its stage says otherwise.
+ */
+static void
+choose_pipeline(const DealContext *deal, DealState *state, int32 said)
+{
+	const DealsTable *table = deal->table;
+	const PipelineDef *pipeline;
+
+	if (state->pipeline_id != 0)
+		return;
+	pipeline = definitions_pipeline(table->application->home_pipeline);
+	if (pipeline == NULL || pipeline->archived ||
+		pipeline_by_deal_type(deal, pipeline->layout_id) != 0)
+		return;
+	if (said != 0 && definitions_stage(pipeline, said) == NULL)
+		return;
+	state->pipeline_id = pipeline->pipeline_id;
+}
+
+/*
  * The stage that the application's columns say; 0: none that is known.  Won
  * or lost, where the application says so apart, comes before the stage.
  */
@@ -301,10 +331,12 @@ said_stage(const DealsTable *table, const Datum *values, const bool *nulls,
 	return 0;
 }
 
-/* 'a', 'b', ... for messages */
+/* "a", "b", ... for messages: the values that are listed, else names that will do */
 static char *
-known_values(const DealsTable *table)
+known_values(const DealContext *deal, int32 pipeline_id)
 {
+	const DealsTable *table = deal->table;
+	const PipelineDef *pipeline = pipeline_of(table, pipeline_id);
 	StringInfoData buf;
 	int			count;
 	const StageValueDef *values = definitions_stage_values(table->root, &count);
@@ -321,6 +353,12 @@ known_values(const DealsTable *table)
 			break;
 		}
 		appendStringInfo(&buf, "%s\"%s\"", buf.len > 0 ? ", " : "", values[i].value);
+	}
+	for (int i = 0; listed == 0 && pipeline != NULL && i < pipeline->nstages; i++)
+	{
+		if (table->application->stage.readable_names && !pipeline->stages[i].archived)
+			appendStringInfo(&buf, "%s\"%s\"", buf.len > 0 ? ", " : "",
+							 pipeline->stages[i].name);
 	}
 	return buf.data;
 }
@@ -369,8 +407,8 @@ root_name(const DealsTable *table)
 }
 
 static bool
-unknown_value(const DealContext *deal, const Datum *values, const bool *nulls,
-			  Refusal *refusal)
+unknown_value(const DealContext *deal, int32 pipeline_id, const Datum *values,
+			  const bool *nulls, Refusal *refusal)
 {
 	ApplicationColumn *column = &deal->table->application->stage;
 	int			c = column->attnum - 1;
@@ -385,7 +423,7 @@ unknown_value(const DealContext *deal, const Datum *values, const bool *nulls,
 						   value, column_name(deal, column->attnum),
 						   RelationGetRelationName(deal->rel)),
 				  psprintf("Refused for %s.  Values that stand for one: %s.",
-						   label(deal), known_values(deal->table)),
+						   label(deal), known_values(deal, pipeline_id)),
 				  psprintf("Say which stage it stands for: SELECT pipelines.add_stage_value('%s', %s, ...).",
 						   root_name(deal->table), quote_literal_cstr(value)));
 }
@@ -396,16 +434,20 @@ stages_disagree(const DealContext *deal, int32 said, const DealState *state,
 {
 	ApplicationColumn *column = &deal->table->application->stage;
 	int			c = column->attnum - 1;
+	const char *later = deal->old_values == NULL ? deal->table->later_insert :
+		deal->table->later_update;
 
 	return refuse(refusal, ERRCODE_PIPELINES_STAGES_DISAGREE, deal->table->role[ROLE_STAGE_ID],
 				  psprintf("columns \"%s\" and \"%s\" of table \"%s\" say different stages",
 						   column_name(deal, column->attnum),
 						   column_name(deal, deal->table->role[ROLE_STAGE_ID]),
 						   RelationGetRelationName(deal->rel)),
-				  psprintf("Refused for %s: the application's \"%s\" stands for stage %s, but stage %s was given.",
+				  psprintf("Refused for %s: the application's \"%s\" stands for stage %s, but stage %s was given.%s%s%s",
 						   label(deal), value_text(column, values[c], nulls[c]),
 						   stage_name(deal->table, state->pipeline_id, said),
-						   stage_name(deal->table, state->pipeline_id, state->stage_id)),
+						   stage_name(deal->table, state->pipeline_id, state->stage_id),
+						   later == NULL ? "" : "  These triggers fire after ours: ",
+						   later == NULL ? "" : later, later == NULL ? "" : "."),
 				  "Set one of them; the other one follows.");
 }
 
@@ -454,11 +496,16 @@ application_follow(const DealContext *deal, const DealState *old, DealState *sta
 			 is_default(&application->outcome, deal->rel, values, nulls));
 
 		if (silent && state->stage_id != 0)
+		{
+			choose_pipeline(deal, state, state->stage_id);
 			return true;
-		said = said_stage(table, values, nulls, pipeline_id);
+		}
+		said = said_stage(table, values, nulls,
+						  pipeline_id != 0 ? pipeline_id : application->home_pipeline);
+		choose_pipeline(deal, state, said);
 		if (said == 0)
 			return nulls[application->stage.attnum - 1] ||
-				unknown_value(deal, values, nulls, refusal);
+				unknown_value(deal, state->pipeline_id, values, nulls, refusal);
 		if (state->stage_id == 0)
 			state->stage_id = said;
 		else if (state->stage_id != said)
@@ -470,7 +517,7 @@ application_follow(const DealContext *deal, const DealState *old, DealState *sta
 		return true;
 	said = said_stage(table, values, nulls, pipeline_id);
 	if (said == 0)
-		return unknown_value(deal, values, nulls, refusal);
+		return unknown_value(deal, state->pipeline_id, values, nulls, refusal);
 	if (said == state->stage_id)
 		return true;
 	if (state->stage_id != old->stage_id &&
@@ -724,7 +771,8 @@ application_complete(const DealContext *deal, Datum *values, bool *nulls, bool s
 
 		if (strict)
 		{
-			(void) unknown_value(deal, values, nulls, &refusal);
+			(void) unknown_value(deal, pipeline == NULL ? 0 : pipeline->pipeline_id,
+								 values, nulls, &refusal);
 			refuse_now(deal, &refusal);
 		}
 		return false;

@@ -120,7 +120,7 @@ DECLARE
 	part_name text;
 	wrong text;
 BEGIN
-	SELECT t.layout_id, t.key INTO tracked
+	SELECT t.layout_id, t.key, (t.application ->> 'pipeline')::integer AS home INTO tracked
 	FROM pipelines.tracked_table t WHERE t.relation = deals;
 
 	SELECT string_agg(quote_ident(event_column), ', ' ORDER BY number) INTO wrong
@@ -171,8 +171,12 @@ BEGIN
 			HINT = 'Say in which zone the instants were written down, as in (at AT TIME ZONE ''Europe/Vienna'').';
 	END IF;
 
+	-- an adopted table has a pipeline of its own, which may be another one
 	SELECT p.pipeline_id INTO standard
-	FROM pipelines.pipeline p WHERE p.layout_id = tracked.layout_id AND p.is_standard;
+	FROM pipelines.pipeline p
+	WHERE p.layout_id = tracked.layout_id AND (p.is_standard OR p.pipeline_id = tracked.home)
+	ORDER BY p.pipeline_id = tracked.home DESC NULLS LAST
+	LIMIT 1;
 
 	-- names or ids
 	SELECT CASE WHEN event_type IN ('integer'::regtype, 'bigint'::regtype, 'smallint'::regtype)
