@@ -72,6 +72,7 @@ INSTALL_SQL = \
 	src/deals/views.sql \
 	src/deals/purge.sql \
 	src/deals/moves.sql \
+	src/deals/advance.sql \
 	src/deals/import.sql \
 	src/deals/import_formats.sql \
 	src/insight/insight.sql

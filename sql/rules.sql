@@ -260,6 +260,20 @@ SELECT try($$UPDATE deals SET pipeline_id = 2 WHERE deal_id = 29$$), try($$INSER
 UPDATE pipelines.pipeline_stage SET may_start = true;
 SELECT problems();
 
+-- ----- advance(), S31: what is complete goes on, one step at a time
+SELECT pipelines.create_pipeline('Steps', layout => 'steps', stages => '["One", {"name": "Two", "exit_rule": "amount"}, {"name": "Aside", "mandatory": false}, "Three", {"name": "Done", "outcome": "won"}]');
+SELECT pipelines.create_deals('steps', layout => 'steps', key => '{a,b}');
+INSERT INTO pipelines.stage_activity (pipeline_id, stage_id, kind) VALUES (3, st('One', 'Steps'), 'call');
+INSERT INTO steps (a, b, amount) VALUES (1, 1, NULL), (1, 2, 5), (1, 3, 5), (1, 4, NULL);
+INSERT INTO steps_activity (a, b, kind, done_at) SELECT 1, i, 'call', now() FROM generate_series(1, 2) i;
+SELECT deal, ok, target FROM pipelines.advance('steps');
+SELECT deal, ok, target FROM pipelines.advance('steps', '(1,1)');
+SELECT deal, ok, target FROM pipelines.advance('steps', '(1,3)');
+SELECT deal, ok, target FROM pipelines.advance('steps', NULL, 'all done');
+SELECT deal, ok, target FROM pipelines.advance('steps');
+SELECT a, b, change, reason FROM steps_history ORDER BY 1, 2, version;
+SELECT try($$SELECT pipelines.advance('steps', '1')$$), try($$SELECT pipelines.advance('pg_class')$$);
+
 -- ----- dump and restore keep a rule whose column is gone; it is said when it is needed
 UPDATE pipelines.pipeline_stage SET entry_rule = 'vin' WHERE pipeline_id = 1 AND stage_id = st('Demo');
 ALTER TABLE deals DROP COLUMN vin CASCADE;
