@@ -115,7 +115,8 @@ REGRESS = \
 	activities \
 	closings \
 	merge_stages \
-	purge
+	purge \
+	move_functions
 
 PG_CPPFLAGS = -I$(srcdir)/src
 

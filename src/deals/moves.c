@@ -40,6 +40,7 @@
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
@@ -83,7 +84,7 @@ typedef struct Mover
 	char	   *keys[INDEX_MAX_KEYS];	/* quoted */
 	Oid			types[INDEX_MAX_KEYS];
 	int32		typmods[INDEX_MAX_KEYS];
-	Oid			inputs[INDEX_MAX_KEYS];
+	FmgrInfo	inputs[INDEX_MAX_KEYS];
 	Oid			ioparams[INDEX_MAX_KEYS];
 	FmgrInfo	outputs[INDEX_MAX_KEYS];
 	char	   *stage_column;	/* quoted */
@@ -94,8 +95,10 @@ typedef struct Mover
 	int32		expected_stage; /* 0: none */
 
 	int			ndeals;			/* as they were given */
-	char	  **deals;			/* by their canonical texts */
+	MoveResult **deals;			/* one may be given more than once */
 	Datum	   *values[INDEX_MAX_KEYS];
+	int32		target_stage;	/* whose name was last asked for, and it */
+	char	   *target_name;
 	HTAB	   *results;		/* MoveResult by text */
 	MemoryContext context;		/* of all that lasts */
 } Mover;
@@ -115,7 +118,7 @@ deal_match(const void *a, const void *b, Size keysize)
 }
 
 static HTAB *
-create_results(MemoryContext context)
+create_results(MemoryContext context, long size)
 {
 	HASHCTL		ctl;
 
@@ -125,7 +128,7 @@ create_results(MemoryContext context)
 	ctl.hash = deal_hash;
 	ctl.match = deal_match;
 	ctl.hcxt = context;
-	return hash_create("pipelines moved deals", 256, &ctl,
+	return hash_create("pipelines moved deals", size, &ctl,
 					   HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
 }
 
@@ -207,13 +210,15 @@ open_mover(Oid relid, LOCKMODE mode, Relation *result)
 	for (int k = 0; k < table->nkeys; k++)
 	{
 		Form_pg_attribute att = TupleDescAttr(tupdesc, table->keys[k] - 1);
+		Oid			input;
 		Oid			output;
 		bool		varlena;
 
 		mover->keys[k] = pstrdup(quote_identifier(NameStr(att->attname)));
 		mover->types[k] = getBaseType(att->atttypid);
 		mover->typmods[k] = att->atttypmod;
-		getTypeInputInfo(att->atttypid, &mover->inputs[k], &mover->ioparams[k]);
+		getTypeInputInfo(att->atttypid, &input, &mover->ioparams[k]);
+		fmgr_info(input, &mover->inputs[k]);
 		getTypeOutputInfo(att->atttypid, &output, &varlena);
 		fmgr_info(output, &mover->outputs[k]);
 	}
@@ -221,7 +226,6 @@ open_mover(Oid relid, LOCKMODE mode, Relation *result)
 		pstrdup(quote_identifier(NameStr(TupleDescAttr(tupdesc, table->role[ROLE_STAGE_ID] - 1)->attname)));
 	mover->pipeline_column =
 		pstrdup(quote_identifier(NameStr(TupleDescAttr(tupdesc, table->role[ROLE_PIPELINE_ID] - 1)->attname)));
-	mover->results = create_results(CurrentMemoryContext);
 	*result = rel;
 	return mover;
 }
@@ -258,6 +262,30 @@ set_target(Mover *mover, const char *stage, const char *pipeline, const char *ex
 		mover->expected_stage = definitions_stage_named(expected, 0, mover->layout_id);
 }
 
+/* the entry of a deal, made if it is not there */
+static MoveResult *
+result_of(Mover *mover, const char *deal)
+{
+	MemoryContext oldcontext;
+	MoveResult *result;
+	bool		found;
+
+	result = hash_search(mover->results, &deal, HASH_ENTER, &found);
+	if (!found)
+	{
+		oldcontext = MemoryContextSwitchTo(mover->context);
+		result->deal = pstrdup(deal);
+		MemoryContextSwitchTo(oldcontext);
+		result->told = false;
+		result->ok = false;
+		result->sqlerrcode = 0;
+		result->reason = NULL;
+		result->target = NULL;
+		result->has_change = false;
+	}
+	return result;
+}
+
 /*
  * Take keys apart.
  */
@@ -265,7 +293,8 @@ static void
 set_deals(Mover *mover, char **texts, int n)
 {
 	mover->ndeals = n;
-	mover->deals = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(char *) * Max(n, 1));
+	mover->results = create_results(CurrentMemoryContext, Max(n, 16));
+	mover->deals = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(MoveResult *) * Max(n, 1));
 	for (int k = 0; k < mover->nkeys; k++)
 		mover->values[k] = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Datum) * Max(n, 1));
 	for (int i = 0; i < n; i++)
@@ -275,11 +304,11 @@ set_deals(Mover *mover, char **texts, int n)
 
 		for (int k = 0; k < mover->nkeys; k++)
 		{
-			key[k] = OidInputFunctionCall(mover->inputs[k], parts[k], mover->ioparams[k],
-										  mover->typmods[k]);
+			key[k] = InputFunctionCall(&mover->inputs[k], parts[k], mover->ioparams[k],
+									   mover->typmods[k]);
 			mover->values[k][i] = key[k];
 		}
-		mover->deals[i] = deal_text(mover, key);
+		mover->deals[i] = result_of(mover, deal_text(mover, key));
 		CHECK_FOR_INTERRUPTS();
 	}
 }
@@ -303,30 +332,6 @@ set_deals_from_array(Mover *mover, ArrayType *array)
 		texts[i] = TextDatumGetCString(elements[i]);
 	}
 	set_deals(mover, texts, n);
-}
-
-/* the entry of a deal, made if it is not there */
-static MoveResult *
-result_of(Mover *mover, const char *deal)
-{
-	MemoryContext oldcontext;
-	MoveResult *result;
-	bool		found;
-
-	result = hash_search(mover->results, &deal, HASH_ENTER, &found);
-	if (!found)
-	{
-		oldcontext = MemoryContextSwitchTo(mover->context);
-		result->deal = pstrdup(deal);
-		MemoryContextSwitchTo(oldcontext);
-		result->told = false;
-		result->ok = false;
-		result->sqlerrcode = 0;
-		result->reason = NULL;
-		result->target = NULL;
-		result->has_change = false;
-	}
-	return result;
 }
 
 static char *
@@ -385,18 +390,26 @@ observe_move(void *arg, const DealContext *deal, const DealState *old,
 									mover->stage_id);
 	}
 	else
-		result->target = stage_name(state->pipeline_id, state->stage_id);
+	{
+		if (mover->target_name == NULL || mover->target_stage != state->stage_id)
+		{
+			mover->target_name = stage_name(state->pipeline_id, state->stage_id);
+			mover->target_stage = state->stage_id;
+		}
+		result->target = mover->target_name;
+	}
 	MemoryContextSwitchTo(oldcontext);
 
 	if (result->ok &&
 		weighted_amount(deal, deal->values, deal->nulls, state, &after) &&
 		weighted_amount(deal, deal->old_values, deal->old_nulls, old, &before))
 	{
-		Datum		change = DirectFunctionCall2(numeric_sub, after, before);
+		Datum		change = DirectFunctionCall1(numeric_trim_scale,
+												 DirectFunctionCall2(numeric_sub, after, before));
 
 		oldcontext = MemoryContextSwitchTo(mover->context);
 		result->has_change = true;
-		result->change = PointerGetDatum(DatumGetNumericCopy(change));
+		result->change = datumCopy(change, false, -1);
 		MemoryContextSwitchTo(oldcontext);
 	}
 }
@@ -539,14 +552,14 @@ complete_results(Mover *mover, bool raise)
 	initStringInfo(&list);
 	for (int i = 0; i < mover->ndeals; i++)
 	{
-		MoveResult *result = result_of(mover, mover->deals[i]);
+		MoveResult *result = mover->deals[i];
 
 		if (result->told || result->reason != NULL)
 			continue;
 		result->sqlerrcode = ERRCODE_NO_DATA_FOUND;
-		result->reason = psprintf("there is no deal %s", mover->deals[i]);
+		result->reason = psprintf("there is no deal %s", result->deal);
 		if (missing++ < LISTED_DEALS)
-			appendStringInfo(&list, "%s%s", missing > 1 ? ", " : "", mover->deals[i]);
+			appendStringInfo(&list, "%s%s", missing > 1 ? ", " : "", result->deal);
 	}
 	if (missing > 0 && raise)
 		ereport(ERROR,
@@ -594,7 +607,7 @@ put_results(Mover *mover, FunctionCallInfo fcinfo)
 	{
 		MemoryContext oldcontext = MemoryContextSwitchTo(per_row);
 
-		put_result((ReturnSetInfo *) fcinfo->resultinfo, result_of(mover, mover->deals[i]));
+		put_result((ReturnSetInfo *) fcinfo->resultinfo, mover->deals[i]);
 		MemoryContextSwitchTo(oldcontext);
 		MemoryContextReset(per_row);
 	}
@@ -756,6 +769,24 @@ rehearse(Mover *mover, const char *reason)
 }
 
 /*
+ * A plan of what the caller may not do would be no plan.
+ */
+static void
+check_may_update(const Mover *mover, Relation rel, bool no_stage, bool no_pipeline)
+{
+	const DealsTable *table = deals_table(rel, true);
+
+	if (pg_class_aclcheck(mover->relid, GetUserId(), ACL_UPDATE) == ACLCHECK_OK)
+		return;
+	if ((no_stage || pg_attribute_aclcheck(mover->relid, table->role[ROLE_STAGE_ID],
+										   GetUserId(), ACL_UPDATE) == ACLCHECK_OK) &&
+		(no_pipeline || pg_attribute_aclcheck(mover->relid, table->role[ROLE_PIPELINE_ID],
+											  GetUserId(), ACL_UPDATE) == ACLCHECK_OK))
+		return;
+	aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, RelationGetRelationName(rel));
+}
+
+/*
  * move_plan(deals, ids, stage, pipeline, reason)
  */
 Datum
@@ -767,6 +798,7 @@ pipelines_move_plan(PG_FUNCTION_ARGS)
 	require_argument(fcinfo, 0, "deals");
 	require_argument(fcinfo, 1, "ids");
 	mover = open_mover(PG_GETARG_OID(0), AccessShareLock, &rel);
+	check_may_update(mover, rel, PG_ARGISNULL(2), PG_ARGISNULL(3));
 	set_target(mover, optional_text(fcinfo, 2), optional_text(fcinfo, 3), NULL);
 	set_deals_from_array(mover, PG_GETARG_ARRAYTYPE_P(1));
 	if (mover->ndeals > 0)
@@ -902,7 +934,7 @@ skipped_stage(Mover *mover, Relation rel)
 	if (best == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_PIPELINES_MOVE_REFUSED),
-				 errmsg("deal %s of table \"%s\" can't be pushed back", mover->deals[0],
+				 errmsg("deal %s of table \"%s\" can't be pushed back", mover->deals[0]->deal,
 						RelationGetRelationName(rel)),
 				 errdetail("It has skipped no mandatory stage in its present episode, or has been there since."),
 				 errhint("Name the stage: push_back(..., stage => '...')."),
@@ -1009,7 +1041,7 @@ pipelines_undo_batch(PG_FUNCTION_ARGS)
 
 	for (uint64 i = 0; i < n; i++)
 	{
-		MoveResult *result = result_of(mover, mover->deals[i]);
+		MoveResult *result = mover->deals[i];
 
 		if (!result->told)
 			result->reason = states[i];
@@ -1020,7 +1052,7 @@ pipelines_undo_batch(PG_FUNCTION_ARGS)
 		compat_materialize(fcinfo);
 		for (int i = 0; i < mover->ndeals; i++)
 		{
-			MoveResult *result = result_of(mover, mover->deals[i]);
+			MoveResult *result = mover->deals[i];
 			Datum		values[3];
 			bool		nulls[3] = {false, false, false};
 

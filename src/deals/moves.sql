@@ -357,8 +357,8 @@ RETURNS SETOF pipelines.move_result
 LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 100000 ROWS 1000
 AS 'MODULE_PATHNAME', 'pipelines_move_plan';
 COMMENT ON FUNCTION pipelines.move_plan(regclass, text[], text, text, text) IS
-'What move_many() would do, and refuse, without doing it: no row is changed or locked.  Triggers of your own are not asked.
-Errors: 23S01 no such stage or pipeline, 22P02 no key.';
+'What move_many() would do, and refuse, without doing it: no row is changed or locked.  Triggers of your own are not asked, nor policies for UPDATE that are narrower than those for SELECT.
+Errors: 42501 no right to move deals, 23S01 no such stage or pipeline, 22P02 no key.';
 
 CREATE FUNCTION pipelines.push_back(deals regclass, deal text, reason text, stage text DEFAULT NULL)
 RETURNS SETOF pipelines.move_result
