@@ -116,9 +116,15 @@ REGRESS = \
 	closings \
 	merge_stages \
 	purge \
-	move_functions
+	move_functions \
+	load_order
 
 PG_CPPFLAGS = -I$(srcdir)/src
+
+# What we call among ourselves is ours, whatever else is loaded: libedit, which
+# comes with LLVM, has a history_init(), too.
+comma = ,
+SHLIB_LINK = $(if $(filter linux freebsd netbsd openbsd,$(PORTNAME)),-Wl$(comma)-Bsymbolic)
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
