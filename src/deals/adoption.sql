@@ -909,6 +909,7 @@ BEGIN
 	PERFORM pipelines._create_activity(deals, key);
 	PERFORM pipelines._create_triggers(deals);
 	PERFORM pipelines._comment(deals);
+	PERFORM pipelines._copy_policies(deals);
 	PERFORM pipelines._create_views(deals, false);
 	RETURN deals;
 END
@@ -1097,7 +1098,8 @@ COMMENT ON FUNCTION pipelines._drop_mapping(regclass, regclass) IS
 -- policies that decide what is read of the deals are copied to the history,
 -- and follow there when they are changed (those that bear our comment; others
 -- are left alone).  They judge each version by what it said then.  The history
--- is not forced to obey them: it is written in the name of its owner.
+-- is not forced to obey them: it is written in the name of its owner.  First
+-- the policies that protect pipelines are made, on both.
 CREATE FUNCTION pipelines._copy_policies(deals regclass)
 RETURNS TABLE (item text, action text)
 LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10000 ROWS 5
@@ -1110,6 +1112,7 @@ DECLARE
 	policy record;
 	missing text;
 BEGIN
+	RETURN QUERY SELECT * FROM pipelines._secure(deals);
 	SELECT t.history, c.relrowsecurity INTO STRICT history, secure
 	FROM pipelines.tracked_table t JOIN pg_class c ON c.oid = t.relation
 	WHERE t.relation = _copy_policies.deals;
@@ -1126,11 +1129,13 @@ BEGIN
 			SELECT p.oid, p.polname, p.polpermissive, p.polroles, pg_get_expr(p.polqual, p.polrelid) AS condition
 			FROM pg_policy p
 			WHERE p.polrelid = _copy_policies.deals AND p.polcmd IN ('r', '*')
+				AND p.polname NOT IN (SELECT a.policy FROM pipelines._access_policies() a)
 		), ours AS (
 			SELECT p.oid, p.polname, p.polpermissive, p.polroles, pg_get_expr(p.polqual, p.polrelid) AS condition,
 				   obj_description(p.oid, 'pg_policy') = mark AS copied
 			FROM pg_policy p
 			WHERE p.polrelid = history
+				AND p.polname NOT IN (SELECT a.policy FROM pipelines._access_policies() a)
 		)
 		SELECT coalesce(t.polname, o.polname) AS name, t.oid, t.polpermissive AS permissive, t.polroles AS roles,
 			   t.condition, o.oid IS NOT NULL AS exists
@@ -1273,6 +1278,8 @@ BEGIN
 	PERFORM pipelines._drop_mapping(deals, registration.history);
 	PERFORM pipelines._create_triggers(deals);
 	PERFORM pipelines._comment(deals);
+	-- only ours: a policy of somebody else may want one more column
+	PERFORM pipelines._secure(deals);
 	PERFORM pipelines._create_views(deals, true);
 END
 $$;
@@ -1398,6 +1405,7 @@ BEGIN
 		DELETE FROM pipelines.adoption a WHERE a.relation = release.deals;
 		PERFORM pipelines._register_values(deals, '{}'::text[], '{}'::text[], '{}'::integer[], '{}'::boolean[], true);
 	END IF;
+	PERFORM pipelines._release_access(deals);
 
 	-- clones on partitions go with their originals
 	FOR part IN
@@ -1540,6 +1548,8 @@ BEGIN
 			SELECT * FROM pipelines._follow_changes(registration.relation)
 			UNION ALL
 			SELECT * FROM pipelines._create_triggers(registration.relation)
+			UNION ALL
+			SELECT * FROM pipelines._secure(registration.relation)
 		LOOP
 			item := step.item;
 			action := step.action;
@@ -1577,7 +1587,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pipelines.resume(regclass) IS
-'Makes again what a deals table needs and lacks: triggers, guards, views, comments; of one table, or of all that the caller owns.  After CREATE EXTENSION that follows a DROP EXTENSION CASCADE, after pg_restore --disable-triggers or ALTER TABLE ... ENABLE TRIGGER ALL (which turn ENABLE ALWAYS off), and after new partitions were made or attached (they get their TRUNCATE triggers).  Drops nothing.  Those who may read the deals may read the views that are made again.  Reads the deals and their history once, to count deals that were changed meanwhile.
+'Makes again what a deals table needs and lacks: triggers, guards, policies, views, comments; of one table, or of all that the caller owns.  After CREATE EXTENSION that follows a DROP EXTENSION CASCADE, after pg_restore --disable-triggers or ALTER TABLE ... ENABLE TRIGGER ALL (which turn ENABLE ALWAYS off), and after new partitions were made or attached (they get their TRUNCATE triggers).  Drops nothing.  Those who may read the deals may read the views that are made again.  Reads the deals and their history once, to count deals that were changed meanwhile.
 Returns what was done, and what must be mended first: rows whose action begins with "problem".
 Errors: 42501 not the owner, 55000 not a deals table.';
 
@@ -1635,7 +1645,8 @@ BEGIN
 	END IF;
 
 	PERFORM pipelines._copy_policies(deals);
-	EXECUTE format('GRANT SELECT ON %s, %s TO %s', deals, registration.history, grantee);
+	EXECUTE format('GRANT SELECT ON %s TO %s', deals, grantee);
+	PERFORM pipelines._grant_history(registration.history, grantee, pipelines._secured(registration.history), false);
 	SELECT c.oid::regclass INTO activity FROM pg_class c WHERE c.oid = registration.activity;
 	IF activity IS NOT NULL THEN
 		EXECUTE format('GRANT SELECT ON %s TO %s', activity, grantee);
@@ -1684,4 +1695,5 @@ COMMENT ON FUNCTION pipelines.grant_access(regclass, name, text) IS
 'Gives a role (by its plain name; public: everybody) access to a deals table.
 read: SELECT on the deals, their history, their activities and their views.  write: also INSERT, UPDATE and DELETE on the deals and their activities; nobody but the owner ever writes the history.  define: also INSERT, UPDATE and DELETE on the definitions, which only their owner can grant.
 It only grants: nothing is remembered, and REVOKE takes it back.  Policies on the deals are copied to the history first.
+While a pipeline is protected, the history is granted without the columns that tell where a deal went, and deals of that pipeline are seen by those only to whom grant_pipeline() gave it: this function decides about tables, that one about their rows.
 Errors: 42501 not the owner, 42704 no such role, 22023 no such level, 55000 not a deals table, 0A000 a policy needs a column that is not tracked.';

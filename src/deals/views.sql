@@ -19,8 +19,8 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 	VALUES
 	(1, 'current', 'Each deal as it is now, with the names, the probability and the category that count.'),
-	(2, 'board', 'Deals by pipeline, stage and currency, in the order of the stages, empty stages included.'),
-	(3, 'forecast', 'Deals by pipeline, month of closing, owner and currency; overdue and undated ones in rows of their own.'),
+	(2, 'board', 'Deals by pipeline, stage and currency, in the order of the stages, empty stages included; of the deals that the reader sees.'),
+	(3, 'forecast', 'Deals by pipeline, month of closing, owner and currency; overdue and undated ones in rows of their own; of the deals that the reader sees.'),
 	(4, 'visits', 'Each stay of a deal in a stage, from the history and the deal itself.'),
 	(5, 'stalled', 'Open deals that are longer in their stage than its limit allows, and why they need a look.'),
 	(6, 'closings', 'Each closing of a deal, kept when the deal is reopened, closed differently or deleted.')
@@ -445,7 +445,9 @@ COMMENT ON FUNCTION pipelines._forecast_view(regclass) IS 'The text of the view 
 -- version.  So only last versions are read, and the window function only
 -- counts; a condition on the key reaches both indexes through PARTITION BY.
 -- Changes of one transaction are a microsecond apart each: a stay of so few
--- of them is one that no one ever saw.
+-- of them is one that no one ever saw.  On a protected table readers don't see
+-- where a deal went; there the kind of the change tells that it left the stage,
+-- and only an undo, which may have been of anything, has to be looked at.
 CREATE FUNCTION pipelines._visits_view(deals regclass)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
@@ -471,10 +473,10 @@ AS $$
 		SELECT %16$s, h.%17$I AS version_, %18$s AS episode_, %19$s AS pipeline_, %20$s AS stage_,
 			   %21$s AS entered_, h.%22$I AS exited_, %23$s AS owner_, %24$s AS amount_, h.%25$I AS change_
 		FROM %26$s h
-		WHERE %20$s <> h.%27$I OR %19$s <> h.%28$I OR h.%27$I IS NULL
+		WHERE %27$s
 		UNION ALL
-		SELECT %29$s, %30$s, %31$s, %32$s, %33$s, %34$s, CAST(NULL AS timestamptz), %35$s, %36$s, CAST(NULL AS text)
-		FROM %37$s d
+		SELECT %28$s, %29$s, %30$s, %31$s, %32$s, %33$s, CAST(NULL AS timestamptz), %34$s, %35$s, CAST(NULL AS text)
+		FROM %36$s d
 	) v
 	LEFT JOIN pipelines.pipeline p ON p.pipeline_id = v.pipeline_
 	LEFT JOIN pipelines.stage s ON s.stage_id = v.stage_$sql$,
@@ -491,8 +493,7 @@ AS $$
 		pipelines._column($1, 'stage_id', NULL, true), pipelines._column($1, 'stage_entered_at', NULL, true),
 		pipelines._own_column(t.history, 'valid_to'),
 		pipelines._column($1, 'owner', 'text', true), pipelines._column($1, 'amount', 'numeric', true),
-		pipelines._own_column(t.history, 'change'), t.history,
-		pipelines._own_column(t.history, 'to_stage_id'), pipelines._own_column(t.history, 'to_pipeline_id'),
+		pipelines._own_column(t.history, 'change'), t.history, pipelines._visit_ends($1),
 		k.in_deals, pipelines._column($1, 'version'),
 		pipelines._column($1, 'episode'), pipelines._column($1, 'pipeline_id'),
 		pipelines._column($1, 'stage_id'), pipelines._column($1, 'stage_entered_at'),
@@ -507,6 +508,42 @@ AS $$
 	WHERE t.relation = $1
 $$;
 COMMENT ON FUNCTION pipelines._visits_view(regclass) IS 'The text of the view T_visits.';
+
+-- The condition under which a version in the history (h) is the last of a visit.
+CREATE FUNCTION pipelines._visit_ends(deals regclass)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE WHEN NOT pipelines._secured($1)
+		THEN format('%1$s <> h.%2$I OR %3$s <> h.%4$I OR h.%2$I IS NULL',
+					c.stage, pipelines._own_column(t.history, 'to_stage_id'),
+					c.pipeline, pipelines._own_column(t.history, 'to_pipeline_id'))
+		ELSE format($sql$h.%1$I <> 'change' AND (h.%1$I <> 'undo' OR NOT EXISTS (
+			SELECT FROM (SELECT %2$s, n.%3$I AS version_, n.%4$I AS pipeline_, n.%5$I AS stage_ FROM %6$s n
+						 UNION ALL
+						 SELECT %7$s, d.%8$I, d.%9$I, d.%10$I FROM %11$s d) n
+			WHERE %12$s AND n.version_ = h.%3$I + 1 AND n.pipeline_ = %13$s AND n.stage_ = %14$s))$sql$,
+			pipelines._own_column(t.history, 'change'), k.in_history, pipelines._own_column(t.history, 'version'),
+			p.history_column, s.history_column, t.history,
+			k.in_deals, v.column_name, p.column_name, s.column_name, $1,
+			k.matches, c.pipeline, c.stage)
+		END
+	FROM pipelines.tracked_table t
+	CROSS JOIN (SELECT pipelines._column($1, 'stage_id', NULL, true) AS stage,
+					   pipelines._column($1, 'pipeline_id', NULL, true) AS pipeline) c
+	CROSS JOIN (SELECT string_agg(format('n.%I AS k%s_', m.history_column, m.n), ', ' ORDER BY m.n) AS in_history,
+					   string_agg(format('d.%I', m.column_name), ', ' ORDER BY m.n) AS in_deals,
+					   string_agg(format('n.k%s_ = h.%I', m.n, m.history_column), ' AND ' ORDER BY m.n) AS matches
+				FROM pipelines._roles($1) m
+				WHERE m.role ~ '^key[1-9]') k
+	JOIN pipelines._roles($1) p ON p.role = 'pipeline_id'
+	JOIN pipelines._roles($1) s ON s.role = 'stage_id'
+	JOIN pipelines._roles($1) v ON v.role = 'version'
+	WHERE t.relation = $1
+$$;
+COMMENT ON FUNCTION pipelines._visit_ends(regclass) IS
+	'The condition for the last version of a visit, as SQL text.';
 
 -- R-2.24 to R-2.28: a closing lasts as long as the deal stays closed with one
 -- outcome; what it says is said by the last version of that time: the deal
@@ -680,9 +717,8 @@ AS $$
 $$;
 COMMENT ON FUNCTION pipelines._stalled_view(regclass, regclass) IS 'The text of the view T_stalled.';
 
--- Why a stalled deal needs a look.  A stage that was jumped over counts until
--- it was visited after all, in the same episode and pipeline.  A row of
--- deal_type names a column by its part, else by its name, whenever it was added.
+-- Why a stalled deal needs a look.  A row of deal_type names a column by its
+-- part, else by its name, whenever it was added.
 CREATE FUNCTION pipelines._reasons(deals regclass)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
@@ -694,37 +730,72 @@ AS $$
 			CASE WHEN %3$s >= now() THEN NULL ELSE 'no_next_action' END,
 			CASE WHEN (SELECT y.pipeline_id
 					   FROM pipelines.deal_type y
-					   WHERE y.layout_id = p.layout_id AND %13$s = y.value
+					   WHERE y.layout_id = p.layout_id AND %4$s = y.value
 					   ORDER BY y.position, y.column_name, y.value
-					   LIMIT 1) <> %10$s THEN 'pipeline_mismatch' END], NULL)
-		|| ARRAY(SELECT 'skipped_stage:' || ks.name
-				 FROM (SELECT DISTINCT k.stage_id
-					   FROM %4$s h, unnest(h.%5$I) k(stage_id)
-					   WHERE %6$s AND %7$s = %8$s AND %9$s = %10$s) k
-				 JOIN pipelines.stage ks ON ks.stage_id = k.stage_id
-				 LEFT JOIN pipelines.pipeline_stage kp ON kp.pipeline_id = %10$s AND kp.stage_id = k.stage_id
-				 WHERE k.stage_id <> %11$s
-					AND NOT EXISTS (SELECT FROM %4$s h
-									WHERE %6$s AND %7$s = %8$s AND %9$s = %10$s AND %12$s = k.stage_id)
-				 ORDER BY kp.position, ks.name)$sql$,
+					   LIMIT 1) <> %5$s THEN 'pipeline_mismatch' END], NULL)
+		|| ARRAY(%6$s)$sql$,
 		pipelines._column($1, 'expected_close_on', 'date'), pipelines._column($1, 'amount', 'numeric'),
 		pipelines._column($1, 'next_action_at', 'timestamptz'),
+		(SELECT format('CASE y.column_name %s ELSE to_jsonb(d) ->> y.column_name END',
+					   string_agg(format('WHEN %L THEN CAST(d.%I AS text)', m.role, m.column_name), ' ' ORDER BY m.n))
+		 FROM pipelines._roles($1) m
+		 WHERE m.column_name IS NOT NULL),
+		pipelines._column($1, 'pipeline_id'), pipelines._skipped($1))
+$$;
+COMMENT ON FUNCTION pipelines._reasons(regclass) IS
+	'The expression for the column reasons of T_stalled.';
+
+-- The stages that a deal (d) jumped over, as reasons: each counts until it was
+-- visited after all, in the same episode and pipeline.
+-- On a protected table readers don't see what each move jumped over: there it
+-- is worked out from the furthest stages of one version and the next, by the
+-- definitions of today.
+CREATE FUNCTION pipelines._skipped(deals regclass)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format(CASE WHEN NOT pipelines._secured($1) THEN $sql$SELECT 'skipped_stage:' || ks.name
+				 FROM (SELECT DISTINCT k.stage_id
+					   FROM %1$s h, unnest(h.%2$I) k(stage_id)
+					   WHERE %3$s AND %4$s = %5$s AND %6$s = %7$s) k
+				 JOIN pipelines.stage ks ON ks.stage_id = k.stage_id
+				 LEFT JOIN pipelines.pipeline_stage kp ON kp.pipeline_id = %7$s AND kp.stage_id = k.stage_id
+				 WHERE k.stage_id <> %8$s
+					AND NOT EXISTS (SELECT FROM %1$s h
+									WHERE %3$s AND %4$s = %5$s AND %6$s = %7$s AND %9$s = k.stage_id)
+				 ORDER BY kp.position, ks.name$sql$
+		ELSE $sql$SELECT 'skipped_stage:' || ks.name
+				 FROM pipelines.pipeline_stage kp
+				 JOIN pipelines.stage ks ON ks.stage_id = kp.stage_id
+				 WHERE kp.pipeline_id = %7$s AND kp.mandatory AND kp.outcome = 'open' AND kp.archived_at IS NULL
+					AND kp.stage_id <> %8$s
+					AND EXISTS (SELECT FROM %1$s h
+								JOIN (SELECT h.%12$I AS version_, %11$s AS furthest_ FROM %1$s h
+									  WHERE %3$s AND %4$s = %5$s AND %6$s = %7$s
+									  UNION ALL
+									  SELECT %13$s, %10$s) n ON n.version_ = h.%12$I + 1
+								JOIN pipelines.pipeline_stage kf ON kf.pipeline_id = %7$s AND kf.stage_id = %11$s
+								JOIN pipelines.pipeline_stage kn ON kn.pipeline_id = %7$s AND kn.stage_id = n.furthest_
+								WHERE %3$s AND %4$s = %5$s AND %6$s = %7$s
+									AND kf.position < kp.position AND kp.position < kn.position)
+					AND NOT EXISTS (SELECT FROM %1$s h
+									WHERE %3$s AND %4$s = %5$s AND %6$s = %7$s AND %9$s = kp.stage_id)
+				 ORDER BY kp.position, ks.name$sql$ END,
 		t.history, pipelines._own_column(t.history, 'skipped_stages'), k.matches,
 		pipelines._column($1, 'episode', NULL, true), pipelines._column($1, 'episode'),
 		pipelines._column($1, 'pipeline_id', NULL, true), pipelines._column($1, 'pipeline_id'),
 		pipelines._column($1, 'stage_id'), pipelines._column($1, 'stage_id', NULL, true),
-		(SELECT format('CASE y.column_name %s ELSE to_jsonb(d) ->> y.column_name END',
-					   string_agg(format('WHEN %L THEN CAST(d.%I AS text)', m.role, m.column_name), ' ' ORDER BY m.n))
-		 FROM pipelines._roles($1) m
-		 WHERE m.column_name IS NOT NULL))
+		pipelines._column($1, 'furthest_stage_id'), pipelines._column($1, 'furthest_stage_id', NULL, true),
+		pipelines._own_column(t.history, 'version'), pipelines._column($1, 'version'))
 	FROM pipelines.tracked_table t
 	CROSS JOIN (SELECT string_agg(format('h.%I = d.%I', m.history_column, m.column_name), ' AND ' ORDER BY m.n) AS matches
 				FROM pipelines._roles($1) m
 				WHERE m.role ~ '^key[1-9]') k
 	WHERE t.relation = $1
 $$;
-COMMENT ON FUNCTION pipelines._reasons(regclass) IS
-	'The expression for the column reasons of T_stalled.';
+COMMENT ON FUNCTION pipelines._skipped(regclass) IS
+	'A query for the skipped stages of a deal, as SQL text.';
 
 -- existing: the view as it is now, or NULL
 CREATE FUNCTION pipelines._view_text(deals regclass, kind text, existing regclass)
@@ -775,6 +846,26 @@ $$;
 COMMENT ON FUNCTION pipelines._find_view(regclass, text) IS
 	'The view of a kind that a deals table has, or NULL.';
 
+-- Was a view made when the table was protected, and is not, or the reverse?
+-- Then it reads columns of the history that readers don't have, or does without
+-- them in vain.
+CREATE FUNCTION pipelines._view_outdated(deals regclass, kind text, existing regclass)
+RETURNS boolean
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE WHEN pipelines._secured($1) THEN x.reads ELSE $2 IN ('visits', 'stalled') AND NOT x.reads END
+	FROM (SELECT EXISTS (
+		SELECT FROM pipelines.tracked_table t
+		JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
+			AND d.refobjid = t.history
+		JOIN pg_rewrite r ON r.oid = d.objid AND r.ev_class = $3
+		JOIN pg_attribute a ON a.attrelid = t.history AND a.attnum = d.refobjsubid
+		WHERE t.relation = $1 AND a.attname IN (SELECT n.name FROM pipelines._hidden_columns(t.history) n(name))) AS reads) x
+$$;
+COMMENT ON FUNCTION pipelines._view_outdated(regclass, text, regclass) IS
+	'Must a view be made anew because protection began or ended?';
+
 -- The function T_as_of(timestamptz) of a deals table, also after a rename.
 CREATE FUNCTION pipelines._find_as_of(deals regclass)
 RETURNS regprocedure
@@ -793,8 +884,8 @@ $$;
 COMMENT ON FUNCTION pipelines._find_as_of(regclass) IS
 	'The function T_as_of() of a deals table, or NULL.';
 
--- Make the views that are missing and, if asked to, those anew that are there;
--- say what was done.  A view that must be dropped for it gets back the
+-- Make the views that are missing or that protection has overtaken and, if
+-- asked to, all anew; say what was done.  A view that must be dropped for it gets back the
 -- privileges that it had; a view that is new is for those who may read the
 -- deals.  An error if something else stands in the way or on the view.
 CREATE FUNCTION pipelines._create_views(deals regclass, remake boolean)
@@ -855,7 +946,7 @@ BEGIN
 										   FROM aclexplode(relation.relacl) x
 										   WHERE x.privilege_type = 'SELECT' AND x.grantee <> relation.relowner));
 			action := 'created';
-		ELSIF remake THEN
+		ELSIF remake OR pipelines._view_outdated(deals, kind.kind, existing) THEN
 			IF pipelines._give_to_owner(existing, deals) THEN
 				action := coalesce(action || ', ', '') || 'given to the owner of the deals';
 			END IF;

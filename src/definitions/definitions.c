@@ -1470,7 +1470,8 @@ definitions_pipeline_list(int32 layout_id)
 	{
 		const PipelineDef *p = &cache->pipelines[i].def;
 
-		if (p->archived || (layout_id != 0 && p->layout_id != layout_id))
+		if (p->archived || (layout_id != 0 && p->layout_id != layout_id) ||
+			!definitions_may_see(p, GetUserId()))
 			continue;
 		if (!append_listed(&buf, n++, p->name, p->pipeline_id))
 			break;

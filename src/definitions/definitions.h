@@ -193,9 +193,26 @@ extern const StageValueDef *definitions_stage_values(Oid relid, int *count);
  */
 extern uint64 definitions_generation(void);
 
-/* palloc'd list of names for errdetail: 'name (id), ...', at most 20 */
+/*
+ * palloc'd list of names for errdetail: 'name (id), ...', at most 20; of
+ * pipelines those that the current user sees
+ */
 extern char *definitions_stage_list(const PipelineDef *pipeline);
 extern char *definitions_pipeline_list(int32 layout_id);
+
+/*
+ * Access (access.c).  An unprotected pipeline is everybody's, whatever the
+ * role; these are cheap then.
+ */
+extern bool definitions_may_see(const PipelineDef *pipeline, Oid roleid);
+extern bool definitions_may_move(const PipelineDef *pipeline, Oid roleid);
+extern bool definitions_may_define(const PipelineDef *pipeline, Oid roleid);
+/* is it hidden from a statement of the current user on this deals table? */
+extern bool definitions_hidden_in(const PipelineDef *pipeline, Oid deals);
+/* may such a statement not make deals in it, or move them there? */
+extern bool definitions_move_denied(const PipelineDef *pipeline, Oid deals);
+/* as definitions_pipeline(), NULL too where the current user does not see it */
+extern const PipelineDef *definitions_pipeline_seen(int32 pipeline_id);
 
 /* owner of the definition tables; ERROR with hint when they are not there */
 extern Oid	definitions_owner(void);

@@ -609,10 +609,12 @@ BEGIN
 	LOOP
 		EXECUTE format('COMMENT ON COLUMN pipelines.%I.%I IS %L', c.table_name, c.column_name, c.comment);
 	END LOOP;
+
+	PERFORM pipelines._secure_definitions();
 END
 $$;
 COMMENT ON FUNCTION pipelines.setup(regrole) IS
-'Makes the definition tables, or whatever is missing of them: columns, constraints, triggers, comments, grants. Safe to call again. They belong to owner (default: whom they belong to already, else the caller). For the database''s administrator; raises 42501 or 42710 where a schema or table of the name belongs to somebody else.';
+'Makes the definition tables, or whatever is missing of them: columns, constraints, triggers, comments, grants, and policies while a pipeline is protected. Safe to call again. They belong to owner (default: whom they belong to already, else the caller). For the database''s administrator; raises 42501 or 42710 where a schema or table of the name belongs to somebody else.';
 
 CREATE FUNCTION pipelines._setup_table(table_name name, comment text, owner oid, columns text[]) RETURNS void
 LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE COST 10000

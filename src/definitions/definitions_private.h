@@ -40,6 +40,11 @@ extern const NamedDef *definitions_catalogue_stage(int32 stage_id);
 extern char *definitions_layout_list(void);
 
 /*
+ * access.c
+ */
+extern void definitions_check_protection(Relation rel, const char *name);
+
+/*
  * references.c
  */
 extern void references_note(Oid root, TupleDesc desc, Bitmapset *key,

@@ -5,8 +5,9 @@
  *
  * Owns the two functions with which people name pipelines and stages in
  * SQL.  The invariant: an answer is never a guess.  What is unknown, or could
- * mean several pipelines, is an error that lists what there is.  They read
- * the backend's copy of the definitions, since UPDATE calls them per row.
+ * mean several pipelines, is an error that lists what there is.  A pipeline
+ * that the caller may not see is unknown.  They read the backend's copy of
+ * the definitions, since UPDATE calls them per row.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,6 +17,7 @@
 #include "definitions/definitions_private.h"
 #include "errors.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 
@@ -67,6 +69,7 @@ find_pipeline(const char *name, int32 layout_id, const char *layout)
 {
 	const PipelineDef **pipelines;
 	int			n;
+	int			nvisible = 0;
 	int32		id = text_id(name);
 	NameKind	kind;
 
@@ -82,8 +85,11 @@ find_pipeline(const char *name, int32 layout_id, const char *layout)
 
 		for (i = 0; i < n; i++)
 		{
+			if (kind == BY_NAME && definitions_may_see(pipelines[i], GetUserId()))
+				nvisible++;
 			if ((layout_id != 0 && pipelines[i]->layout_id != layout_id) ||
-				!pipeline_matches(pipelines[i], name, id, kind))
+				!pipeline_matches(pipelines[i], name, id, kind) ||
+				!definitions_may_see(pipelines[i], GetUserId()))
 				continue;
 			if (pipelines[i]->archived)
 			{
@@ -109,7 +115,7 @@ find_pipeline(const char *name, int32 layout_id, const char *layout)
 					 errhint("Say which layout: pipelines.pipeline_id(name, layout); or use the pipeline's code or id.")));
 	}
 
-	if (n == 0)
+	if (nvisible == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_PIPELINES_UNKNOWN_STAGE),
 				 errmsg("there is no pipeline \"%s\"", name),

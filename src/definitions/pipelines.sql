@@ -242,6 +242,7 @@ DECLARE
 	source CONSTANT integer := pipelines.pipeline_id(clone_pipeline.pipeline, NULL::text);
 	p record;
 	new_pipeline integer;
+	in_layout integer;
 BEGIN
 	SELECT o.*, l.name AS layout_name INTO p
 	FROM pipelines.pipeline AS o JOIN pipelines.layout AS l ON l.layout_id = o.layout_id
@@ -263,6 +264,11 @@ BEGIN
 			WHERE s.pipeline_id = source AND s.archived_at IS NULL),
 		coalesce(clone_pipeline.layout, p.layout_name),
 		NULL::text, p.kind, p.mode, p.override_policy, p.transfer_policy, p.time_zone, p.attrs);
+	IF p.protected THEN
+		PERFORM pipelines._copy_protection(source, new_pipeline);
+		SELECT n.layout_id INTO in_layout FROM pipelines.pipeline AS n WHERE n.pipeline_id = new_pipeline;
+		PERFORM pipelines._follow_protection(in_layout);
+	END IF;
 	UPDATE pipelines.pipeline AS n
 	SET use_scores = p.use_scores, backward = p.backward, close_requires = p.close_requires, bypass_role = p.bypass_role
 	WHERE n.pipeline_id = new_pipeline
@@ -292,7 +298,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pipelines.clone_pipeline(text, text, text) IS
-'Makes a pipeline with the live stages, properties, rules, activities, approvals and transitions of another one, in the same or in another layout, and returns its id. Codes, maps and access are not copied. Raises 23S01, 23505.';
+'Makes a pipeline with the live stages, properties, rules, activities, approvals and transitions of another one, in the same or in another layout, and returns its id. Codes and maps are not copied. A copy of a protected pipeline is protected, for the same roles. Raises 23S01, 23505, 42501.';
 
 CREATE FUNCTION pipelines.archive_stage(pipeline text, stage text) RETURNS void
 LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE COST 1000
@@ -468,6 +474,12 @@ BEGIN
 			format('The deals table with OID %s does not exist any more; its entry in tracked_table is without effect.', t.relation::oid)
 		FROM pipelines.tracked_table AS t
 		WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.relation)
+		UNION ALL
+		SELECT NULL, NULL, NULL, NULL, NULL, 'not_protected',
+			format('A pipeline whose deals may be in table %s is protected, but the table is not: its owner must run "SELECT pipelines.resume(%L);".', t.relation, t.relation)
+		FROM pipelines.tracked_table AS t
+		JOIN pg_class AS c ON c.oid = t.relation
+		WHERE pipelines._protects(t.layout_id) AND NOT pipelines._secured(t.relation)
 		UNION ALL
 		SELECT r.pipeline_id, p.name, 0, NULL, NULL, 'role_missing', format('%s names role "%s", which does not exist: %s.', r.what, r.role, r.effect)
 		FROM (

@@ -35,6 +35,7 @@
 #include "definitions/definitions_private.h"
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
+#include "miscadmin.h"
 #include "nodes/bitmapset.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -369,7 +370,7 @@ stage_text(int32 stage_id)
 static char *
 pipeline_text(int32 pipeline_id)
 {
-	const PipelineDef *pipeline = definitions_pipeline(pipeline_id);
+	const PipelineDef *pipeline = definitions_pipeline_seen(pipeline_id);
 
 	return pipeline != NULL ? psprintf("pipeline \"%s\"", pipeline->name) :
 		psprintf("pipeline %d", pipeline_id);
@@ -447,13 +448,18 @@ refuse_deletion(const Reference *reference, Relation rel, HeapTuple tuple, const
 	StringInfoData list;
 	Relation	referring;
 	RunAs		saved;
+	Oid			caller_id = GetUserId();
+	bool		of_pipeline = strcmp(reference->table, "pipeline") == 0 ||
+		strcmp(reference->table, "pipeline_stage") == 0;
+	bool		others = false;
 	uint64		i;
 	int			name;
 
 	initStringInfo(&query);
 	initStringInfo(&list);
-	appendStringInfo(&query, "SELECT l.label FROM (SELECT %s AS label FROM pipelines.%s AS r",
-					 reference->label, reference->table);
+	appendStringInfo(&query, "SELECT l.label, l.pipeline_id FROM (SELECT %s AS label, %s AS pipeline_id FROM pipelines.%s AS r",
+					 reference->label, of_pipeline ? "r.pipeline_id" : "NULL::pg_catalog.int4",
+					 reference->table);
 	append_condition(&query, "r.", reference->columns);
 	appendStringInfo(&query, ") AS l ORDER BY l.label COLLATE pg_catalog.\"C\" LIMIT %d",
 					 LISTED_ROWS + 1);
@@ -464,13 +470,26 @@ refuse_deletion(const Reference *reference, Relation rel, HeapTuple tuple, const
 	execute_newest(query.data, ids, column_count(reference->columns), SPI_OK_SELECT);
 	for (i = 0; i < SPI_processed; i++)
 	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
 		MemoryContext spi_context = MemoryContextSwitchTo(caller);
+		const PipelineDef *pipeline;
+		bool		isnull;
+		Datum		value = SPI_getbinval(row, desc, 2, &isnull);
 
+		pipeline = isnull ? NULL : definitions_pipeline(DatumGetInt32(value));
 		if (i == LISTED_ROWS)
 			appendStringInfoString(&list, ", ...");
+		else if (pipeline != NULL && !definitions_may_see(pipeline, caller_id))
+		{
+			/* what he may not see is in the way, but is not named */
+			if (!others)
+				appendStringInfo(&list, "%sothers", list.len == 0 ? "" : ", ");
+			others = true;
+		}
 		else
-			appendStringInfo(&list, "%s%s", i == 0 ? "" : ", ",
-							 SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
+			appendStringInfo(&list, "%s%s", list.len == 0 ? "" : ", ",
+							 SPI_getvalue(row, desc, 1));
 		MemoryContextSwitchTo(spi_context);
 	}
 	SPI_finish();
