@@ -405,6 +405,7 @@ BEGIN
 			SELECT r.relid FROM pipelines._parts(registration.history) r
 			UNION ALL
 			SELECT r.relid FROM pipelines._parts(registration.activity) r
+			JOIN pg_class c ON c.oid = r.relid AND c.relkind IN ('r', 'p')
 			ORDER BY 1
 		LOOP
 			RETURN QUERY SELECT * FROM pipelines._open_table(part);
@@ -435,8 +436,13 @@ BEGIN
 		RETURN QUERY SELECT * FROM pipelines._restrict_history(part, true);
 	END LOOP;
 
-	-- activities are seen and written by those who see and move their deal
-	FOR part IN SELECT r.relid FROM pipelines._parts(registration.activity) r ORDER BY r.relid::text LOOP
+	-- activities are seen and written by those who see and move their deal; in
+	-- a view it is for its maker to see to that
+	FOR part IN
+		SELECT r.relid FROM pipelines._parts(registration.activity) r
+		JOIN pg_class c ON c.oid = r.relid AND c.relkind IN ('r', 'p')
+		ORDER BY r.relid::text
+	LOOP
 		SELECT c.relname INTO activity_name FROM pg_class c WHERE c.oid = part;
 		SELECT a.attname INTO stage_column FROM pg_attribute a
 		WHERE a.attrelid = part AND a.attnum > 0 AND a.attname = registration.activity_columns ->> 'stage_id';

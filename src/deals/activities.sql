@@ -263,6 +263,7 @@ BEGIN
 	-- one that an earlier use has left does not say what is meant now
 	PERFORM pipelines._release_activity(activity);
 	PERFORM 1 FROM pipelines._create_triggers(deals);
+	PERFORM 1 FROM pipelines._secure(deals);
 END
 $$;
 COMMENT ON FUNCTION pipelines.use_activities(regclass, regclass, jsonb) IS

@@ -109,6 +109,9 @@ known_pipeline(const DealContext *deal, int32 pipeline_id, Refusal *refusal)
 {
 	const PipelineDef *pipeline = definitions_pipeline(pipeline_id);
 
+	/* what is hidden is not told from what does not exist */
+	if (pipeline != NULL && definitions_hidden_in(pipeline, deal->table->root))
+		pipeline = NULL;
 	if (pipeline == NULL)
 		(void) refuse(refusal, ERRCODE_PIPELINES_UNKNOWN_STAGE,
 					  deal->table->role[ROLE_PIPELINE_ID],
@@ -117,6 +120,24 @@ known_pipeline(const DealContext *deal, int32 pipeline_id, Refusal *refusal)
 							   definitions_pipeline_list(deal->table->layout_id)),
 					  "Look a pipeline up by name with pipelines.pipeline_id().");
 	return pipeline;
+}
+
+/*
+ * R-2.19: row security would refuse it, too, but could not say why, nor let a
+ * statement go on.
+ */
+static bool
+may_move_in(const DealContext *deal, const PipelineDef *pipeline, Refusal *refusal)
+{
+	if (!definitions_move_denied(pipeline, deal->table->root))
+		return true;
+	return refuse_because(refusal, ERRCODE_INSUFFICIENT_PRIVILEGE,
+						  deal->table->role[ROLE_PIPELINE_ID],
+						  psprintf("permission denied to make or move deals in pipeline \"%s\"",
+								   pipeline->name),
+						  psprintf("The pipeline is protected.  Refused for %s.", full_label(deal)),
+						  psprintf("Whoever may define the pipeline can allow it: pipelines.grant_pipeline('%s', ..., 'move').",
+								   pipeline->name));
 }
 
 static const StageDef *
@@ -255,9 +276,13 @@ default_pipeline(const DealContext *deal, Refusal *refusal)
 	int32		suitable = pipeline_by_deal_type(deal, layout_id);
 	const PipelineDef *pipeline = suitable == 0 ? NULL : definitions_pipeline(suitable);
 
-	if (pipeline != NULL && !pipeline->archived)
+	/* a pipeline that is hidden is suitable for nothing */
+	if (pipeline != NULL && !pipeline->archived &&
+		!definitions_hidden_in(pipeline, deal->table->root))
 		return pipeline;
 	pipeline = definitions_standard_pipeline(deal->table->layout_id);
+	if (pipeline != NULL && definitions_hidden_in(pipeline, deal->table->root))
+		pipeline = NULL;
 	if (pipeline == NULL)
 		(void) refuse(refusal, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 					  deal->table->role[ROLE_PIPELINE_ID],
@@ -284,7 +309,8 @@ judge_new_deal(const DealContext *deal, DealState *state, Refusal *refusal)
 		pipeline = known_pipeline(deal, state->pipeline_id, refusal);
 	else
 		pipeline = default_pipeline(deal, refusal);
-	if (pipeline == NULL || !is_of_layout(deal, pipeline, refusal))
+	if (pipeline == NULL || !is_of_layout(deal, pipeline, refusal) ||
+		!may_move_in(deal, pipeline, refusal))
 		return false;
 	state->pipeline_id = pipeline->pipeline_id;
 
@@ -551,7 +577,7 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 					  psprintf("%s must be in a stage of a pipeline", full_label(deal)),
 					  "Pipeline and stage can't be set to NULL.", NULL);
 	pipeline = known_pipeline(deal, state->pipeline_id, refusal);
-	if (pipeline == NULL)
+	if (pipeline == NULL || !may_move_in(deal, pipeline, refusal))
 		return false;
 	source = definitions_pipeline(old->pipeline_id);
 	if (source != NULL && source->layout_id != pipeline->layout_id)

@@ -432,7 +432,7 @@ stage_label(int32 pipeline_id, int32 stage_id)
 	const NamedDef *stage = definitions_catalogue_stage(stage_id);
 	char	   *stage_name = stage != NULL ?
 		psprintf("\"%s\"", stage->name) : psprintf("%d", stage_id);
-	const PipelineDef *pipeline = definitions_pipeline(pipeline_id);
+	const PipelineDef *pipeline = definitions_pipeline_seen(pipeline_id);
 
 	return psprintf("stage %s of pipeline %s", stage_name,
 					pipeline != NULL ? psprintf("\"%s\"", pipeline->name) :
@@ -442,7 +442,7 @@ stage_label(int32 pipeline_id, int32 stage_id)
 static char *
 pipeline_label(int32 pipeline_id)
 {
-	const PipelineDef *pipeline = definitions_pipeline(pipeline_id);
+	const PipelineDef *pipeline = definitions_pipeline_seen(pipeline_id);
 
 	return pipeline != NULL ? psprintf("pipeline \"%s\"", pipeline->name) :
 		psprintf("pipeline %d", pipeline_id);
@@ -610,6 +610,24 @@ complete(const Subject *subject, HeapTuple tuple)
 	return tuple;
 }
 
+/* whether a pipeline is protected is for access.c to change; see there */
+static void
+check_protection(const Subject *subject, HeapTuple old_tuple, HeapTuple new_tuple)
+{
+	AttrNumber	attnum;
+	bool		isnull;
+
+	if (strcmp(subject->name, "pipeline") != 0)
+		return;
+	attnum = attribute_number(subject->desc, "protected");
+	if (attnum == InvalidAttrNumber)
+		return;
+	if (old_tuple != NULL ?
+		!same_value(subject->desc, old_tuple, new_tuple, attnum) :
+		DatumGetBool(heap_getattr(new_tuple, attnum, subject->desc, &isnull)))
+		definitions_check_protection(subject->rel, column_text(subject, new_tuple, "name"));
+}
+
 /*
  * A rule that is new must be one that can be evaluated, and that runs no code
  * of anybody's.  Rows that come with a restore are let through: the tables of
@@ -662,7 +680,10 @@ before_insert(const Subject *subject, HeapTuple tuple)
 
 	/* what it refers to must still be there when its transaction ends */
 	if (!kept)
+	{
+		check_protection(subject, NULL, tuple);
 		definitions_lock();
+	}
 	tuple = complete(subject, tuple);
 	if (!kept)
 		check_rules(subject, NULL, tuple);
@@ -833,6 +854,7 @@ before_update(const Subject *subject, HeapTuple old_tuple, HeapTuple new_tuple)
 					 errtablecol(subject->rel, attnum)));
 	}
 
+	check_protection(subject, old_tuple, new_tuple);
 	new_tuple = complete(subject, new_tuple);
 	get_bookkeeping(subject, old_tuple, NULL, &version, &changed_at);
 	if (!is_changed(subject, old_tuple, new_tuple))
