@@ -146,6 +146,12 @@ INSERT INTO events VALUES
 SELECT * FROM pipelines.import_history('old', 'events');
 SELECT deal_id, episode, outcome, closed_at, reason, amount, currency, from_stage_name, probability_before, reopened_at FROM old_closings ORDER BY deal_id, closed_at;
 
+-- rows that do not count as deals have no closing that stands
+UPDATE pipelines.tracked_table SET live = 'account IS NULL' WHERE relation = 'old'::regclass;
+SELECT item, action FROM pipelines.rebuild_views('old') WHERE item ~ 'closings';
+UPDATE old SET account = 'gone';
+SELECT deal_id, episode, outcome, reopened_at FROM old_closings ORDER BY 1, 2;
+
 -- names that are taken; a partitioned history; one deal is an index lookup
 SELECT pipelines.create_deals('clash', key => '{outcome,notes,id}', partition_history => true);
 INSERT INTO clash (outcome, notes, stage_id) VALUES (1, 2, st('Contract'));

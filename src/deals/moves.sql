@@ -274,6 +274,10 @@ BEGIN
 	END IF;
 	UPDATE pipelines.pipeline AS o SET archived_at = clock_timestamp(), is_standard = false
 	WHERE o.pipeline_id = target AND o.archived_at IS NULL;
+	IF NOT FOUND AND p.archived_at IS NULL THEN
+		RAISE EXCEPTION 'permission denied to change pipeline "%"', p.name
+			USING ERRCODE = 'insufficient_privilege';
+	END IF;
 	IF map IS NULL THEN
 		RETURN;
 	END IF;

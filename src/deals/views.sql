@@ -663,7 +663,8 @@ AS $$
 		pipelines._column($1, 'closed_at', 'timestamptz'), pipelines._column($1, 'closed_on', 'date'),
 		pipelines._column($1, 'close_reason', 'text'), pipelines._column($1, 'close_notes', 'text'),
 		pipelines._column($1, 'competitor', 'text'), pipelines._column($1, 'amount', 'numeric'),
-		pipelines._column($1, 'currency', 'text'), pipelines._column($1, 'owner', 'text'), $1,
+		pipelines._column($1, 'currency', 'text'), pipelines._column($1, 'owner', 'text'),
+		pipelines._deals_source($1, pipelines._role_columns($1)),
 		pipelines._own_column(t.history, 'reason'), k.matches,
 		pipelines._column($1, 'furthest_stage_id', NULL, true), pipelines._column($1, 'probability', 'numeric', true),
 		pipelines._column($1, 'forecast_category', 'text', true))
