@@ -57,6 +57,13 @@
 	index_beginscan(heap, index, snapshot, nkeys, 0)
 #endif
 
+/* moves: x = ANY (array) looks into a hash table since 14, where no index helps */
+#if PG_VERSION_NUM >= 140000
+#define compat_any_is_hashed true
+#else
+#define compat_any_is_hashed false
+#endif
+
 /* insight: a set-returning function that fills a tuplestore */
 #include "funcapi.h"
 #if PG_VERSION_NUM >= 150000

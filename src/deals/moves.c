@@ -43,7 +43,6 @@
 #include "utils/datum.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
-#include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -64,7 +63,8 @@ PG_FUNCTION_INFO_V1(pipelines_undo_batch);
 /* what became of one deal */
 typedef struct MoveResult
 {
-	char	   *deal;			/* hash key: the text form of the deal's key */
+	Datum		key;			/* where the key is one number */
+	char	   *deal;			/* the text form of the key; NULL: not made yet */
 	bool		told;			/* the trigger has seen it */
 	bool		ok;
 	int			sqlerrcode;
@@ -97,40 +97,20 @@ typedef struct Mover
 	int			ndeals;			/* as they were given */
 	MoveResult **deals;			/* one may be given more than once */
 	Datum	   *values[INDEX_MAX_KEYS];
+	bool		by_number;		/* the key is one number, and told by it */
+	int			nresults;
+	MoveResult *results;
+	uint32	   *buckets;		/* numbers of results, from 1, by hash; 0: free */
+	uint32		mask;			/* as many less one, a power of two */
+
+	/* what the weighted amount of a deal gains, for each unit of it, ... */
+	Datum		gain;			/* numeric; 0: not known */
+	int32		gain_from[2];	/* ... from this pipeline and stage ... */
+	int32		gain_to[2];		/* ... to this */
 	int32		target_stage;	/* whose name was last asked for, and it */
 	char	   *target_name;
-	HTAB	   *results;		/* MoveResult by text */
 	MemoryContext context;		/* of all that lasts */
 } Mover;
-
-static uint32
-deal_hash(const void *key, Size keysize)
-{
-	const char *text = *(char *const *) key;
-
-	return DatumGetUInt32(hash_any((const unsigned char *) text, (int) strlen(text)));
-}
-
-static int
-deal_match(const void *a, const void *b, Size keysize)
-{
-	return strcmp(*(char *const *) a, *(char *const *) b);
-}
-
-static HTAB *
-create_results(MemoryContext context, long size)
-{
-	HASHCTL		ctl;
-
-	memset(&ctl, 0, sizeof(ctl));
-	ctl.keysize = sizeof(char *);
-	ctl.entrysize = sizeof(MoveResult);
-	ctl.hash = deal_hash;
-	ctl.match = deal_match;
-	ctl.hcxt = context;
-	return hash_create("pipelines moved deals", size, &ctl,
-					   HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
-}
 
 /*
  * One value of a row as record_out() writes it.
@@ -222,6 +202,8 @@ open_mover(Oid relid, LOCKMODE mode, Relation *result)
 		getTypeOutputInfo(att->atttypid, &output, &varlena);
 		fmgr_info(output, &mover->outputs[k]);
 	}
+	mover->by_number = mover->nkeys == 1 && get_typbyval(mover->types[0]) &&
+		mover->types[0] != FLOAT4OID && mover->types[0] != FLOAT8OID;
 	mover->stage_column =
 		pstrdup(quote_identifier(NameStr(TupleDescAttr(tupdesc, table->role[ROLE_STAGE_ID] - 1)->attname)));
 	mover->pipeline_column =
@@ -262,28 +244,42 @@ set_target(Mover *mover, const char *stage, const char *pipeline, const char *ex
 		mover->expected_stage = definitions_stage_named(expected, 0, mover->layout_id);
 }
 
-/* the entry of a deal, made if it is not there */
-static MoveResult *
-result_of(Mover *mover, const char *deal)
+static uint32
+hash_of(const Mover *mover, Datum number, const char *text)
 {
-	MemoryContext oldcontext;
-	MoveResult *result;
-	bool		found;
+	return mover->by_number ? murmurhash32((uint32) number ^ (uint32) ((uint64) number >> 32)) :
+		DatumGetUInt32(hash_any((const unsigned char *) text, (int) strlen(text)));
+}
 
-	result = hash_search(mover->results, &deal, HASH_ENTER, &found);
-	if (!found)
+/*
+ * The entry of a deal.  Made, if asked to, where it is not there; else NULL.
+ */
+static MoveResult *
+result_of(Mover *mover, const Datum *key, bool make)
+{
+	char	   *text = mover->by_number ? NULL : deal_text(mover, key);
+	uint32		place = hash_of(mover, key[0], text) & mover->mask;
+	MoveResult *result;
+
+	for (; mover->buckets[place] != 0; place = (place + 1) & mover->mask)
 	{
-		oldcontext = MemoryContextSwitchTo(mover->context);
-		result->deal = pstrdup(deal);
-		MemoryContextSwitchTo(oldcontext);
-		result->told = false;
-		result->ok = false;
-		result->sqlerrcode = 0;
-		result->reason = NULL;
-		result->target = NULL;
-		result->has_change = false;
+		result = &mover->results[mover->buckets[place] - 1];
+		if (mover->by_number ? result->key == key[0] : strcmp(result->deal, text) == 0)
+			return result;
 	}
+	if (!make)
+		return NULL;
+	result = &mover->results[mover->nresults++];
+	mover->buckets[place] = mover->nresults;
+	result->key = key[0];
+	result->deal = text == NULL ? NULL : MemoryContextStrdup(mover->context, text);
 	return result;
+}
+
+static const char *
+result_text(Mover *mover, const MoveResult *result)
+{
+	return result->deal != NULL ? result->deal : deal_text(mover, &result->key);
 }
 
 /*
@@ -292,14 +288,23 @@ result_of(Mover *mover, const char *deal)
 static void
 set_deals(Mover *mover, char **texts, int n)
 {
+	Size		nbuckets = 16;
+
+	while (nbuckets < (Size) n * 2)
+		nbuckets *= 2;
 	mover->ndeals = n;
-	mover->results = create_results(CurrentMemoryContext, Max(n, 16));
-	mover->deals = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(MoveResult *) * Max(n, 1));
+	mover->mask = (uint32) (nbuckets - 1);
+	mover->buckets = MemoryContextAllocExtended(mover->context, sizeof(uint32) * nbuckets,
+												MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	mover->results = MemoryContextAllocExtended(mover->context, sizeof(MoveResult) * Max(n, 1),
+												MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	mover->deals = MemoryContextAllocHuge(mover->context, sizeof(MoveResult *) * Max(n, 1));
 	for (int k = 0; k < mover->nkeys; k++)
-		mover->values[k] = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Datum) * Max(n, 1));
+		mover->values[k] = MemoryContextAllocHuge(mover->context, sizeof(Datum) * Max(n, 1));
 	for (int i = 0; i < n; i++)
 	{
-		char	  **parts = key_text_values(texts[i], mover->nkeys);
+		char	  **parts = mover->nkeys == 1 ? &texts[i] :
+			key_text_values(texts[i], mover->nkeys);
 		Datum		key[INDEX_MAX_KEYS];
 
 		for (int k = 0; k < mover->nkeys; k++)
@@ -308,7 +313,7 @@ set_deals(Mover *mover, char **texts, int n)
 									   mover->typmods[k]);
 			mover->values[k][i] = key[k];
 		}
-		mover->deals[i] = result_of(mover, deal_text(mover, key));
+		mover->deals[i] = result_of(mover, key, true);
 		CHECK_FOR_INTERRUPTS();
 	}
 }
@@ -344,6 +349,82 @@ stage_name(int32 pipeline_id, int32 stage_id)
 	return stage == NULL ? NULL : pstrdup(stage->name);
 }
 
+static bool
+is_null(const DealContext *deal, const bool *nulls, DealRole role)
+{
+	AttrNumber	attnum = deal->table->role[role];
+
+	return attnum == InvalidAttrNumber || nulls[attnum - 1];
+}
+
+/* by what a deal without any say of its own is weighted, in ten thousandths */
+static int32
+stage_weight(int32 pipeline_id, int32 stage_id)
+{
+	const PipelineDef *pipeline = definitions_pipeline(pipeline_id);
+	const StageDef *stage = pipeline == NULL ? NULL : definitions_stage(pipeline, stage_id);
+
+	if (stage == NULL)
+		return -1;
+	if (OUTCOME_IS_CLOSED(stage->outcome))
+		return stage->outcome == OUTCOME_WON ? 10000 : 0;
+	return stage->omitted ? 0 : stage->probability;
+}
+
+/*
+ * By how much the weighted amount changes: exact, and without the zeros that
+ * only tell of the way it was found.  False: there is none.  Most moves of one
+ * call are alike, and need but one multiplication.
+ */
+static bool
+weighted_change(Mover *mover, const DealContext *deal, const DealState *old,
+				const DealState *state, Datum *change)
+{
+	AttrNumber	amount = deal->table->role[ROLE_AMOUNT];
+
+	if (!is_null(deal, deal->nulls, ROLE_AMOUNT) &&
+		TupleDescAttr(RelationGetDescr(deal->rel), amount - 1)->atttypid == NUMERICOID &&
+		is_null(deal, deal->nulls, ROLE_PROBABILITY) &&
+		is_null(deal, deal->old_nulls, ROLE_PROBABILITY) &&
+		is_null(deal, deal->nulls, ROLE_FORECAST_CATEGORY) &&
+		is_null(deal, deal->old_nulls, ROLE_FORECAST_CATEGORY))
+	{
+		if (mover->gain == (Datum) 0 ||
+			mover->gain_from[0] != old->pipeline_id || mover->gain_from[1] != old->stage_id ||
+			mover->gain_to[0] != state->pipeline_id || mover->gain_to[1] != state->stage_id)
+		{
+			int32		before = stage_weight(old->pipeline_id, old->stage_id);
+			int32		after = stage_weight(state->pipeline_id, state->stage_id);
+			MemoryContext oldcontext;
+
+			if (before < 0 || after < 0)
+				return false;
+			oldcontext = MemoryContextSwitchTo(mover->context);
+			mover->gain = DirectFunctionCall3(numeric_in,
+											  CStringGetDatum(psprintf("%de-4", after - before)),
+											  ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+			MemoryContextSwitchTo(oldcontext);
+			mover->gain_from[0] = old->pipeline_id;
+			mover->gain_from[1] = old->stage_id;
+			mover->gain_to[0] = state->pipeline_id;
+			mover->gain_to[1] = state->stage_id;
+		}
+		*change = DirectFunctionCall2(numeric_mul, deal->values[amount - 1], mover->gain);
+	}
+	else
+	{
+		Datum		before;
+		Datum		after;
+
+		if (!weighted_amount(deal, deal->values, deal->nulls, state, &after) ||
+			!weighted_amount(deal, deal->old_values, deal->old_nulls, old, &before))
+			return false;
+		*change = DirectFunctionCall2(numeric_sub, after, before);
+	}
+	*change = DirectFunctionCall1(numeric_trim_scale, *change);
+	return true;
+}
+
 /*
  * The triggers tell what they say of a deal.
  */
@@ -355,8 +436,7 @@ observe_move(void *arg, const DealContext *deal, const DealState *old,
 	Mover	   *mover = (Mover *) arg;
 	const Refusal *refusal = verdict->refusal.sqlerrcode != 0 ? &verdict->refusal : &none;
 	Datum		key[INDEX_MAX_KEYS];
-	Datum		before;
-	Datum		after;
+	Datum		change;
 	MoveResult *result;
 	MemoryContext oldcontext;
 
@@ -377,7 +457,9 @@ observe_move(void *arg, const DealContext *deal, const DealState *old,
 				 errtablecol(deal->rel, deal->table->role[ROLE_STAGE_ID])));
 	}
 
-	result = result_of(mover, deal_text(mover, key));
+	result = result_of(mover, key, false);
+	if (result == NULL)
+		return;
 	oldcontext = MemoryContextSwitchTo(mover->context);
 	result->told = true;
 	result->ok = refusal->sqlerrcode == 0;
@@ -400,13 +482,8 @@ observe_move(void *arg, const DealContext *deal, const DealState *old,
 	}
 	MemoryContextSwitchTo(oldcontext);
 
-	if (result->ok &&
-		weighted_amount(deal, deal->values, deal->nulls, state, &after) &&
-		weighted_amount(deal, deal->old_values, deal->old_nulls, old, &before))
+	if (result->ok && weighted_change(mover, deal, old, state, &change))
 	{
-		Datum		change = DirectFunctionCall1(numeric_trim_scale,
-												 DirectFunctionCall2(numeric_sub, after, before));
-
 		oldcontext = MemoryContextSwitchTo(mover->context);
 		result->has_change = true;
 		result->change = datumCopy(change, false, -1);
@@ -414,13 +491,22 @@ observe_move(void *arg, const DealContext *deal, const DealState *old,
 	}
 }
 
-/* FROM and WHERE that pick the deals; their keys are the first parameters */
+/*
+ * What picks the deals; their keys are the first parameters.  'from' brings in
+ * one more relation, where there is one: FROM, or a comma.
+ */
 static void
-append_deals(const Mover *mover, StringInfo query)
+append_deals(const Mover *mover, StringInfo query, const char *from)
 {
+	if (mover->ndeals != 1 && compat_any_is_hashed && mover->nkeys == 1)
+	{
+		appendStringInfo(query, " WHERE d.%s %s ANY ($1)", mover->keys[0],
+						 equality_of_type(mover->types[0]));
+		return;
+	}
 	if (mover->ndeals != 1)
 	{
-		appendStringInfoString(query, " FROM ROWS FROM (");
+		appendStringInfo(query, "%s ROWS FROM (", from);
 		for (int k = 0; k < mover->nkeys; k++)
 			appendStringInfo(query, "%spg_catalog.unnest($%d)", k > 0 ? ", " : "", k + 1);
 		appendStringInfoString(query, ") AS k (");
@@ -536,7 +622,7 @@ run_move(Mover *mover, ChangeKind kind, bool skip, const char *reason)
 		appendStringInfo(&query, "%s%s = $%d", mover->pipeline_id != 0 ? ", " : "",
 						 mover->stage_column, nargs);
 	}
-	append_deals(mover, &query);
+	append_deals(mover, &query, " FROM");
 	run_operation(&operation, query.data, nargs, types, values, reason);
 }
 
@@ -557,9 +643,9 @@ complete_results(Mover *mover, bool raise)
 		if (result->told || result->reason != NULL)
 			continue;
 		result->sqlerrcode = ERRCODE_NO_DATA_FOUND;
-		result->reason = psprintf("there is no deal %s", result->deal);
+		result->reason = psprintf("there is no deal %s", result_text(mover, result));
 		if (missing++ < LISTED_DEALS)
-			appendStringInfo(&list, "%s%s", missing > 1 ? ", " : "", result->deal);
+			appendStringInfo(&list, "%s%s", missing > 1 ? ", " : "", result_text(mover, result));
 	}
 	if (missing > 0 && raise)
 		ereport(ERROR,
@@ -574,12 +660,12 @@ complete_results(Mover *mover, bool raise)
 }
 
 static void
-put_result(ReturnSetInfo *rsinfo, const MoveResult *result)
+put_result(Mover *mover, ReturnSetInfo *rsinfo, const MoveResult *result)
 {
 	Datum		values[6];
 	bool		nulls[6] = {false, false, false, false, false, false};
 
-	values[0] = CStringGetTextDatum(result->deal);
+	values[0] = CStringGetTextDatum(result_text(mover, result));
 	values[1] = BoolGetDatum(result->ok);
 	values[2] = result->sqlerrcode == 0 ? (Datum) 0 :
 		CStringGetTextDatum(unpack_sql_state(result->sqlerrcode));
@@ -607,7 +693,7 @@ put_results(Mover *mover, FunctionCallInfo fcinfo)
 	{
 		MemoryContext oldcontext = MemoryContextSwitchTo(per_row);
 
-		put_result((ReturnSetInfo *) fcinfo->resultinfo, mover->deals[i]);
+		put_result(mover, (ReturnSetInfo *) fcinfo->resultinfo, mover->deals[i]);
 		MemoryContextSwitchTo(oldcontext);
 		MemoryContextReset(per_row);
 	}
@@ -689,18 +775,8 @@ rehearse(Mover *mover, const char *reason)
 	operation.arg = mover;
 
 	initStringInfo(&query);
-	if (mover->ndeals == 1)
-		appendStringInfo(&query, "SELECT d.tableoid, d.ctid FROM %s AS d", mover->relation);
-	else
-		appendStringInfo(&query, "SELECT d.tableoid, d.ctid FROM %s AS d,", mover->relation);
-	{
-		StringInfoData deals;
-
-		initStringInfo(&deals);
-		append_deals(mover, &deals);
-		appendStringInfoString(&query, mover->ndeals == 1 ? deals.data :
-							   deals.data + strlen(" FROM"));
-	}
+	appendStringInfo(&query, "SELECT d.tableoid, d.ctid FROM %s AS d", mover->relation);
+	append_deals(mover, &query, ",");
 
 	/* the very snapshot by which the rows are fetched below */
 	if (SPI_connect() != SPI_OK_CONNECT)
@@ -845,7 +921,7 @@ skipped_stage(Mover *mover, Relation rel)
 					 quote_identifier(NameStr(TupleDescAttr(RelationGetDescr(rel),
 															table->role[ROLE_EPISODE] - 1)->attname)),
 					 mover->relation);
-	append_deals(mover, &query);
+	append_deals(mover, &query, ",");
 	appendStringInfoString(&query, " FOR UPDATE OF d");
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
@@ -934,7 +1010,7 @@ skipped_stage(Mover *mover, Relation rel)
 	if (best == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_PIPELINES_MOVE_REFUSED),
-				 errmsg("deal %s of table \"%s\" can't be pushed back", mover->deals[0]->deal,
+				 errmsg("deal %s of table \"%s\" can't be pushed back", result_text(mover, mover->deals[0]),
 						RelationGetRelationName(rel)),
 				 errdetail("It has skipped no mandatory stage in its present episode, or has been there since."),
 				 errhint("Name the stage: push_back(..., stage => '...')."),
@@ -1056,7 +1132,7 @@ pipelines_undo_batch(PG_FUNCTION_ARGS)
 			Datum		values[3];
 			bool		nulls[3] = {false, false, false};
 
-			values[0] = CStringGetTextDatum(result->deal);
+			values[0] = CStringGetTextDatum(result_text(mover, result));
 			values[1] = BoolGetDatum(result->ok);
 			values[2] = result->reason == NULL ? (Datum) 0 : CStringGetTextDatum(result->reason);
 			nulls[2] = result->reason == NULL;
