@@ -1294,12 +1294,15 @@ BEGIN
 	FOR part IN SELECT * FROM pipelines._leaves(deals) LOOP
 		filled := filled + pipelines._adopt_fill(part.leaf, 0::bigint, 0::bigint);
 	END LOOP;
-	IF NOT pipelines._is_filled(deals) THEN
+	-- this looks at every row as it is, whatever the snapshot of the transaction
+	BEGIN
+		EXECUTE format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL, ALTER COLUMN %I SET NOT NULL', deals,
+					   (SELECT r.column_name FROM pipelines._roles(deals) r WHERE r.role = 'stage_id'),
+					   (SELECT r.column_name FROM pipelines._roles(deals) r WHERE r.role = 'furthest_stage_id'));
+	EXCEPTION WHEN not_null_violation THEN
 		PERFORM pipelines._refuse_unfilled(deals);
-	END IF;
-	EXECUTE format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL, ALTER COLUMN %I SET NOT NULL', deals,
-				   (SELECT r.column_name FROM pipelines._roles(deals) r WHERE r.role = 'stage_id'),
-				   (SELECT r.column_name FROM pipelines._roles(deals) r WHERE r.role = 'furthest_stage_id'));
+		RAISE;
+	END;
 	PERFORM pipelines._end_adoption(deals);
 	item := 'rows';
 	action := format('%s put into the pipeline', filled);
@@ -1428,6 +1431,7 @@ BEGIN
 	SELECT r.column_name INTO stage FROM pipelines._roles(deals) r WHERE r.role = 'stage_id';
 	SELECT r.column_name INTO furthest FROM pipelines._roles(deals) r WHERE r.role = 'furthest_stage_id';
 	IF step = 1 THEN
+		PERFORM pipelines._lock_gently(deals);
 		IF NOT EXISTS (SELECT FROM pg_constraint c WHERE c.conrelid = deals AND c.conname = 'pipelines_filled') THEN
 			EXECUTE format('ALTER TABLE %s ADD CONSTRAINT pipelines_filled CHECK (%I IS NOT NULL AND %I IS NOT NULL) NOT VALID',
 						   deals, stage, furthest);
@@ -1435,6 +1439,7 @@ BEGIN
 	ELSIF step = 2 THEN
 		EXECUTE format('ALTER TABLE %s VALIDATE CONSTRAINT pipelines_filled', deals);
 	ELSE
+		PERFORM pipelines._lock_gently(deals);
 		EXECUTE format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL, ALTER COLUMN %I SET NOT NULL', deals, stage, furthest);
 		EXECUTE format('ALTER TABLE %s DROP CONSTRAINT pipelines_filled', deals);
 	END IF;

@@ -957,8 +957,8 @@ pipelines_adopt_fill(PG_FUNCTION_ARGS)
 	Oid			relid = PG_GETARG_OID(0);
 	int64		first = PG_GETARG_INT64(1);
 	int64		blocks = PG_GETARG_INT64(2);
-	Relation	rel = table_open(relid, RowExclusiveLock);
-	TupleDesc	tupdesc = RelationGetDescr(rel);
+	Relation	rel;
+	TupleDesc	tupdesc;
 	DealsTable *table;
 	Snapshot	snapshot;
 	TableScanDesc scan;
@@ -973,6 +973,8 @@ pipelines_adopt_fill(PG_FUNCTION_ARGS)
 	int64		filled = 0;
 
 	need_owner(relid);
+	rel = table_open(relid, RowExclusiveLock);
+	tupdesc = RelationGetDescr(rel);
 	if (rel->rd_rel->relkind != RELKIND_RELATION)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
