@@ -1132,6 +1132,8 @@ BEGIN
 				  HINT = format('SELECT * FROM pipelines.adopt(%L, stage => ...) makes one.', deals);
 	END IF;
 	facts := pipelines._adoption_facts(deals, arguments);
+	UPDATE pipelines.adoption_plan a SET stage = nullif(btrim(a.stage, E' \t\r\n'), '')
+	WHERE a.relation = _begin_adoption.deals AND a.stage IS DISTINCT FROM nullif(btrim(a.stage, E' \t\r\n'), '');
 	-- every row must go somewhere; this reads the table, so it comes before the lock
 	PERFORM pipelines._refuse_stageless(deals, facts);
 	PERFORM pipelines._lock_gently(deals);
@@ -1529,3 +1531,71 @@ END
 $$;
 COMMENT ON FUNCTION pipelines._extend_past(regclass) IS
 	'After an import: since when the past of an adopted table is known.';
+
+-- What the application's columns of a deal (d) say, as SQL text: the id of a
+-- stage, NULL for a value that stands for none.
+CREATE FUNCTION pipelines._said_stage(deals regclass)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format('coalesce(%s)', string_agg(x.expression, ', ' ORDER BY x.n))
+	FROM (SELECT w.n, format('(SELECT v.stage_id FROM pipelines.stage_value v WHERE v.relation = %s AND v.part = %L AND v.value = coalesce(d.%I::text, ''''))',
+							 $1::oid, w.part, r.column_name) AS expression
+		  FROM (VALUES (1, 'application_outcome', 'outcome'), (2, 'application_stage', 'stage')) w(n, role, part)
+		  JOIN pipelines._roles($1) r ON r.role = w.role
+		  WHERE r.column_name IS NOT NULL
+		  UNION ALL
+		  SELECT 3, format('(SELECT s.stage_id FROM pipelines.stage s WHERE s.name = d.%I::text)', r.column_name)
+		  FROM pipelines._roles($1) r WHERE r.role = 'application_stage' AND r.column_name IS NOT NULL) x
+$$;
+COMMENT ON FUNCTION pipelines._said_stage(regclass) IS
+	'The stage that the application''s columns of an adopted table say, as SQL text.';
+
+-- How many deals are elsewhere than the application says: it wrote while our
+-- triggers were not there.
+CREATE FUNCTION pipelines._disagreeing(deals regclass)
+RETURNS bigint
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000000
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	answer bigint := 0;
+BEGIN
+	IF EXISTS (SELECT FROM pipelines._roles(deals) r WHERE r.role = 'application_stage' AND r.column_name IS NOT NULL)
+		AND NOT pipelines._adoption_open(deals)
+	THEN
+		EXECUTE format('SELECT count(*) FROM %s d LEFT JOIN pipelines.pipeline_stage p ON p.pipeline_id = %s AND p.stage_id = %3$s
+			WHERE %3$s NOT IN (%4$s, coalesce(p.merged_into, %4$s))',
+			deals, pipelines._column(deals, 'pipeline_id'), pipelines._said_stage(deals), pipelines._column(deals, 'stage_id'))
+		INTO answer;
+	END IF;
+	RETURN answer;
+END
+$$;
+COMMENT ON FUNCTION pipelines._disagreeing(regclass) IS
+	'How many deals of an adopted table are elsewhere than the application''s columns say.';
+
+CREATE FUNCTION pipelines.follow_application(deals regclass)
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	moved bigint;
+BEGIN
+	PERFORM pipelines._need_owner(deals);
+	IF NOT EXISTS (SELECT FROM pipelines._roles(deals) r WHERE r.role = 'application_stage') THEN
+		RAISE EXCEPTION 'table % was not adopted', deals
+			USING ERRCODE = 'object_not_in_prerequisite_state';
+	END IF;
+	EXECUTE format('UPDATE %1$s d SET %2$I = %3$s WHERE %3$s <> d.%2$I', deals,
+				   (SELECT r.column_name FROM pipelines._roles(deals) r WHERE r.role = 'stage_id'),
+				   pipelines._said_stage(deals));
+	GET DIAGNOSTICS moved = ROW_COUNT;
+	RETURN moved;
+END
+$$;
+COMMENT ON FUNCTION pipelines.follow_application(regclass) IS
+'Moves deals of an adopted table to the stage that the application''s own columns say: after these were written while our triggers were missing (resume() reports it). A move as any other, with rules and history, of the present instant. Returns how many.
+Errors: 42501 not the owner, 55000 not an adopted table, and those of a move.';

@@ -1583,6 +1583,12 @@ BEGIN
 			action := format('problem: %s deals were changed without their history; pipelines.verify() lists them', many);
 			RETURN NEXT;
 		END IF;
+		many := pipelines._disagreeing(registration.relation);
+		IF many > 0 THEN
+			item := 'rows';
+			action := format('problem: %s deals are elsewhere than the application''s column says; pipelines.follow_application() moves them', many);
+			RETURN NEXT;
+		END IF;
 	END LOOP;
 END
 $$;

@@ -292,6 +292,19 @@ choose_pipeline(const DealContext *deal, DealState *state, int32 said)
 	state->pipeline_id = pipeline->pipeline_id;
 }
 
+/* a value of a stage that was merged stands for the one that took over */
+static int32
+merged_stage(const DealsTable *table, int32 pipeline_id, int32 stage_id)
+{
+	const PipelineDef *pipeline = pipeline_of(table, pipeline_id);
+	const StageDef *stage = pipeline == NULL ? NULL : definitions_stage(pipeline, stage_id);
+
+	/* a chain of mergers, but never round */
+	for (int i = 0; stage != NULL && stage->merged_into != 0 && i < pipeline->nstages; i++)
+		stage = definitions_stage(pipeline, stage->merged_into);
+	return stage == NULL ? stage_id : stage->stage_id;
+}
+
 /*
  * The stage that the application's columns say; 0: none that is known.  Won
  * or lost, where the application says so apart, comes before the stage.
@@ -312,14 +325,14 @@ said_stage(const DealsTable *table, const Datum *values, const bool *nulls,
 
 		found = find_value(table, true, value_text(column, values[c], nulls[c]));
 		if (found != NULL)
-			return found->stage_id;
+			return merged_stage(table, pipeline_id, found->stage_id);
 	}
 
 	column = &application->stage;
 	text = value_text(column, values[column->attnum - 1], nulls[column->attnum - 1]);
 	found = find_value(table, false, text);
 	if (found != NULL)
-		return found->stage_id;
+		return merged_stage(table, pipeline_id, found->stage_id);
 	if (!column->readable_names || nulls[column->attnum - 1])
 		return 0;
 	pipeline = pipeline_of(table, pipeline_id);

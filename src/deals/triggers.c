@@ -707,15 +707,28 @@ keep_in_place(const DealContext *deal, DealRow *row, const DealState *old_state)
  * is judged.
  */
 static void
-complete_adopted(const DealContext *deal, const DealRow *old, DealRow *row)
+complete_adopted(const DealContext *deal, DealRow *old, DealRow *row)
 {
 	static const DealRole filled[] = {
 		ROLE_STAGE_ID, ROLE_FURTHEST_STAGE_ID, ROLE_STAGE_ENTERED_AT,
 		ROLE_CLOSED_AT, ROLE_CLOSED_ON
 	};
 
-	if (!application_complete(deal, old->values, old->nulls, true))
+	if (likely(!role_is_null(deal->table, old, ROLE_STAGE_ID)))
 		return;
+	if (!application_complete(deal, old->values, old->nulls,
+							  !role_is_null(deal->table, row, ROLE_STAGE_ID)))
+	{
+		/* the old value stands for no stage: this is what mends it */
+		if (!application_complete(deal, row->values, row->nulls, true))
+			return;
+		for (int i = 0; i < (int) lengthof(filled); i++)
+			if (!role_is_null(deal->table, row, filled[i]))
+				set_role(deal->table, old, filled[i],
+						 role_value(deal->table, row, filled[i]), false);
+		row->offsets = NULL;
+		return;
+	}
 	for (int i = 0; i < (int) lengthof(filled); i++)
 	{
 		if (role_is_null(deal->table, row, filled[i]) &&
@@ -745,7 +758,7 @@ complete_update(Relation rel, const DealsTable *table, const DealRow *old, DealR
 
 	refuse_zero_ids(rel, table, row);
 	if (unlikely(table->application != NULL))
-		complete_adopted(&deal, old, row);
+		complete_adopted(&deal, unconstify(DealRow *, old), row);
 	read_state(table, old, old_state);
 	read_state(table, row, state);
 	if (unlikely(table->application != NULL) &&
