@@ -449,14 +449,16 @@ BEGIN
 		SELECT string_agg(format('pipelines_deal.%I = %I.%I', r.column_name, activity_name,
 								 registration.activity_columns ->> r.role), ' AND ' ORDER BY r.n)
 		INTO matches
-		FROM pipelines._roles(_secure.deals) r WHERE r.role ~ '^key[1-9]';
+		FROM pipelines._roles(_secure.deals) r
+		WHERE r.role ~ '^key[1-9]' AND registration.activity_columns ? r.role;
 		CONTINUE WHEN matches IS NULL;
 		opened := NOT (SELECT c.relrowsecurity FROM pg_class c WHERE c.oid = part)
 			OR EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = part AND p.polname = 'pipelines_open');
 		RETURN QUERY SELECT * FROM pipelines._secure_table(part,
 			format('EXISTS (SELECT FROM %s AS pipelines_deal WHERE %s)', deals, matches)
-				|| coalesce(format(' AND (%1$I.%2$I IS NULL OR %1$I.%2$I <> ALL ((SELECT pipelines._hidden_stages())::integer[]))',
-								   activity_name, stage_column), ''),
+				|| CASE WHEN stage_column IS NULL THEN ''
+					ELSE format(' AND (%1$I.%2$I IS NULL OR %1$I.%2$I <> ALL ((SELECT pipelines._hidden_stages())::integer[]))',
+								activity_name, stage_column) END,
 			format('EXISTS (SELECT FROM %s AS pipelines_deal WHERE %s AND pipelines_deal.%I = ANY ((SELECT pipelines.movable_pipelines())::integer[]))',
 				   deals, matches, pipeline_column), opened);
 	END LOOP;

@@ -746,8 +746,8 @@ $$;
 COMMENT ON FUNCTION pipelines._reasons(regclass) IS
 	'The expression for the column reasons of T_stalled.';
 
--- The stages that a deal (d) jumped over, as reasons: each counts until it was
--- visited after all, in the same episode and pipeline.
+-- The stages that a deal (d) jumped over inside its pipeline, as reasons: each
+-- counts until it was visited after all, in the same episode.
 -- On a protected table readers don't see what each move jumped over: there it
 -- is worked out from the furthest stages of one version and the next, by the
 -- definitions of today.
@@ -759,7 +759,7 @@ AS $$
 	SELECT format(CASE WHEN NOT pipelines._secured($1) THEN $sql$SELECT 'skipped_stage:' || ks.name
 				 FROM (SELECT DISTINCT k.stage_id
 					   FROM %1$s h, unnest(h.%2$I) k(stage_id)
-					   WHERE %3$s AND %4$s = %5$s AND %6$s = %7$s) k
+					   WHERE %3$s AND %4$s = %5$s AND %6$s = %7$s AND h.%14$I = %7$s) k
 				 JOIN pipelines.stage ks ON ks.stage_id = k.stage_id
 				 LEFT JOIN pipelines.pipeline_stage kp ON kp.pipeline_id = %7$s AND kp.stage_id = k.stage_id
 				 WHERE k.stage_id <> %8$s
@@ -788,7 +788,8 @@ AS $$
 		pipelines._column($1, 'pipeline_id', NULL, true), pipelines._column($1, 'pipeline_id'),
 		pipelines._column($1, 'stage_id'), pipelines._column($1, 'stage_id', NULL, true),
 		pipelines._column($1, 'furthest_stage_id'), pipelines._column($1, 'furthest_stage_id', NULL, true),
-		pipelines._own_column(t.history, 'version'), pipelines._column($1, 'version'))
+		pipelines._own_column(t.history, 'version'), pipelines._column($1, 'version'),
+		pipelines._own_column(t.history, 'to_pipeline_id'))
 	FROM pipelines.tracked_table t
 	CROSS JOIN (SELECT string_agg(format('h.%I = d.%I', m.history_column, m.column_name), ' AND ' ORDER BY m.n) AS matches
 				FROM pipelines._roles($1) m
