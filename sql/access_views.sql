@@ -64,7 +64,9 @@ CREATE TEMP TABLE visits AS SELECT tenant, deal, visit, episode, pipeline_id, pi
 CREATE TEMP TABLE stalled AS SELECT tenant, deal, stalled_at, reasons FROM deals_stalled;
 CREATE TEMP TABLE board AS SELECT * FROM deals_board;
 CREATE TEMP TABLE forecast AS SELECT * FROM deals_forecast;
-GRANT SELECT ON visits, stalled, board, forecast TO PUBLIC;
+CREATE TEMP TABLE closings AS SELECT * FROM deals_closings;
+GRANT SELECT ON visits, stalled, board, forecast, closings TO PUBLIC;
+SELECT count(*), count(reopened_at) AS reopened, count(superseded_at) AS superseded FROM closings;
 SELECT count(*), count(*) FILTER (WHERE reasons::text ~ 'skipped') AS skipped FROM stalled;
 
 --
@@ -82,6 +84,8 @@ CREATE FUNCTION differences() RETURNS TABLE (what text, rows bigint) LANGUAGE sq
 	UNION ALL SELECT 'visits too many', count(*) FROM (SELECT * FROM present EXCEPT ALL SELECT * FROM visits) x
 	UNION ALL SELECT 'stalled missing', count(*) FROM (SELECT * FROM stalled EXCEPT ALL SELECT tenant, deal, stalled_at, reasons FROM deals_stalled) x
 	UNION ALL SELECT 'stalled too many', count(*) FROM (SELECT tenant, deal, stalled_at, reasons FROM deals_stalled EXCEPT ALL SELECT * FROM stalled) x
+	UNION ALL SELECT 'closings missing', count(*) FROM (SELECT * FROM closings EXCEPT ALL SELECT * FROM deals_closings) x
+	UNION ALL SELECT 'closings too many', count(*) FROM (SELECT * FROM deals_closings EXCEPT ALL SELECT * FROM closings) x
 	UNION ALL SELECT 'board', count(*) FROM (SELECT pipeline_id, stage_id, currency, deals, amount, weighted FROM board EXCEPT ALL SELECT pipeline_id, stage_id, currency, deals, amount, weighted FROM deals_board) x
 	UNION ALL SELECT 'forecast', count(*) FROM (SELECT pipeline_id, month, bucket, owner, currency, deals, unpriced, pipeline, weighted, won, lost, round(stddev::numeric, 6) FROM forecast
 		EXCEPT ALL SELECT pipeline_id, month, bucket, owner, currency, deals, unpriced, pipeline, weighted, won, lost, round(stddev::numeric, 6) FROM deals_forecast) x
@@ -120,6 +124,8 @@ SELECT count(*) FROM (
 SELECT visit, pipeline_name, stage_name, entered_at, exited_at, running, change FROM deals_visits WHERE deal = 7 ORDER BY visit;
 SELECT visit, pipeline_name, stage_name, entered_at, exited_at, running, change FROM deals_visits WHERE deal = 20 ORDER BY visit;
 SELECT visit, pipeline_name, stage_name, entered_at, exited_at, running, change FROM deals_visits WHERE deal = 90 ORDER BY visit;
+SELECT count(*) FROM (SELECT * FROM deals_closings EXCEPT ALL SELECT * FROM closings) x;
+SELECT DISTINCT pipeline_name, from_pipeline_name FROM deals_closings ORDER BY 1, 2;
 -- what was skipped elsewhere is not told
 SELECT count(*) FROM deals_stalled WHERE reasons::text ~ 'Target|diligence';
 SELECT (SELECT count(*) FROM (SELECT s.tenant, s.deal, s.reasons FROM deals_stalled s EXCEPT SELECT tenant, deal, reasons FROM stalled) x) AS told_otherwise;

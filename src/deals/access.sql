@@ -446,12 +446,13 @@ BEGIN
 		SELECT c.relname INTO activity_name FROM pg_class c WHERE c.oid = part;
 		SELECT a.attname INTO stage_column FROM pg_attribute a
 		WHERE a.attrelid = part AND a.attnum > 0 AND a.attname = registration.activity_columns ->> 'stage_id';
-		SELECT string_agg(format('pipelines_deal.%I = %I.%I', r.column_name, activity_name,
-								 registration.activity_columns ->> r.role), ' AND ' ORDER BY r.n)
+		-- where the key is not known in full, no activity is anybody's
+		SELECT CASE WHEN bool_and(registration.activity_columns ? r.role)
+				THEN string_agg(format('pipelines_deal.%I = %I.%I', r.column_name, activity_name,
+									   coalesce(registration.activity_columns ->> r.role, '')), ' AND ' ORDER BY r.n)
+				ELSE 'false' END
 		INTO matches
-		FROM pipelines._roles(_secure.deals) r
-		WHERE r.role ~ '^key[1-9]' AND registration.activity_columns ? r.role;
-		CONTINUE WHEN matches IS NULL;
+		FROM pipelines._roles(_secure.deals) r WHERE r.role ~ '^key[1-9]';
 		opened := NOT (SELECT c.relrowsecurity FROM pg_class c WHERE c.oid = part)
 			OR EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = part AND p.polname = 'pipelines_open');
 		RETURN QUERY SELECT * FROM pipelines._secure_table(part,

@@ -244,7 +244,8 @@ definitions_stage_named(const char *name, int32 pipeline_id, int32 layout_id)
 		{
 			int32		stage_id;
 
-			if (layout_id != 0 && pipelines[i]->layout_id != layout_id)
+			if ((layout_id != 0 && pipelines[i]->layout_id != layout_id) ||
+				!definitions_may_see(pipelines[i], GetUserId()))
 				continue;
 			stage_id = find_stage(pipelines[i], name, kind);
 			if (stage_id != 0)
