@@ -98,6 +98,7 @@ REGRESS = \
 	grants \
 	resume \
 	moves \
+	matrix \
 	rules \
 	keys \
 	bookkeeping \
