@@ -99,6 +99,7 @@ REGRESS = \
 	resume \
 	moves \
 	matrix \
+	story \
 	rules \
 	keys \
 	bookkeeping \
