@@ -100,6 +100,7 @@ REGRESS = \
 	moves \
 	matrix \
 	story \
+	rules_cited \
 	rules \
 	keys \
 	bookkeeping \

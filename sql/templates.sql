@@ -1,4 +1,4 @@
--- Templates: what they contain, and that a pipeline can be made from each.
+-- Templates (R-13.4): what they contain, and that a pipeline can be made from each.
 -- In a database of its own, since schema pipelines is one per database.
 \set SHOW_CONTEXT never
 SET client_min_messages = warning;
