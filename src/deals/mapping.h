@@ -139,7 +139,6 @@ typedef struct DealsTable
 
 	/* made when first needed, by requirements.c */
 	struct CompiledRule *rules;
-	bool		judge_after;	/* some rule looks at generated columns */
 	struct ExprContext *rule_context;
 	struct _SPI_plan *activity_plan;
 	struct _SPI_plan *episode_plan;

@@ -30,6 +30,15 @@ AS $$
 		FROM pipelines._roles($1) r
 		LEFT JOIN pg_attribute a ON a.attrelid = $1 AND a.attname = r.column_name AND a.attnum > 0
 		LEFT JOIN pg_type y ON y.oid = a.atttypid
+	), beside AS (
+		-- a column of the history is filled from the column of that name, without being listed
+		SELECT a.attname
+		FROM registration g
+		JOIN pg_attribute a ON a.attrelid = g.history AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+		JOIN pg_type y ON y.oid = a.atttypid
+		WHERE a.attname NOT IN (SELECT r.history_column FROM role r WHERE r.history_column IS NOT NULL)
+			AND a.attname NOT IN (SELECT pipelines._own_column(g.history, c.name) FROM pipelines._history_columns() c)
+			AND y.typcategory NOT IN ('N', 'D', 'B', 'T', 'E', 'R')
 	), erased AS (
 		SELECT 1 AS n, a.attnum, a.attname,
 			   CASE WHEN NOT a.attnotnull THEN 'NULL' WHEN y.typcategory = 'S' THEN '''purged''' ELSE 'NULL' END AS value
@@ -37,6 +46,7 @@ AS $$
 		JOIN pg_attribute a ON a.attrelid = g.relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
 		JOIN pg_type y ON y.oid = a.atttypid
 		WHERE a.attname IN (SELECT r.column_name FROM role r WHERE r.goes)
+			OR a.attname IN (SELECT b.attname FROM beside b)
 			OR (NOT g.adopted
 				AND a.attname IN (SELECT c.role::name FROM pipelines._deal_columns() c WHERE NOT c.mapped)
 				AND a.attname NOT IN (SELECT r.column_name FROM role r WHERE r.column_name IS NOT NULL))
@@ -45,6 +55,7 @@ AS $$
 		FROM registration g
 		JOIN pg_attribute a ON a.attrelid = g.history AND a.attnum > 0 AND NOT a.attisdropped
 		WHERE a.attname IN (SELECT r.history_column FROM role r WHERE r.goes)
+			OR a.attname IN (SELECT b.attname FROM beside b)
 			OR a.attname IN (SELECT pipelines._own_column(g.history, o.name)
 							 FROM unnest(ARRAY['actor', 'role_name', 'application_name', 'reason', 'batch']) o(name))
 		UNION ALL

@@ -45,10 +45,14 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+/* rules of a table that are kept; those whose text is no more go in the end */
+#define KEPT_RULES 256
+
 /* a rule as one deals table sees it; lives with the table's description */
 typedef struct CompiledRule
 {
 	struct CompiledRule *next;
+	MemoryContext context;		/* of all of it, a child of the table's */
 	char	   *text;
 	Condition  *condition;
 	ExprState  *state;			/* NULL: a list of columns */
@@ -80,15 +84,25 @@ compiled_rule(const DealContext *deal, const char *text, const char *what)
 	CompiledRule **link = &table->rules;
 	CompiledRule *rule;
 	MemoryContext oldcontext;
+	MemoryContext context;
+	int			kept = 0;
 
 	for (rule = *link; rule != NULL; link = &rule->next, rule = rule->next)
 	{
-		if (strcmp(rule->text, text) != 0)
-			continue;
-		*link = rule->next;
-		rule->next = table->rules;
-		table->rules = rule;
-		return rule;
+		if (strcmp(rule->text, text) == 0)
+		{
+			*link = rule->next;
+			rule->next = table->rules;
+			table->rules = rule;
+			return rule;
+		}
+		/* the last one was not used for long, and nobody is at it */
+		if (++kept == KEPT_RULES)
+		{
+			*link = NULL;
+			MemoryContextDelete(rule->context);
+			break;
+		}
 	}
 
 	{
@@ -96,8 +110,16 @@ compiled_rule(const DealContext *deal, const char *text, const char *what)
 		ColumnSearch search = {table, RelationGetDescr(deal->rel)};
 		Condition  *condition = condition_parse(text, search.desc, resolve_column, &search, what);
 
-		oldcontext = MemoryContextSwitchTo(table->context);
+		if (table->rule_context == NULL)
+		{
+			oldcontext = MemoryContextSwitchTo(table->context);
+			table->rule_context = CreateStandaloneExprContext();
+			MemoryContextSwitchTo(oldcontext);
+		}
+		context = AllocSetContextCreate(table->context, "pipelines rule", ALLOCSET_SMALL_SIZES);
+		oldcontext = MemoryContextSwitchTo(context);
 		rule = palloc0(sizeof(CompiledRule));
+		rule->context = context;
 		rule->text = pstrdup(text);
 		rule->condition = palloc(sizeof(Condition));
 		*rule->condition = *condition;
@@ -107,8 +129,6 @@ compiled_rule(const DealContext *deal, const char *text, const char *what)
 		if (condition->expr != NULL)
 		{
 			rule->condition->expr = copyObject(condition->expr);
-			if (table->rule_context == NULL)
-				table->rule_context = CreateStandaloneExprContext();
 			rule->slot = MakeSingleTupleTableSlot(CreateTupleDescCopy(search.desc),
 												  &TTSOpsVirtual);
 			rule->state = ExecInitExpr(rule->condition->expr, NULL);
@@ -116,7 +136,6 @@ compiled_rule(const DealContext *deal, const char *text, const char *what)
 		MemoryContextSwitchTo(oldcontext);
 		rule->next = table->rules;
 		table->rules = rule;
-		table->judge_after |= condition->uses_generated;
 	}
 	return rule;
 }
@@ -318,6 +337,9 @@ free_plans(void *arg)
 		SPI_freeplan(table->activity_plan);
 	if (table->episode_plan != NULL)
 		SPI_freeplan(table->episode_plan);
+	/* it may have been registered twice */
+	table->activity_plan = NULL;
+	table->episode_plan = NULL;
 }
 
 /*
@@ -552,6 +574,39 @@ role_as_numeric(const DealContext *deal, const Datum *values, const bool *nulls,
 	return attnum != InvalidAttrNumber && !nulls[attnum - 1] &&
 		as_numeric(TupleDescAttr(RelationGetDescr(deal->rel), attnum - 1)->atttypid,
 				   values[attnum - 1], result);
+}
+
+bool
+amount_is_generated(const DealContext *deal)
+{
+	static const DealRole roles[] = {ROLE_AMOUNT, ROLE_CURRENCY};
+
+	for (int i = 0; i < (int) lengthof(roles); i++)
+	{
+		AttrNumber	attnum = deal->table->role[roles[i]];
+
+		if (attnum != InvalidAttrNumber &&
+			TupleDescAttr(RelationGetDescr(deal->rel), attnum - 1)->attgenerated != '\0')
+			return true;
+	}
+	return false;
+}
+
+bool
+currency_differs(const DealContext *deal)
+{
+	DealContext row = *deal;
+	const char *now = role_text(deal, ROLE_CURRENCY);
+	const char *before;
+
+	row.values = deal->old_values;
+	row.nulls = deal->old_nulls;
+	before = role_text(&row, ROLE_CURRENCY);
+	if (now == NULL)
+		now = deal->table->currency;
+	if (before == NULL)
+		before = deal->table->currency;
+	return now == NULL || before == NULL ? now != before : strcmp(now, before) != 0;
 }
 
 bool

@@ -43,6 +43,12 @@ extern bool is_filled_in(const DealContext *deal, DealRole role);
 /* the text of a column of the new row; NULL: none */
 extern char *role_text(const DealContext *deal, DealRole role);
 
+/* are amount or currency computed from other columns, and known only later? */
+extern bool amount_is_generated(const DealContext *deal);
+
+/* does the new row have another currency than the old one? */
+extern bool currency_differs(const DealContext *deal);
+
 /*
  * May this amount not pass without approval?  It is above the threshold, or
  * in a currency that can't be compared with it.

@@ -891,17 +891,29 @@ may_leave(const DealContext *deal, const DealState *old, const DealState *state,
 	const PipelineDef *pipeline = definitions_pipeline(state->pipeline_id);
 	const StageDef *from = source == NULL ? NULL : definitions_stage(source, old->stage_id);
 	const StageDef *stage = definitions_stage(pipeline, state->stage_id);
+	int32		left;
 
 	if (from == NULL || OUTCOME_IS_CLOSED(from->outcome) || !is_progress(stage))
 		return true;
+
+	/* a pause is no way around what the stage before it demands */
+	if (from->outcome == OUTCOME_ON_HOLD && old->pipeline_id == state->pipeline_id)
+	{
+		const StageDef *furthest = definitions_stage(source, old->furthest_stage_id);
+
+		if (furthest != NULL && furthest->outcome == OUTCOME_OPEN &&
+			stage->position > furthest->position)
+			from = furthest;
+	}
 	if (stage->outcome == OUTCOME_OPEN &&
-		(source != pipeline || stage->position <= from->position))
+		(old->pipeline_id != state->pipeline_id || stage->position <= from->position))
 		return true;
+	left = from->stage_id;
 	if (!rule_allows(deal, source, from, false, verdict->when, &verdict->postponed,
 					 &verdict->refusal))
 		return false;
 	source = definitions_pipeline(old->pipeline_id);
-	from = source == NULL ? NULL : definitions_stage(source, old->stage_id);
+	from = source == NULL ? NULL : definitions_stage(source, left);
 	return from == NULL ||
 		activities_allow(deal, old, from, verdict->when, &verdict->refusal);
 }
@@ -909,7 +921,7 @@ may_leave(const DealContext *deal, const DealState *old, const DealState *state,
 /* what a closing must bring along */
 static bool
 closing_is_complete(const DealContext *deal, const DealState *state, JudgeWhen when,
-					Refusal *refusal)
+					bool *postponed, Refusal *refusal)
 {
 	const PipelineDef *pipeline = definitions_pipeline(state->pipeline_id);
 	const StageDef *stage = definitions_stage(pipeline, state->stage_id);
@@ -935,6 +947,12 @@ closing_is_complete(const DealContext *deal, const DealState *state, JudgeWhen w
 	{
 		role = ROLE_CLOSE_NOTES;
 		missing = "A closing whose reason is \"other\" must be explained in close_notes.";
+	}
+	else if ((pipeline->close_requires & CLOSE_WON_AMOUNT) != 0 &&
+			 stage->outcome == OUTCOME_WON && when != JUDGE_AFTER && amount_is_generated(deal))
+	{
+		*postponed = true;
+		return true;
 	}
 	else if ((pipeline->close_requires & CLOSE_WON_AMOUNT) != 0 &&
 			 stage->outcome == OUTCOME_WON && !is_filled_in(deal, ROLE_AMOUNT))
@@ -979,15 +997,16 @@ approval_concerns(const DealContext *deal, const ApprovalDef *approval, const De
 		return !approval->has_above || amount_is_above(deal, deal->values, deal->nulls, approval);
 	}
 
-	/* the amount grows where the deal is */
+	/* the amount grows where the deal is; one in another currency was another one */
 	return approval->from_stage == 0 && approval->has_above &&
 		amount_is_above(deal, deal->values, deal->nulls, approval) &&
-		!amount_is_above(deal, deal->old_values, deal->old_nulls, approval);
+		(!amount_is_above(deal, deal->old_values, deal->old_nulls, approval) ||
+		 currency_differs(deal));
 }
 
 static bool
 is_approved(const DealContext *deal, const DealState *old, const DealState *state,
-			bool moved, JudgeWhen when, Refusal *refusal)
+			bool moved, JudgeWhen when, bool *postponed, Refusal *refusal)
 {
 	bool		transfer = old != NULL && old->pipeline_id != state->pipeline_id;
 
@@ -1002,6 +1021,11 @@ is_approved(const DealContext *deal, const DealState *old, const DealState *stat
 		{
 			const ApprovalDef *approval = &pipeline->approvals[i];
 
+			if (approval->has_above && when != JUDGE_AFTER && amount_is_generated(deal))
+			{
+				*postponed = true;
+				continue;
+			}
 			if (!approval_concerns(deal, approval, old, state, moved, side == 0) ||
 				is_member(approval->role))
 				continue;
@@ -1061,6 +1085,16 @@ may_bypass(const DealContext *deal, int32 pipeline_id, Verdict *verdict)
 	return true;
 }
 
+/* would the rules of a pipeline be bypassed, if need be? */
+static bool
+has_bypass(int32 pipeline_id)
+{
+	const PipelineDef *pipeline = pipelines_bypass ? definitions_pipeline(pipeline_id) : NULL;
+
+	return pipeline != NULL && pipeline->bypass_role != NULL &&
+		is_member(pipeline->bypass_role) && reason_is_given();
+}
+
 bool
 judge_requirements(const DealContext *deal, const DealState *old, const DealState *state,
 				   Verdict *verdict)
@@ -1070,37 +1104,68 @@ judge_requirements(const DealContext *deal, const DealState *old, const DealStat
 	const StageDef *from;
 	const StageDef *stage;
 	bool		transfer = old->pipeline_id != state->pipeline_id;
+	Refusal		refused;
 
 	if (!verdict->moved)
 	{
 		if (pipeline == NULL || pipeline->napprovals == 0 ||
-			is_approved(deal, old, state, false, verdict->when, &verdict->refusal))
+			is_approved(deal, old, state, false, verdict->when, &verdict->postponed,
+						&verdict->refusal))
 			return true;
 		return may_bypass(deal, state->pipeline_id, verdict);
 	}
 
 	/* what puts right, or follows from, what was decided elsewhere */
-	if (verdict->forced != CHANGE_NONE || verdict->kind == CHANGE_MERGE)
+	if (verdict->forced != CHANGE_NONE)
 		return true;
+
+	pipeline = known_pipeline(deal, state->pipeline_id, &verdict->refusal);
+	stage = pipeline == NULL ? NULL :
+		known_stage(deal, pipeline, state->stage_id, &verdict->refusal);
+	if (stage == NULL)
+		return false;
+	if (verdict->kind == CHANGE_MERGE)
+		return is_approved(deal, old, state, false, verdict->when, &verdict->postponed,
+						   &verdict->refusal) ||
+			may_bypass(deal, state->pipeline_id, verdict);
 
 	source = definitions_pipeline(old->pipeline_id);
 	from = source == NULL ? NULL : definitions_stage(source, old->stage_id);
-	stage = definitions_stage(pipeline, state->stage_id);
 	if (mode_allows(deal, old, pipeline, stage, verdict) &&
 		direction_is_allowed(deal, old, pipeline, from, stage, &verdict->refusal) &&
 		(!transfer || may_start(deal, pipeline, stage, false, &verdict->refusal)) &&
 		may_leave(deal, old, state, verdict))
 	{
-		pipeline = definitions_pipeline(state->pipeline_id);
-		stage = definitions_stage(pipeline, state->stage_id);
+		/* who looks at activities may run code of their owner's */
+		pipeline = known_pipeline(deal, state->pipeline_id, &verdict->refusal);
+		stage = pipeline == NULL ? NULL :
+			known_stage(deal, pipeline, state->stage_id, &verdict->refusal);
+		if (stage == NULL)
+			return false;
 		if (rule_allows(deal, pipeline, stage, true, verdict->when, &verdict->postponed,
 						&verdict->refusal) &&
 			(verdict->kind != CHANGE_CLOSE ||
-			 closing_is_complete(deal, state, verdict->when, &verdict->refusal)) &&
-			is_approved(deal, old, state, true, verdict->when, &verdict->refusal))
+			 closing_is_complete(deal, state, verdict->when, &verdict->postponed,
+								 &verdict->refusal)) &&
+			is_approved(deal, old, state, true, verdict->when, &verdict->postponed,
+						&verdict->refusal))
+		{
+			/* what is not known yet can't be written down later */
+			verdict->bypassed = verdict->postponed && verdict->when == JUDGE_BEFORE &&
+				has_bypass(state->pipeline_id) && (!transfer || has_bypass(old->pipeline_id));
 			return true;
+		}
 	}
-	return may_bypass(deal, state->pipeline_id, verdict);
+	refused = verdict->refusal;
+	if (!may_bypass(deal, state->pipeline_id, verdict))
+		return false;
+	if (!transfer)
+		return true;
+
+	/* rules of both were left out, so both must allow it */
+	verdict->refusal = refused;
+	verdict->bypassed = false;
+	return may_bypass(deal, old->pipeline_id, verdict);
 }
 
 /*
@@ -1121,6 +1186,6 @@ judge_entry(const DealContext *deal, const DealState *state, Refusal *refusal)
 		!rule_allows(deal, pipeline, stage, true, JUDGE_AFTER, &postponed, refusal))
 		return false;
 	return (!state->has_closed_at ||
-			closing_is_complete(deal, state, JUDGE_AFTER, refusal)) &&
-		is_approved(deal, NULL, state, true, JUDGE_AFTER, refusal);
+			closing_is_complete(deal, state, JUDGE_AFTER, &postponed, refusal)) &&
+		is_approved(deal, NULL, state, true, JUDGE_AFTER, &postponed, refusal);
 }

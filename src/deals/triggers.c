@@ -40,9 +40,11 @@
 #include "deals/history.h"
 #include "deals/mapping.h"
 #include "deals/refusals.h"
+#include "deals/requirements.h"
 #include "deals/rules.h"
 #include "deals/triggers.h"
 #include "definitions/definitions.h"
+#include "definitions/guard.h"
 #include "definitions/privilege.h"
 #include "errors.h"
 #include "executor/spi.h"
@@ -96,8 +98,15 @@ static struct
 	DateADT		closed_on;
 } proposed_closing;
 
+/*
+ * Some row of this transaction was written before all could be judged.  Not
+ * noted by table: its description may be made anew in between.
+ */
+static bool some_postponed = false;
+
 /* deals table that the next statement may change unseen, see deals_pass_begin() */
 static Oid	rebooking = InvalidOid;
+static int	rebooking_depth;
 static MemoryContext rebooking_statement = NULL;	/* never followed */
 
 /* the statement of moves.c that is being run, if any; see triggers.h */
@@ -112,6 +121,7 @@ deals_xact_callback(XactEvent event, void *arg)
 		transaction_instant = 0;
 		rows_to_judge = NIL;
 		kept_rows_to_judge = 0;
+		some_postponed = false;
 		rebooking = InvalidOid;
 		operation = NULL;
 		proposed_closing.statement = NULL;
@@ -168,18 +178,22 @@ deals_set_operation(DealOperation *next)
 	DealOperation *previous = operation;
 
 	operation = next;
+	if (next != NULL && next->statement == NULL)
+		next->depth = trigger_depth() + 1;
 	return previous;
 }
 
 /*
- * Does the row at hand belong to the operation that moves.c runs?  Its first
- * row says which statement that is: what other statements do meanwhile, in
- * triggers of the user's, is judged like anything else.
+ * Does the row at hand belong to the operation that moves.c runs?  What other
+ * statements do meanwhile, in triggers of the user's, is judged like anything
+ * else; those triggers may come before ours, so that the first row that we see
+ * need not be the operation's.
  */
 static DealOperation *
 operation_on(const DealsTable *table)
 {
-	if (likely(operation == NULL) || operation->root != table->root)
+	if (likely(operation == NULL) || operation->root != table->root ||
+		operation->depth != trigger_depth())
 		return NULL;
 	if (operation->statement == NULL)
 		operation->statement = current_statement();
@@ -190,6 +204,7 @@ void
 deals_pass_begin(Oid relid)
 {
 	rebooking = relid;
+	rebooking_depth = trigger_depth() + 1;
 	rebooking_statement = NULL;
 }
 
@@ -206,7 +221,7 @@ deals_pass_end(void)
 static bool
 passes_unseen(const DealsTable *table)
 {
-	if (likely(rebooking != table->root))
+	if (likely(rebooking != table->root) || rebooking_depth != trigger_depth())
 		return false;
 	if (rebooking_statement == NULL)
 		rebooking_statement = current_statement();
@@ -835,7 +850,9 @@ complete_update(Relation rel, const DealsTable *table, const DealRow *old, DealR
 	}
 
 	changed = verdict->moved || tracked_column_changed(table, old, row);
-	if (changed && !judge_requirements(&deal, old_state, state, verdict))
+	/* an amount that is computed may grow without anything that we look at */
+	if ((changed || amount_is_generated(&deal)) &&
+		!judge_requirements(&deal, old_state, state, verdict))
 	{
 		keep_in_place(&deal, row, old_state);
 		*state = *old_state;
@@ -955,15 +972,15 @@ before_update(Relation rel, HeapTuple oldtuple, HeapTuple newtuple)
 		DealContext deal = {rel, table, row.values, row.nulls, old.values, old.nulls};
 
 		refusal_note(&deal, &verdict.refusal);
+		/* half a change might break a constraint, which would be told instead */
+		return oldtuple;
 	}
-	else
-	{
-		if (ends && table->later_update == NULL)
-			history_append(table, tupdesc, old.values, old.nulls,
-						   &old_state, &state, &verdict, state.changed_at);
-		if (table->later_update != NULL || verdict.postponed)
-			want_judgement();
-	}
+	if (ends && table->later_update == NULL)
+		history_append(table, tupdesc, old.values, old.nulls,
+					   &old_state, &state, &verdict, state.changed_at);
+	if (table->later_update != NULL || verdict.postponed)
+		want_judgement();
+	some_postponed |= verdict.postponed;
 	return patch_row(table, tupdesc, newtuple, &row);
 }
 
@@ -1099,7 +1116,7 @@ bookkeeping_agrees(Relation rel, const DealsTable *table, const DealRow *found,
 	static const DealRole checked[] = {
 		ROLE_PIPELINE_ID, ROLE_STAGE_ID, ROLE_CLOSED_AT, ROLE_STAGE_ENTERED_AT,
 		ROLE_FURTHEST_STAGE_ID, ROLE_GATE_STAGE_ID, ROLE_EPISODE, ROLE_VERSION,
-		ROLE_CHANGED_AT
+		ROLE_CHANGED_AT, ROLE_APPLICATION_STAGE, ROLE_APPLICATION_OUTCOME
 	};
 
 	for (int i = 0; i < (int) lengthof(checked); i++)
@@ -1112,8 +1129,8 @@ bookkeeping_agrees(Relation rel, const DealsTable *table, const DealRow *found,
 		att = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
 		if (found->nulls[attnum - 1] != expected->nulls[attnum - 1] ||
 			(!found->nulls[attnum - 1] &&
-			 !datumIsEqual(found->values[attnum - 1], expected->values[attnum - 1],
-						   att->attbyval, att->attlen)))
+			 !datum_image_eq(found->values[attnum - 1], expected->values[attnum - 1],
+							 att->attbyval, att->attlen)))
 		{
 			*offender = checked[i];
 			return false;
@@ -1194,7 +1211,8 @@ after_update(Relation rel, HeapTuple oldtuple, HeapTuple newtuple)
 	bool		ends;
 
 	verdict.when = JUDGE_AFTER;
-	if (operation != NULL && operation->root == table->root)
+	if (operation != NULL && operation->root == table->root &&
+		operation->depth == trigger_depth())
 		verdict.forced = operation->kind;
 	deform_row(&old, oldtuple, tupdesc);
 	deform_row(&found, newtuple, tupdesc);
@@ -1207,7 +1225,8 @@ after_update(Relation rel, HeapTuple oldtuple, HeapTuple newtuple)
 		refusal_note(&deal, &verdict.refusal);
 		return;
 	}
-	if (!bookkeeping_agrees(rel, table, &found, &row, &offender))
+	if (table->later_update != NULL &&
+		!bookkeeping_agrees(rel, table, &found, &row, &offender))
 		row_was_altered(rel, table, &found, table->later_update, offender);
 	/* else the history has it already: only the judgement was postponed */
 	if (ends && table->later_update != NULL)
@@ -1251,7 +1270,7 @@ pipelines_deal_after(PG_FUNCTION_ARGS)
 	{
 		table = deals_table(rel, true);
 		/* deals that were refused stand where they were, which proves nothing */
-		if ((table->later_update != NULL || table->judge_after) && !refusals_noted())
+		if ((table->later_update != NULL || some_postponed) && !refusals_noted())
 			after_update(rel, trigdata->tg_trigtuple, trigdata->tg_newtuple);
 	}
 	else

@@ -30,6 +30,7 @@ typedef struct DealOperation
 							const Verdict *verdict);
 	void	   *arg;
 	MemoryContext statement;	/* ours: which one it is; set it to NULL */
+	int			depth;			/* ours: how deep in triggers it is */
 } DealOperation;
 
 extern DealOperation *deals_set_operation(DealOperation *next);

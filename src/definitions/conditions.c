@@ -8,8 +8,10 @@
  * condition that was read calls nothing but immutable functions of pg_catalog
  * and looks at nothing but the columns of one row.  Whoever defines a
  * pipeline must not run code as whoever moves a deal, so the text is walked
- * before anything in it is resolved (resolving a literal calls the input
- * function of its type), and the result once more.
+ * before anything in it is resolved, a quoted literal is turned into a constant
+ * only where the input function of its type is known to be harmless, and the
+ * result is walked once more.  No setting of the session has a say: the text
+ * means the same to whoever defines it and to all who move deals.
  *
  * Must never evaluate a condition, nor look a name up anywhere but in
  * pg_catalog and among the columns.
@@ -37,6 +39,7 @@
 #include "parser/parse_type.h"
 #include "parser/parser.h"
 #include "utils/builtins.h"
+#include "utils/formatting.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
@@ -51,6 +54,7 @@ typedef struct Reading
 	void	   *arg;
 	Bitmapset  *columns;
 	bool		uses_generated;
+	List	   *literals;		/* quoted ones, of char *: see check_raw() */
 } Reading;
 
 /* positions that the parser reports are those in our text, not the client's */
@@ -150,6 +154,20 @@ check_raw(Node *node, void *context)
 				not_allowed(reading, "A column is named without a table.");
 			return false;
 		case T_A_Const:
+			/* which type it is read as must be judged first: coerce_literal() */
+			if (nodeTag(&((A_Const *) node)->val) == T_String)
+			{
+				Reading    *owner = unconstify(Reading *, reading);
+				int			location = ((A_Const *) node)->location;
+				ParamRef   *place = (ParamRef *) node;
+
+				StaticAssertStmt(sizeof(ParamRef) <= sizeof(A_Const),
+								 "a parameter must fit where a constant was");
+				owner->literals = lappend(owner->literals, strVal(&((A_Const *) node)->val));
+				place->type = T_ParamRef;
+				place->number = list_length(owner->literals);
+				place->location = location;
+			}
 			return false;
 		case T_A_Expr:
 			if (!is_catalog_name(((A_Expr *) node)->name))
@@ -216,6 +234,78 @@ resolve_column(ParseState *pstate, ColumnRef *reference)
 	reading->columns = bms_add_member(reading->columns, attnum);
 	reading->uses_generated |= att->attgenerated != '\0';
 	return (Node *) makeVar(1, attnum, att->atttypid, att->atttypmod, att->attcollation, 0);
+}
+
+/* a quoted literal, as long as nothing says of which type */
+static Node *
+literal_reference(ParseState *pstate, ParamRef *reference)
+{
+	Param	   *param = makeNode(Param);
+
+	param->paramkind = PARAM_EXTERN;
+	param->paramid = reference->number;
+	param->paramtype = UNKNOWNOID;
+	param->paramtypmod = -1;
+	param->location = reference->location;
+	return (Node *) param;
+}
+
+/*
+ * Does reading a literal of this type run nothing but code of the server?
+ * Not where a domain lies within, or a type whose input somebody else wrote.
+ */
+static bool
+has_harmless_input(Oid typid)
+{
+	Oid			element;
+
+	typid = getBaseType(typid);
+	element = get_element_type(typid);
+	if (OidIsValid(element))
+		typid = element;
+	return is_catalog_type(typid) || type_is_enum(typid);
+}
+
+/* 'today' would be the day on which the condition was read */
+static bool
+looks_at_clock(Oid typid, const char *literal)
+{
+	static const char *const words[] = {"now", "today", "tomorrow", "yesterday"};
+	Oid			element;
+	char		category;
+	bool		preferred;
+
+	typid = getBaseType(typid);
+	element = get_element_type(typid);
+	if (!OidIsValid(element))
+		element = get_range_subtype(typid);
+	get_type_category_preferred(OidIsValid(element) ? element : typid, &category, &preferred);
+	if (category != TYPCATEGORY_DATETIME)
+		return false;
+	for (int i = 0; i < (int) lengthof(words); i++)
+	{
+		if (strstr(asc_tolower(literal, strlen(literal)), words[i]) != NULL)
+			return true;
+	}
+	return false;
+}
+
+static Node *
+coerce_literal(ParseState *pstate, Param *param, Oid type, int32 typmod, int location)
+{
+	Reading    *reading = (Reading *) pstate->p_ref_hook_state;
+	char	   *literal = (char *) list_nth(reading->literals, param->paramid - 1);
+	Const	   *value;
+
+	if (!has_harmless_input(type))
+		not_allowed(reading, psprintf("The literal '%s' would be read as %s, which is not a type of pg_catalog.",
+									  literal, format_type_be(type)));
+	if (looks_at_clock(type, literal))
+		not_allowed(reading, "It depends on the clock, the user or the session.");
+	value = makeConst(UNKNOWNOID, -1, InvalidOid, -2, CStringGetDatum(literal), false, false);
+	value->location = param->location;
+	return coerce_type(pstate, (Node *) value, UNKNOWNOID, type, typmod,
+					   COERCION_IMPLICIT, COERCE_IMPLICIT_CAST, location);
 }
 
 static bool
@@ -335,11 +425,37 @@ is_column_list(const Reading *reading, const List *targets)
 	return true;
 }
 
+/*
+ * Until the nest level ends: nothing but pg_catalog is looked at, temporary
+ * types come last, and whoever moves a deal can't make a literal mean something
+ * else.
+ */
+static void
+settle_settings(void)
+{
+	static const char *const settings[][2] = {
+		{"search_path", "pg_catalog, pg_temp"},
+		{"datestyle", "ISO, YMD"},
+		{"intervalstyle", "postgres"},
+		{"timezone", "UTC"},
+		{"lc_monetary", "C"},
+		{"standard_conforming_strings", "on"},
+		{"backslash_quote", "safe_encoding"},
+		{"transform_null_equals", "off"},
+		{"array_nulls", "on"},
+		{"xmloption", "content"}
+	};
+
+	for (int i = 0; i < (int) lengthof(settings); i++)
+		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+}
+
 Condition *
 condition_parse(const char *text, TupleDesc desc, ColumnResolver resolve, void *arg,
 				const char *what)
 {
-	Reading		reading = {text, what, desc, resolve, arg, NULL, false};
+	Reading		reading = {text, what, desc, resolve, arg, NULL, false, NIL};
 	ErrorContextCallback callback;
 	int			nest_level = NewGUCNestLevel();
 	ParseState *pstate = make_parsestate(NULL);
@@ -352,11 +468,10 @@ condition_parse(const char *text, TupleDesc desc, ColumnResolver resolve, void *
 	callback.previous = error_context_stack;
 	error_context_stack = &callback;
 
-	/* nothing but pg_catalog is looked at, temporary types come last */
-	(void) set_config_option("search_path", "pg_catalog, pg_temp",
-							 PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	settle_settings();
 	pstate->p_pre_columnref_hook = resolve_column;
+	pstate->p_paramref_hook = literal_reference;
+	pstate->p_coerce_param_hook = coerce_literal;
 	pstate->p_ref_hook_state = &reading;
 
 	targets = select_list(&reading);

@@ -19,6 +19,7 @@
 #include "definitions/guard.h"
 #include "errors.h"
 #include "fmgr.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -27,12 +28,26 @@ PG_FUNCTION_INFO_V1(pipelines_history_guard);
 
 /* the history that is open to one statement, and that statement */
 static Oid	open_history = InvalidOid;
+static int	open_depth;
 static MemoryContext open_statement = NULL; /* never followed, only compared */
+
+/*
+ * How many triggers are we in, the running one included?
+ */
+int
+trigger_depth(void)
+{
+	LOCAL_FCINFO(fcinfo, 0);
+
+	InitFunctionCallInfoData(*fcinfo, NULL, 0, InvalidOid, NULL, NULL);
+	return DatumGetInt32(pg_trigger_depth(fcinfo));
+}
 
 void
 guard_open(Oid history)
 {
 	open_history = history;
+	open_depth = trigger_depth() + 1;
 	open_statement = NULL;
 }
 
@@ -51,6 +66,8 @@ is_open(Relation rel)
 {
 	MemoryContext statement = MemoryContextGetParent(CurrentMemoryContext);
 
+	if (open_depth != trigger_depth())
+		return false;
 	if (open_history != RelationGetRelid(rel) &&
 		!(rel->rd_rel->relispartition &&
 		  list_member_oid(get_partition_ancestors(RelationGetRelid(rel)), open_history)))

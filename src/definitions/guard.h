@@ -16,4 +16,10 @@
 extern void guard_open(Oid history);
 extern void guard_close(void);
 
+/*
+ * How many triggers we are in, the running one included: what triggers do is
+ * told by it from what the statement does that fired them.
+ */
+extern int	trigger_depth(void);
+
 #endif							/* PIPELINES_GUARD_H */
