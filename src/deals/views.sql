@@ -551,8 +551,9 @@ COMMENT ON FUNCTION pipelines._visit_ends(regclass) IS
 -- ended.  What was before it is in the newest version that a closing ended
 -- while the deal was open, in the same episode; a deal that was made closed
 -- has none (R-1.3).  Where a closing takes the place of another, a close_reason
--- that stands there still is that other one's.  Of the definitions the version
--- counts that was valid at the time, the first one for all times before it.
+-- that stands there still is that other one's (a subquery, so that who does not
+-- ask for reasons does not pay for them).  Of the definitions the version counts
+-- that was valid at the time, the first one for all times before it.
 CREATE FUNCTION pipelines._closings_view(deals regclass)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
@@ -564,8 +565,13 @@ AS $$
 		   coalesce(o.outcome, ps.outcome) AS %3$s,
 		   v.closed_at_ AS %4$s,
 		   v.closed_on_ AS %5$s,
-		   CASE WHEN k.closed_ IS NOT NULL AND k.said_ = v.reason_ THEN coalesce(k.reason_, v.reason_)
-				ELSE coalesce(v.reason_, k.reason_) END AS %6$s,
+		   coalesce((SELECT CASE WHEN %36$s IS NOT NULL AND %38$s = v.reason_
+								 THEN coalesce(CAST(h.%60$I AS text), v.reason_)
+								 ELSE coalesce(v.reason_, CAST(h.%60$I AS text)) END
+					 FROM %44$s h
+					 WHERE %61$s AND h.%29$I < v.version_ AND %30$s = v.episode_ AND h.%35$I = 'close'
+					 ORDER BY h.%29$I DESC
+					 LIMIT 1), v.reason_) AS %6$s,
 		   v.notes_ AS %7$s,
 		   v.competitor_ AS %8$s,
 		   v.amount_ AS %9$s,
@@ -600,13 +606,6 @@ AS $$
 		WHERE %51$s IS NOT NULL
 	) v
 	LEFT JOIN LATERAL (
-		SELECT CAST(h.%60$I AS text) AS reason_, %36$s AS closed_, %38$s AS said_
-		FROM %44$s h
-		WHERE %61$s AND h.%29$I < v.version_ AND %30$s = v.episode_ AND h.%35$I = 'close'
-		ORDER BY h.%29$I DESC
-		LIMIT 1
-	) k ON true
-	LEFT JOIN LATERAL (
 		SELECT %31$s AS pipeline_, %32$s AS stage_, %62$s AS furthest_, %63$s AS probability_, %64$s AS category_,
 			   h.%34$I AS at_
 		FROM %44$s h
@@ -614,20 +613,12 @@ AS $$
 		ORDER BY h.%29$I DESC
 		LIMIT 1
 	) b ON true
-	LEFT JOIN LATERAL (
-		SELECT x.outcome
-		FROM pipelines.pipeline_stage_history x
-		WHERE x.pipeline_id = v.pipeline_ AND x.stage_id = v.stage_ AND x.valid_to > v.since_
-		ORDER BY x.version
-		LIMIT 1
-	) o ON true
-	LEFT JOIN LATERAL (
-		SELECT x.probability, x.forecast_category
-		FROM pipelines.pipeline_stage_history x
-		WHERE x.pipeline_id = b.pipeline_ AND x.stage_id = b.stage_ AND x.valid_to > b.at_
-		ORDER BY x.version
-		LIMIT 1
-	) f ON true
+	LEFT JOIN pipelines.pipeline_stage_history o
+		ON o.pipeline_id = v.pipeline_ AND o.stage_id = v.stage_
+		AND o.valid_to > v.since_ AND (o.valid_from <= v.since_ OR o.version = 1)
+	LEFT JOIN pipelines.pipeline_stage_history f
+		ON f.pipeline_id = b.pipeline_ AND f.stage_id = b.stage_
+		AND f.valid_to > b.at_ AND (f.valid_from <= b.at_ OR f.version = 1)
 	LEFT JOIN pipelines.pipeline_stage ps ON ps.pipeline_id = v.pipeline_ AND ps.stage_id = v.stage_
 	LEFT JOIN pipelines.pipeline_stage bs ON bs.pipeline_id = b.pipeline_ AND bs.stage_id = b.stage_
 	LEFT JOIN pipelines.pipeline p ON p.pipeline_id = v.pipeline_
