@@ -208,6 +208,87 @@ SELECT pipelines.release('part');
 SELECT count(*) AS ours FROM pg_trigger WHERE tgrelid IN ('part'::regclass, 'part1'::regclass, 'part2'::regclass) AND NOT tgisinternal;
 
 --
+-- In batches: columns and triggers first, then the rows; what is written meanwhile is
+-- completed by the trigger, as what it was before
+--
+CREATE TABLE batch (id integer PRIMARY KEY, state text, close_on date);
+INSERT INTO batch SELECT i, (ARRAY['A', 'B', 'Won'])[1 + i % 3], '2026-02-01' FROM generate_series(1, 7) i;
+SELECT adopted($$'batch', stage => 'state', close_date => 'close_on', pipeline => 'Batch'$$);
+-- what adopt_in_batches() commits first
+SELECT count(*) > 0 AS begun FROM pipelines._begin_adoption('batch');
+SELECT count(*) AS unfilled FROM batch WHERE stage_id IS NULL AND pipeline_id IS NOT NULL AND version = 1;
+UPDATE batch SET state = 'B' WHERE id = 3;
+UPDATE batch SET close_on = '2026-03-01' WHERE id = 2;
+UPDATE batch SET stage_id = pipelines.stage_id('Batch', 'Won') WHERE id = 1;
+DELETE FROM batch WHERE id = 6;
+INSERT INTO batch VALUES (8, 'Won', '2026-03-03');
+SELECT try('UPDATE batch SET state = ''Nonsense'' WHERE id = 4');
+SELECT id, state, s.name, batch.version, closed_on = '2026-02-01' AS closed_then FROM batch LEFT JOIN pipelines.stage s USING (stage_id) ORDER BY 1;
+SELECT id, h.version, change, state, s.name, closed_on FROM batch_history h JOIN pipelines.stage s USING (stage_id) ORDER BY 1;
+SELECT try('SELECT pipelines.adopt(''batch'', stage => ''state'')');
+SELECT try('SELECT pipelines.apply_adoption(''batch'')');
+-- a row that slipped in with a value that nobody planned
+ALTER TABLE batch DISABLE TRIGGER USER;
+UPDATE batch SET state = 'Slipped' WHERE id IN (4, 7);
+ALTER TABLE batch ENABLE TRIGGER USER;
+\set SHOW_CONTEXT never
+CALL pipelines.adopt_in_batches('batch', 1);
+-- mended by the application, or by saying what it stands for
+UPDATE batch SET state = 'A' WHERE id = 4 RETURNING version, stage_id = pipelines.stage_id('Batch', 'A') AS filled;
+SELECT pipelines.add_stage_value('batch', 'Slipped', 'B');
+CALL pipelines.adopt_in_batches('batch', 1);
+SELECT try('CALL pipelines.adopt_in_batches(''batch'', 0)');
+SELECT id, state, s.name, batch.version, closed_on = '2026-02-01' AS closed_then FROM batch JOIN pipelines.stage s USING (stage_id) ORDER BY 1;
+SELECT count(*) AS not_null FROM pg_attribute WHERE attrelid = 'batch'::regclass AND attname IN ('stage_id', 'furthest_stage_id') AND attnotnull;
+SELECT count(*) AS checks FROM pg_constraint WHERE conrelid = 'batch'::regclass AND conname = 'pipelines_filled';
+\set SHOW_CONTEXT errors
+SELECT * FROM problems('batch');
+-- an adoption that was begun can be taken back
+CREATE TABLE regretted (id integer PRIMARY KEY, state text);
+INSERT INTO regretted VALUES (1, 'A');
+SELECT count(*) > 0 AS planned FROM pipelines.adopt('regretted', stage => 'state', pipeline => 'Batch');
+SELECT count(*) > 0 AS begun FROM pipelines._begin_adoption('regretted');
+SELECT pipelines.release('regretted');
+INSERT INTO regretted VALUES (2, 'whatever');
+
+--
+-- Every way to move a deal moves the application's column, too
+--
+CREATE TYPE step AS ENUM ('New', 'Quote', 'Demo', 'Talk', 'Won', 'Lost');
+CREATE TABLE moved (id integer PRIMARY KEY, state step NOT NULL DEFAULT 'New', amount numeric);
+INSERT INTO moved SELECT i, 'New', i FROM generate_series(1, 9) i;
+SELECT count(*) > 0 AS adopted FROM pipelines.adopt('moved', stage => 'state', amount => 'amount', pipeline => 'Moved', apply => true);
+SELECT * FROM pipelines.move('moved', '1', 'Demo');
+SET pipelines.batch = 'b1';
+SELECT * FROM pipelines.move_many('moved', '{2,3}', 'Quote');
+RESET pipelines.batch;
+SELECT ok FROM pipelines.push_back('moved', '1', 'not yet');
+SELECT id, state FROM moved WHERE id < 4 ORDER BY 1;
+SELECT * FROM pipelines.undo_batch('moved', 'b1');
+SELECT id, state FROM moved WHERE id < 4 ORDER BY 1;
+-- refused for the table, one by one
+INSERT INTO pipelines.pipeline_stage (pipeline_id, stage_id, position, outcome, probability)
+SELECT pipelines.pipeline_id('Moved'), stage_id, 99, 'open', 80 FROM pipelines.stage WHERE name = 'Legal';
+SELECT * FROM pipelines.move_many('moved', '{7,8}', 'Legal', on_refuse => 'skip');
+SELECT * FROM pipelines.move_plan('moved', '{7}', 'Legal');
+-- a stage that is merged: its value stands for the one that took over
+UPDATE moved SET state = 'Talk' WHERE id = 5;
+SELECT * FROM pipelines.merge_stages('Moved', 'Talk', 'Demo');
+UPDATE moved SET state = 'Talk' WHERE id = 6;
+UPDATE moved SET amount = 1 WHERE id = 5;
+SELECT id, state, s.name FROM moved JOIN pipelines.stage s USING (stage_id) WHERE id IN (5, 6) ORDER BY 1;
+-- what the application writes while our triggers are off: seen, and mended
+SELECT item, action FROM pipelines.resume('moved');
+ALTER TABLE moved DISABLE TRIGGER USER;
+UPDATE moved SET state = 'Won' WHERE id = 9;
+ALTER TABLE moved ENABLE TRIGGER USER;
+SELECT item, action FROM pipelines.resume('moved');
+SELECT pipelines.follow_application('moved');
+SELECT id, state, s.name, closed_on = current_date AS today FROM moved JOIN pipelines.stage s USING (stage_id) WHERE id = 9;
+SELECT try('SELECT pipelines.follow_application(''pd'')');
+SELECT * FROM problems('moved');
+
+--
 -- Refused, before anything is changed
 --
 CREATE VIEW v AS SELECT * FROM pd;

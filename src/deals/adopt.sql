@@ -1111,6 +1111,7 @@ CREATE FUNCTION pipelines._begin_adoption(deals regclass)
 RETURNS TABLE (item text, action text)
 LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 ROWS 30
 SET search_path = pg_catalog, pg_temp
+SET datestyle = 'ISO'
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -1137,6 +1138,8 @@ BEGIN
 	-- every row must go somewhere; this reads the table, so it comes before the lock
 	PERFORM pipelines._refuse_stageless(deals, facts);
 	PERFORM pipelines._lock_gently(deals);
+	-- somebody else may have been faster
+	PERFORM pipelines._adoption_check(deals);
 	target_pipeline := pipelines._adoption_pipeline(deals, arguments, facts);
 	SELECT p.layout_id INTO layout FROM pipelines.pipeline p WHERE p.pipeline_id = target_pipeline;
 	item := format('pipeline %I', (SELECT p.name FROM pipelines.pipeline p WHERE p.pipeline_id = target_pipeline));
@@ -1539,7 +1542,9 @@ RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT format('coalesce(%s)', string_agg(x.expression, ', ' ORDER BY x.n))
+	-- a value of a stage that was merged stands for the one that took over
+	SELECT format('(SELECT coalesce(p.merged_into, s.said) FROM (SELECT coalesce(%s) AS said) s LEFT JOIN pipelines.pipeline_stage p ON p.pipeline_id = %s AND p.stage_id = s.said)',
+				  string_agg(x.expression, ', ' ORDER BY x.n), pipelines._column($1, 'pipeline_id'))
 	FROM (SELECT w.n, format('(SELECT v.stage_id FROM pipelines.stage_value v WHERE v.relation = %s AND v.part = %L AND v.value = coalesce(d.%I::text, ''''))',
 							 $1::oid, w.part, r.column_name) AS expression
 		  FROM (VALUES (1, 'application_outcome', 'outcome'), (2, 'application_stage', 'stage')) w(n, role, part)
@@ -1565,9 +1570,8 @@ BEGIN
 	IF EXISTS (SELECT FROM pipelines._roles(deals) r WHERE r.role = 'application_stage' AND r.column_name IS NOT NULL)
 		AND NOT pipelines._adoption_open(deals)
 	THEN
-		EXECUTE format('SELECT count(*) FROM %s d LEFT JOIN pipelines.pipeline_stage p ON p.pipeline_id = %s AND p.stage_id = %3$s
-			WHERE %3$s NOT IN (%4$s, coalesce(p.merged_into, %4$s))',
-			deals, pipelines._column(deals, 'pipeline_id'), pipelines._said_stage(deals), pipelines._column(deals, 'stage_id'))
+		EXECUTE format('SELECT count(*) FROM %s d WHERE %s <> %s', deals, pipelines._said_stage(deals),
+					   pipelines._column(deals, 'stage_id'))
 		INTO answer;
 	END IF;
 	RETURN answer;

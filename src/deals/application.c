@@ -271,6 +271,15 @@ pipeline_of(const DealsTable *table, int32 pipeline_id)
 		definitions_standard_pipeline(table->layout_id);
 }
 
+/* the same for messages, what is hidden does not exist; or NULL */
+static const PipelineDef *
+shown_pipeline(const DealsTable *table, int32 pipeline_id)
+{
+	const PipelineDef *pipeline = pipeline_of(table, pipeline_id);
+
+	return pipeline == NULL || definitions_hidden_in(pipeline, table->root) ? NULL : pipeline;
+}
+
 /*
  * A new deal that names no pipeline goes where those went that were there
  * when the table was adopted, unless its type or its stage says otherwise.
@@ -285,6 +294,7 @@ choose_pipeline(const DealContext *deal, DealState *state, int32 said)
 		return;
 	pipeline = definitions_pipeline(table->application->home_pipeline);
 	if (pipeline == NULL || pipeline->archived ||
+		definitions_hidden_in(pipeline, table->root) ||
 		pipeline_by_deal_type(deal, pipeline->layout_id) != 0)
 		return;
 	if (said != 0 && definitions_stage(pipeline, said) == NULL)
@@ -344,12 +354,12 @@ said_stage(const DealsTable *table, const Datum *values, const bool *nulls,
 	return 0;
 }
 
-/* "a", "b", ... for messages: the values that are listed, else names that will do */
+/* "a", "b", ... for messages: the values of the pipeline's stages, else their names */
 static char *
 known_values(const DealContext *deal, int32 pipeline_id)
 {
 	const DealsTable *table = deal->table;
-	const PipelineDef *pipeline = pipeline_of(table, pipeline_id);
+	const PipelineDef *pipeline = shown_pipeline(table, pipeline_id);
 	StringInfoData buf;
 	int			count;
 	const StageValueDef *values = definitions_stage_values(table->root, &count);
@@ -358,7 +368,8 @@ known_values(const DealContext *deal, int32 pipeline_id)
 	initStringInfo(&buf);
 	for (int i = 0; i < count; i++)
 	{
-		if (values[i].is_outcome || values[i].value[0] == '\0')
+		if (values[i].is_outcome || values[i].value[0] == '\0' || pipeline == NULL ||
+			definitions_stage(pipeline, values[i].stage_id) == NULL)
 			continue;
 		if (listed++ == 20)
 		{
@@ -392,7 +403,7 @@ column_name(const DealContext *deal, AttrNumber attnum)
 static char *
 stage_name(const DealsTable *table, int32 pipeline_id, int32 stage_id)
 {
-	const PipelineDef *pipeline = pipeline_of(table, pipeline_id);
+	const PipelineDef *pipeline = shown_pipeline(table, pipeline_id);
 	const StageDef *stage = pipeline == NULL ? NULL : definitions_stage(pipeline, stage_id);
 
 	return stage == NULL ? psprintf("%d", stage_id) : psprintf("\"%s\"", stage->name);
