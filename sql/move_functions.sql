@@ -249,6 +249,31 @@ SELECT deal_id, change, count(*) FROM deals_history WHERE batch = 'back again' G
 SELECT life('30');
 SELECT * FROM pipelines.undo_batch('deals', 'back again') WHERE deal = '30';
 SELECT stage_name, amount, owner, next_action_at FROM deals_current WHERE deal_id = 30;
+-- changed since, but not moved: only the stage goes back, and only as the rules let it
+INSERT INTO deals (deal_id, amount, owner) VALUES (50, 50, 'eve'), (51, 51, 'eve');
+SET pipelines.batch = 'c';
+UPDATE deals SET stage_id = st('Demo'), owner = 'bob' WHERE deal_id IN (50, 51);
+RESET pipelines.batch;
+UPDATE deals SET amount = 1000000 WHERE deal_id IN (50, 51);
+SELECT * FROM pipelines.undo_batch('deals', 'c');
+RESET ROLE;
+UPDATE pipelines.pipeline SET backward = 'allowed' WHERE name = 'Sales';
+INSERT INTO pipelines.approval (pipeline_id, to_stage_id, above, role) VALUES (1, st('New'), 1000, 'regress_move_owner');
+SET ROLE regress_move_owner;
+UPDATE deals SET amount = 999 WHERE deal_id = 51;
+RESET ROLE;
+SELECT * FROM pipelines.undo_batch('app.deals', 'c');
+DELETE FROM pipelines.approval;
+SET ROLE regress_move_owner;
+SELECT life('51');
+-- a column that was not tracked yet keeps what it has
+INSERT INTO deals (deal_id, name) VALUES (52, 'a name');
+SET pipelines.batch = 'd';
+UPDATE deals SET stage_id = st('Demo') WHERE deal_id = 52;
+RESET pipelines.batch;
+SELECT pipelines.track('deals', 'name');
+SELECT * FROM pipelines.undo_batch('deals', 'd');
+SELECT name, stage_name FROM deals_current WHERE deal_id = 52;
 SELECT try($$SELECT pipelines.undo_batch('deals', 'none')$$);
 SELECT try($$SELECT pipelines.undo_batch('deals', NULL)$$);
 SELECT problems();

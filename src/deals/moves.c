@@ -1048,8 +1048,9 @@ pipelines_push_back(PG_FUNCTION_ARGS)
 }
 
 /*
- * undo_batch(deals, batch): the query and the statement come from
- * _undo_texts(), since they name every tracked column.
+ * undo_batch(deals, batch): the query and the statements come from
+ * _undo_texts(), since they name every tracked column.  Deals that the first
+ * statement restored are not met by the second: they have changed by then.
  */
 Datum
 pipelines_undo_batch(PG_FUNCTION_ARGS)
@@ -1063,7 +1064,8 @@ pipelines_undo_batch(PG_FUNCTION_ARGS)
 	Datum		relid;
 	Datum		batch;
 	char	   *list_query;
-	char	   *statement;
+	char	   *restore;
+	char	   *go_back;
 	char	  **texts;
 	char	  **states;
 	uint64		n;
@@ -1078,13 +1080,16 @@ pipelines_undo_batch(PG_FUNCTION_ARGS)
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_with_args("SELECT u.list_query, u.statement FROM pipelines._undo_texts($1) AS u",
+	if (SPI_execute_with_args("SELECT u.list_query, u.restore, u.go_back"
+							  " FROM pipelines._undo_texts($1) AS u",
 							  1, &regclass_type, &relid, NULL, false, 0) != SPI_OK_SELECT ||
 		SPI_processed != 1)
 		elog(ERROR, "_undo_texts failed");
 	list_query = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-	statement = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
-	statement = MemoryContextStrdup(caller, statement);
+	restore = MemoryContextStrdup(caller, SPI_getvalue(SPI_tuptable->vals[0],
+													   SPI_tuptable->tupdesc, 2));
+	go_back = MemoryContextStrdup(caller, SPI_getvalue(SPI_tuptable->vals[0],
+													   SPI_tuptable->tupdesc, 3));
 
 	if (SPI_execute_with_args(list_query, 1, &text_type, &batch, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "SPI_execute_with_args failed");
@@ -1113,7 +1118,10 @@ pipelines_undo_batch(PG_FUNCTION_ARGS)
 	operation.skip_refused = true;
 	operation.observe = observe_move;
 	operation.arg = mover;
-	run_operation(&operation, statement, 1, &text_type, &batch, NULL);
+	run_operation(&operation, restore, 1, &text_type, &batch, NULL);
+	operation.kind = CHANGE_NONE;
+	operation.statement = NULL;
+	run_operation(&operation, go_back, 1, &text_type, &batch, NULL);
 
 	for (uint64 i = 0; i < n; i++)
 	{

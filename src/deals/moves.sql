@@ -375,8 +375,10 @@ Errors: P0002 there is no such deal, 23S03 it has skipped nothing or is no furth
 -- What undo_batch() asks and does.  A batch counts as far as its changes of a
 -- deal were the last ones, one after the other: what it did before somebody
 -- else changed the deal is not taken back.  b: the deal, first and last version
--- that the batch ended; n: the version right after it, if that has ended.
-CREATE FUNCTION pipelines._undo_texts(deals regclass, OUT list_query text, OUT statement text)
+-- that the batch ended; n: the version right after it, if that has ended.  What
+-- comes back as a whole was allowed once; a former stage beside new values may
+-- never have been, so that such a move is judged as any other.
+CREATE FUNCTION pipelines._undo_texts(deals regclass, OUT list_query text, OUT restore text, OUT go_back text)
 LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -405,7 +407,9 @@ AS $$
 			   format('%s.%I', h.relnamespace::regnamespace, h.relname) AS history,
 			   pipelines._own_column(x.history, 'version') AS version,
 			   pipelines._own_column(x.history, 'change') AS change,
-			   pipelines._own_column(x.history, 'batch') AS batch
+			   pipelines._own_column(x.history, 'batch') AS batch,
+			   pipelines._own_column(x.history, 'recorded_at') AS recorded_at,
+			   x.tracked
 		FROM pipelines.tracked_table x
 		JOIN pg_class d ON d.oid = x.relation
 		JOIN pg_class h ON h.oid = x.history
@@ -428,18 +432,27 @@ AS $$
 				  ' WHEN %3$s OR (%4$s) THEN ''it is not yours to change'' ELSE ''it has moved since'' END'
 				  ' FROM %5$s LEFT JOIN %6$s AS d ON %7$s %8$s ORDER BY %9$s',
 				  k.as_text, c.version, p.untouched, p.unmoved, p.b, t.deals, k.d_is_b, p.n, k.b_keys),
-		   format('UPDATE %1$s AS d SET %2$I = o.%3$I, %4$I = o.%5$I%6$s'
-				  ' FROM %7$s JOIN %8$s AS o ON %9$s AND o.%10$I OPERATOR(pg_catalog.=) b.first_ %11$s'
-				  ' WHERE %12$s AND NOT b.deleted_ AND (%13$s OR (%14$s))',
-				  t.deals, c.pipeline, c.h_pipeline, c.stage, c.h_stage,
-				  (SELECT string_agg(format(', %1$I = CASE WHEN %2$s THEN o.%3$I ELSE d.%1$I END', r.column_name, p.untouched, r.history_column), '' ORDER BY r.n)
-				   FROM pipelines._roles($1) r
-				   JOIN pg_attribute a ON a.attrelid = $1 AND a.attname = r.column_name AND a.attnum > 0 AND a.attgenerated = ''
-				   WHERE r.history_column IS NOT NULL AND r.role !~ '^key[1-9]'
-					AND r.role NOT IN ('pipeline_id', 'stage_id', 'stage_entered_at', 'furthest_stage_id', 'gate_stage_id',
-									   'episode', 'version', 'changed_at', 'created_at', 'created_by')),
-				  p.b, t.history, k.o_is_b, t.version, p.n, k.d_is_b, p.untouched, p.unmoved)
+		   u.text || (SELECT string_agg(format(', %1$I = %2$s', r.column_name,
+											   -- a column whose past was not kept yet has none to come back
+											   CASE WHEN t.tracked ? r.role
+													THEN format('CASE WHEN o.%1$I OPERATOR(pg_catalog.>=) %2$L::pg_catalog.timestamptz THEN o.%3$I ELSE d.%4$I END',
+																t.recorded_at, t.tracked ->> r.role, r.history_column, r.column_name)
+													ELSE format('o.%I', r.history_column) END), '' ORDER BY r.n)
+					  FROM pipelines._roles($1) r
+					  JOIN pg_attribute a ON a.attrelid = $1 AND a.attname = r.column_name AND a.attnum > 0 AND a.attgenerated = ''
+					  WHERE r.history_column IS NOT NULL AND r.role !~ '^key[1-9]'
+						AND r.role NOT IN ('pipeline_id', 'stage_id', 'stage_entered_at', 'furthest_stage_id', 'gate_stage_id',
+										   'episode', 'version', 'changed_at', 'created_at', 'created_by'))
+			|| format(' FROM %1$s JOIN %2$s AS o ON %3$s AND o.%4$I OPERATOR(pg_catalog.=) b.first_'
+					  ' WHERE %5$s AND NOT b.deleted_ AND %6$s',
+					  p.b, t.history, k.o_is_b, t.version, k.d_is_b, p.untouched),
+		   u.text
+			|| format(' FROM %1$s JOIN %2$s AS o ON %3$s AND o.%4$I OPERATOR(pg_catalog.=) b.first_ %7$s'
+					  ' WHERE %5$s AND NOT b.deleted_ AND NOT %6$s AND %8$s',
+					  p.b, t.history, k.o_is_b, t.version, k.d_is_b, p.untouched, p.n, p.unmoved)
 	FROM k, c, t, p
+	CROSS JOIN LATERAL (SELECT format('UPDATE %1$s AS d SET %2$I = o.%3$I, %4$I = o.%5$I',
+									  t.deals, c.pipeline, c.h_pipeline, c.stage, c.h_stage) AS text) u
 $$;
 COMMENT ON FUNCTION pipelines._undo_texts(regclass) IS
 'What undo_batch() asks and does, as SQL texts with the batch as parameter.';
@@ -449,6 +462,6 @@ RETURNS TABLE (deal text, ok boolean, reason text)
 LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 ROWS 1000
 AS 'MODULE_PATHNAME', 'pipelines_undo_batch';
 COMMENT ON FUNCTION pipelines.undo_batch(regclass, text) IS
-'Takes back what was changed under one pipelines.batch (R-2.23), by changes that are kept like any other (change undo, close or reopen, which no rule of the pipeline refuses); nothing is removed from the history.  A deal that has not changed since gets all its tracked values of before the batch; one that has changed, but not moved, goes back to its stage only; one that has moved or was deleted is left as it is.  New deals stay.  Reads the history once, from end to end.
+'Takes back what was changed under one pipelines.batch (R-2.23), by changes that are kept like any other; nothing is removed from the history.  A deal that has not changed since gets all its tracked values of before the batch (change undo, close or reopen; no rule refuses it, since it was allowed once).  One that has changed, but not moved, goes back to its stage only, as far as the rules let it.  One that has moved or was deleted is left as it is.  New deals stay.  Reads the history once, from end to end.
 One row for each deal that the batch changed: was it taken back, else why not.
 Errors: P0002 nothing belongs to the batch, 55000 not a deals table.';
