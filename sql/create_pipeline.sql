@@ -76,6 +76,17 @@ SELECT pipelines.create_pipeline('Names', template => 'smb');
 SELECT pipelines.create_pipeline('X', time_zone => 'Moon/Tycho');
 SELECT count(*) FROM pipelines.pipeline WHERE name = 'X';
 
+-- rules and activities come with the pipeline, and with its clone
+SELECT pipelines.create_pipeline('Ruled', mode => 'strict', backward => 'reason', close_requires => '{lost_reason}', bypass_role => 'chief',
+	stages => '[{"name": "First", "exit_rule": "amount", "activities": ["call", "mail", "call"]}, {"name": "Second", "entry_rule": "amount > 0"}, {"name": "Won", "outcome": "won"}]');
+SELECT pipelines.clone_pipeline('Ruled', 'Ruled too');
+SELECT p.name, p.mode, p.backward, p.close_requires, p.bypass_role, s.position, s.entry_rule, s.exit_rule,
+	(SELECT string_agg(a.kind, ', ' ORDER BY a.kind) FROM pipelines.stage_activity a WHERE a.pipeline_id = s.pipeline_id AND a.stage_id = s.stage_id) AS activities
+FROM pipelines.pipeline p JOIN pipelines.pipeline_stage s ON s.pipeline_id = p.pipeline_id WHERE p.name LIKE 'Ruled%' ORDER BY 1, 6;
+SELECT pipelines.create_pipeline('X', stages => '[{"name": "A", "activities": "call"}]');
+SELECT pipelines.create_pipeline('X', backward => 'never');
+DELETE FROM pipelines.pipeline WHERE name LIKE 'Ruled%';
+
 -- layouts are separate; each has a standard pipeline of its own
 SELECT pipelines.create_pipeline('Names', stages => '["A", "Won"]', layout => 'Furniture') AS furniture \gset
 SELECT l.name, p.name, p.is_standard FROM pipelines.pipeline p JOIN pipelines.layout l USING (layout_id) ORDER BY p.pipeline_id;

@@ -1010,7 +1010,8 @@ BEGIN
 				   FROM pipelines.adoption_plan a
 				   WHERE a.relation = _adoption_pipeline.deals AND a.stage IS NOT NULL
 				   GROUP BY a.stage) x),
-			target.layout, NULL::text, NULL::text, 'free'::text, 'keep'::text, 'error'::text, NULL::text, NULL::jsonb);
+			target.layout, NULL::text, NULL::text, 'free'::text, 'keep'::text, 'error'::text, NULL::text, NULL::jsonb,
+			'allowed'::text, '{}'::text[], NULL::text);
 	END IF;
 
 	SELECT string_agg(DISTINCT format('"%s"', a.stage), ', ') INTO problems

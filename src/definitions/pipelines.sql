@@ -36,13 +36,13 @@ CREATE FUNCTION pipelines._stage_plan(stages jsonb)
 RETURNS TABLE (ordinal integer, name text, code text, description text, "position" integer,
 	outcome text, probability numeric, forecast_category text, mandatory boolean,
 	stall_limit interval, stall_basis text, may_start boolean, entry_rule text, exit_rule text,
-	colour text, archived_at timestamptz, attrs jsonb)
+	colour text, archived_at timestamptz, attrs jsonb, activities text[])
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000 ROWS 10
 SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	known CONSTANT text[] := '{name,code,description,position,outcome,probability,forecast_category,mandatory,stall_limit,stall_basis,may_start,entry_rule,exit_rule,colour,archived_at,attrs}';
+	known CONSTANT text[] := '{name,code,description,position,outcome,probability,forecast_category,mandatory,stall_limit,stall_basis,may_start,entry_rule,exit_rule,colour,archived_at,attrs,activities}';
 	element jsonb;
 	label text;
 	unknown text;
@@ -111,6 +111,11 @@ BEGIN
 			exit_rule := element ->> 'exit_rule';
 			colour := element ->> 'colour';
 			attrs := nullif(element -> 'attrs', 'null');
+			activities := CASE WHEN jsonb_typeof(element -> 'activities') = 'array'
+				THEN ARRAY(SELECT DISTINCT btrim(k.kind) FROM jsonb_array_elements_text(element -> 'activities') AS k (kind) ORDER BY 1) END;
+			IF activities IS NULL AND element ->> 'activities' IS NOT NULL THEN
+				RAISE EXCEPTION 'activities must be a JSON array of kinds' USING ERRCODE = 'invalid_parameter_value';
+			END IF;
 		EXCEPTION WHEN data_exception THEN
 			RAISE EXCEPTION 'stage "%": %', label, sqlerrm
 				USING ERRCODE = sqlstate, DETAIL = format('Stage %s of the list is %s.', nth, element);
@@ -125,7 +130,8 @@ COMMENT ON FUNCTION pipelines._stage_plan(jsonb) IS
 CREATE FUNCTION pipelines.create_pipeline(name text, template text DEFAULT NULL, stages jsonb DEFAULT NULL,
 	layout text DEFAULT NULL, code text DEFAULT NULL, kind text DEFAULT NULL, mode text DEFAULT 'free',
 	override_policy text DEFAULT 'keep', transfer_policy text DEFAULT 'error', time_zone text DEFAULT NULL,
-	attrs jsonb DEFAULT NULL) RETURNS integer
+	attrs jsonb DEFAULT NULL, backward text DEFAULT 'allowed', close_requires text[] DEFAULT '{}',
+	bypass_role text DEFAULT NULL) RETURNS integer
 LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -204,10 +210,11 @@ BEGIN
 	END IF;
 
 	INSERT INTO pipelines.pipeline (layout_id, name, code, kind, is_standard, mode, override_policy,
-		transfer_policy, time_zone, attrs)
+		transfer_policy, time_zone, attrs, backward, close_requires, bypass_role)
 	VALUES (in_layout, pipeline_name, create_pipeline.code, wanted_kind, NULL, create_pipeline.mode,
 		create_pipeline.override_policy, create_pipeline.transfer_policy,
-		coalesce(create_pipeline.time_zone, current_setting('TimeZone')), create_pipeline.attrs)
+		coalesce(create_pipeline.time_zone, current_setting('TimeZone')), create_pipeline.attrs,
+		create_pipeline.backward, create_pipeline.close_requires, create_pipeline.bypass_role)
 	RETURNING pipeline_id INTO new_pipeline;
 
 	FOR s IN SELECT * FROM pipelines._stage_plan(wanted) AS p ORDER BY p.ordinal LOOP
@@ -226,12 +233,14 @@ BEGIN
 			archived_at, attrs)
 		VALUES (new_pipeline, picked, s."position", s.outcome, s.probability, s.forecast_category, s.mandatory,
 			s.stall_limit, s.stall_basis, s.may_start, s.entry_rule, s.exit_rule, s.colour, s.archived_at, s.attrs);
+		INSERT INTO pipelines.stage_activity (pipeline_id, stage_id, kind)
+		SELECT new_pipeline, picked, k.kind FROM unnest(s.activities) AS k (kind);
 	END LOOP;
 	RETURN new_pipeline;
 END
 $$;
-COMMENT ON FUNCTION pipelines.create_pipeline(text, text, jsonb, text, text, text, text, text, text, text, jsonb) IS
-'Makes a pipeline and returns its id: from a template (see templates(); standard if nothing is said), or from stages: a JSON array of names, or of objects with the columns of pipelines.pipeline_stage. Stages are picked from pipelines.stage by name, missing ones are added there. For names alone the outcome is taken from a few words (won, lost, disqualified, on hold, done; else open), open stages get 10 to 90 percent in even steps. The first pipeline of a layout becomes its standard one. Makes the definition tables if there are none and the caller may. Raises 22023, 23505, 23514, 55000.';
+COMMENT ON FUNCTION pipelines.create_pipeline(text, text, jsonb, text, text, text, text, text, text, text, jsonb, text, text[], text) IS
+'Makes a pipeline and returns its id: from a template (see templates(); standard if nothing is said), or from stages: a JSON array of names, or of objects with the columns of pipelines.pipeline_stage, and activities: kinds that must be done before the stage is left. Stages are picked from pipelines.stage by name, missing ones are added there. For names alone the outcome is taken from a few words (won, lost, disqualified, on hold, done; else open), open stages get 10 to 90 percent in even steps. The first pipeline of a layout becomes its standard one. Makes the definition tables if there are none and the caller may. Raises 22023, 23505, 23514, 55000.';
 
 CREATE FUNCTION pipelines.clone_pipeline(pipeline text, name text, layout text DEFAULT NULL) RETURNS integer
 LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10000
@@ -263,17 +272,16 @@ BEGIN
 			FROM pipelines.pipeline_stage AS s JOIN pipelines.stage AS c ON c.stage_id = s.stage_id
 			WHERE s.pipeline_id = source AND s.archived_at IS NULL),
 		coalesce(clone_pipeline.layout, p.layout_name),
-		NULL::text, p.kind, p.mode, p.override_policy, p.transfer_policy, p.time_zone, p.attrs);
+		NULL::text, p.kind, p.mode, p.override_policy, p.transfer_policy, p.time_zone, p.attrs,
+		p.backward, p.close_requires, p.bypass_role);
 	IF p.protected THEN
 		PERFORM pipelines._copy_protection(source, new_pipeline);
 		SELECT n.layout_id INTO in_layout FROM pipelines.pipeline AS n WHERE n.pipeline_id = new_pipeline;
 		PERFORM pipelines._follow_protection(in_layout);
 	END IF;
-	UPDATE pipelines.pipeline AS n
-	SET use_scores = p.use_scores, backward = p.backward, close_requires = p.close_requires, bypass_role = p.bypass_role
-	WHERE n.pipeline_id = new_pipeline
-		AND (n.use_scores, n.backward, n.close_requires) IS DISTINCT FROM (p.use_scores, p.backward, p.close_requires)
-			OR n.pipeline_id = new_pipeline AND n.bypass_role IS DISTINCT FROM p.bypass_role;
+	IF p.use_scores THEN
+		UPDATE pipelines.pipeline AS n SET use_scores = true WHERE n.pipeline_id = new_pipeline;
+	END IF;
 	INSERT INTO pipelines.stage_activity (pipeline_id, stage_id, kind, description)
 	SELECT new_pipeline, a.stage_id, a.kind, a.description
 	FROM pipelines.stage_activity AS a
