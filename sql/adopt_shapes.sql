@@ -188,7 +188,7 @@ SELECT plan('fraction');
 SELECT item, action FROM pipelines.apply_adoption('fraction') WHERE item = 'rows';
 SELECT id, stage_name, p, effective_probability, probability_source, weighted FROM fraction_current ORDER BY id;
 SELECT stage_name, deals, weighted FROM fraction_board WHERE pipeline_name = 'Fractions' ORDER BY position;
-SELECT bucket, deals, pipeline, weighted, won FROM fraction_forecast;
+SELECT bucket, deals, pipeline, weighted, won FROM fraction_forecast ORDER BY bucket COLLATE "C";
 
 --
 -- Partitions: another order of columns, one that is attached later

@@ -12,10 +12,11 @@ CREATE EXTENSION pipelines;
 \pset footer off
 \pset null (null)
 
--- what an error says, with everything that a driver can see
+-- what an error says, with everything that a driver can see; PostgreSQL 18 names
+-- the child table of a mismatch
 CREATE FUNCTION said(state text, message text, detail text, hint text, schema_name text, table_name text, column_name text)
 RETURNS text LANGUAGE sql AS $$
-	SELECT regexp_replace(concat_ws(' | ', state || ': ' || message, regexp_replace(nullif(detail, ''), 'Failing row contains.*', 'Failing row ...'), nullif(hint, ''),
+	SELECT regexp_replace(concat_ws(' | ', state || ': ' || regexp_replace(message, 'in child table "[^"]*"', 'in child table'), regexp_replace(nullif(detail, ''), 'Failing row contains.*', 'Failing row ...'), nullif(hint, ''),
 		nullif(concat_ws('.', nullif(schema_name, ''), nullif(table_name, ''), nullif(column_name, '')), '')),
 		'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+\+00', '<instant>', 'g')
 $$;
