@@ -132,6 +132,11 @@ SELECT count(*) FROM public.mine_history;
 CREATE FUNCTION entry(rule text) RETURNS text LANGUAGE sql AS
 	$$SELECT try(format('UPDATE pipelines.pipeline_stage SET entry_rule = %L WHERE pipeline_id = 1 AND stage_id = 2', rule))$$;
 CREATE ROLE regress_pipelines_boss;
+-- who may write tracked_table must not run code as whoever reads the views
+UPDATE pipelines.tracked_table SET live = 'public.ran(''x'')' WHERE relation = 'public.bait'::regclass;
+SELECT try('SELECT pipelines.rebuild_views(''public.bait'')');
+UPDATE pipelines.tracked_table SET live = 'true) OR (true' WHERE relation = 'public.bait'::regclass;
+SELECT try('SELECT pipelines.rebuild_views(''public.bait'')');
 DROP TABLE deals, bait, mine CASCADE;
 
 -- a literal is read by the input function of its type, which may run somebody's code
@@ -192,6 +197,15 @@ INSERT INTO tasks (deal_id) VALUES (3);
 SELECT try('UPDATE tasks SET stage_id = pipelines.stage_id(''Sales'', ''Parked'') WHERE deal_id = 3');
 SELECT try('UPDATE tasks SET stage_id = 2 WHERE deal_id = 3'), try('UPDATE tasks SET stage_id = 1 WHERE deal_id = 3');
 UPDATE pipelines.pipeline_stage SET exit_rule = NULL WHERE pipeline_id = 1 AND stage_id = 1;
+-- nor one around the gate (R-2.11)
+INSERT INTO pipelines.stage (name) VALUES ('Contract');
+INSERT INTO pipelines.pipeline_stage (pipeline_id, stage_id, position, probability, outcome)
+	SELECT 1, stage_id, 1000, 90, 'open' FROM pipelines.stage WHERE name = 'Contract';
+UPDATE pipelines.pipeline_stage SET position = position + 2000 WHERE pipeline_id = 1 AND outcome <> 'open';
+UPDATE tasks SET stage_id = pipelines.stage_id('Sales', 'Contract') WHERE deal_id = 3;
+SELECT deal, ok, target FROM pipelines.push_back('tasks', '3', 'too fast', 'Lead');
+SELECT try('UPDATE tasks SET stage_id = pipelines.stage_id(''Sales'', ''Parked'') WHERE deal_id = 3');
+SELECT try('UPDATE tasks SET stage_id = pipelines.stage_id(''Sales'', ''Contract'') WHERE deal_id = 3'), try('UPDATE tasks SET stage_id = 1 WHERE deal_id = 3');
 
 -- approvals: an amount in a new currency, one beside a merge, one that is computed
 INSERT INTO pipelines.approval (pipeline_id, above, currency, role) VALUES (1, 1000, 'EUR', 'regress_pipelines_boss');

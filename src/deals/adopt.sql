@@ -20,11 +20,11 @@ AS 'MODULE_PATHNAME', 'pipelines_adoption_instant';
 COMMENT ON FUNCTION pipelines._adoption_instant() IS
 'The instant that all changes of this transaction bear.';
 
-CREATE FUNCTION pipelines._is_condition(condition text) RETURNS boolean
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 100
+CREATE FUNCTION pipelines._is_condition(deals regclass, condition text) RETURNS boolean
+LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100
 AS 'MODULE_PATHNAME', 'pipelines_is_condition';
-COMMENT ON FUNCTION pipelines._is_condition(text) IS
-'Is the text one expression and nothing else, so that it can stand in parentheses in a command? Raises 42601 for what is no SQL.';
+COMMENT ON FUNCTION pipelines._is_condition(regclass, text) IS
+'Is the text a condition over the columns of the table, of immutable functions of pg_catalog, and nothing else, so that it can stand in parentheses in a view? Raises 42601 for what is no SQL, 42703 for what is no column, 0A000 for more than a condition may use.';
 
 CREATE FUNCTION pipelines._register_adoption(relation regclass, application jsonb, live text) RETURNS boolean
 LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000
@@ -468,7 +468,7 @@ BEGIN
 
 	-- which rows count as deals
 	IF arguments ->> 'live' IS NOT NULL THEN
-		IF NOT pipelines._is_condition(arguments ->> 'live') THEN
+		IF NOT pipelines._is_condition(deals, arguments ->> 'live') THEN
 			RAISE EXCEPTION 'live is not a condition: %', arguments ->> 'live'
 				USING ERRCODE = 'syntax_error',
 					  HINT = 'For example live => ''deleted_at IS NULL''.';
@@ -841,7 +841,7 @@ stage: the column that says the stage: an enum, a reference to a table of stages
 key: columns that identify a deal and never change; left out: the primary key.
 amount, currency (or the code of one, as EUR), close_date, owner, probability, outcome (says won or lost where the stage does not), since (says when the stage was entered): columns of the table.
 scale: of the probabilities, percent or fraction (of 1); left out: as they look.
-live: condition that says which rows count as deals in the views, as deleted_at IS NULL.
+live: condition that says which rows count as deals in the views, as deleted_at IS NULL: of columns, constants, and immutable functions and operators of pg_catalog.
 activity: table of activities with the columns kind and done_at, see use_activities().
 columns: {"part": "column"}, parts as the columns that create_deals() makes; a column that is not there is added under that name.
 layout, pipeline: where the deals go; left out: a new pipeline Standard of the layout.

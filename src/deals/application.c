@@ -34,6 +34,7 @@
 #include "deals/application.h"
 #include "deals/deals.h"
 #include "deals/requirements.h"
+#include "definitions/conditions.h"
 #include "definitions/definitions.h"
 #include "definitions/privilege.h"
 #include "errors.h"
@@ -41,11 +42,9 @@
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "nodes/parsenodes.h"
 #include "optimizer/optimizer.h"
 #include "rewrite/rewriteHandler.h"
 #include "storage/bufmgr.h"
-#include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -843,31 +842,41 @@ pipelines_adoption_instant(PG_FUNCTION_ARGS)
 	PG_RETURN_TIMESTAMPTZ(deals_transaction_instant());
 }
 
+/* a column of the table itself: what stands in a view must have its name */
+static AttrNumber
+own_column(const char *name, void *arg)
+{
+	TupleDesc	desc = (TupleDesc) arg;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (!att->attisdropped && strcmp(NameStr(att->attname), name) == 0)
+			return att->attnum;
+	}
+	return InvalidAttrNumber;
+}
+
 /*
- * Is the text one expression, which can stand in parentheses, and nothing
- * else?  It is only parsed: what is put into a command must not end it and
- * begin another.
+ * Is the text a condition over the columns of a table?  It goes into views, so
+ * that it must not end a command and begin another; and it comes from
+ * tracked_table, whose owner must not run code as whoever reads the views.
  */
 Datum
 pipelines_is_condition(PG_FUNCTION_ARGS)
 {
-	char	   *condition = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	List	   *statements;
-	SelectStmt *select;
+	Relation	rel = relation_open(PG_GETARG_OID(0), AccessShareLock);
+	Condition  *condition = condition_parse(text_to_cstring(PG_GETARG_TEXT_PP(1)),
+											RelationGetDescr(rel), own_column,
+											RelationGetDescr(rel),
+											psprintf("what says which rows of table \"%s\" count as deals",
+													 RelationGetRelationName(rel)));
 
-	statements = pg_parse_query(psprintf("SELECT (%s\n)", condition));
-	if (list_length(statements) != 1)
-		PG_RETURN_BOOL(false);
-	select = (SelectStmt *) linitial_node(RawStmt, statements)->stmt;
-	PG_RETURN_BOOL(IsA(select, SelectStmt) && select->op == SETOP_NONE &&
-				   list_length(select->targetList) == 1 &&
-				   select->distinctClause == NIL && select->intoClause == NULL &&
-				   select->fromClause == NIL && select->whereClause == NULL &&
-				   select->groupClause == NIL && select->havingClause == NULL &&
-				   select->windowClause == NIL && select->valuesLists == NIL &&
-				   select->sortClause == NIL && select->limitOffset == NULL &&
-				   select->limitCount == NULL && select->lockingClause == NIL &&
-				   select->withClause == NULL);
+	relation_close(rel, AccessShareLock);
+	/* what a backslash means is a setting's to say */
+	PG_RETURN_BOOL(condition->expr != NULL &&
+				   strchr(text_to_cstring(PG_GETARG_TEXT_PP(1)), '\\') == NULL);
 }
 
 static void

@@ -142,6 +142,7 @@ typedef struct DealsTable
 	struct ExprContext *rule_context;
 	struct _SPI_plan *activity_plan;
 	struct _SPI_plan *episode_plan;
+	struct _SPI_plan *pause_plan;
 
 	/* BEFORE ROW triggers that fire after ours, as 'a, b'; NULL: none */
 	char	   *later_insert;

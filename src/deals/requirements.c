@@ -337,9 +337,12 @@ free_plans(void *arg)
 		SPI_freeplan(table->activity_plan);
 	if (table->episode_plan != NULL)
 		SPI_freeplan(table->episode_plan);
+	if (table->pause_plan != NULL)
+		SPI_freeplan(table->pause_plan);
 	/* it may have been registered twice */
 	table->activity_plan = NULL;
 	table->episode_plan = NULL;
+	table->pause_plan = NULL;
 }
 
 /*
@@ -361,7 +364,8 @@ keep_plan(const DealContext *deal, const char *query, int nextra, const Oid *ext
 	plan = SPI_prepare(query, table->nkeys + nextra, types);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-	if (table->activity_plan == NULL && table->episode_plan == NULL)
+	if (table->activity_plan == NULL && table->episode_plan == NULL &&
+		table->pause_plan == NULL)
 	{
 		MemoryContextCallback *callback =
 			MemoryContextAllocZero(table->context, sizeof(MemoryContextCallback));
@@ -446,6 +450,76 @@ episode_begin(const DealContext *deal, int32 episode, Datum *args)
 	}
 	run_as_end(&saved);
 	return begin;
+}
+
+int32
+stage_before_pause(const DealContext *deal, const DealState *old)
+{
+	DealsTable *table = unconstify(DealsTable *, deal->table);
+	const PipelineDef *pipeline = definitions_pipeline(old->pipeline_id);
+	const StageDef *stage = pipeline == NULL ? NULL :
+		definitions_stage(pipeline, old->stage_id);
+	Datum		args[INDEX_MAX_KEYS + 2];
+	Datum	   *pauses;
+	int			npauses = 0;
+	int32		result = 0;
+	RunAs		saved;
+
+	if (stage == NULL || stage->outcome != OUTCOME_ON_HOLD)
+		return 0;
+	pauses = palloc(sizeof(Datum) * pipeline->nstages);
+	for (int i = 0; i < pipeline->nstages; i++)
+	{
+		if (pipeline->stages[i].outcome == OUTCOME_ON_HOLD)
+			pauses[npauses++] = Int32GetDatum(pipeline->stages[i].stage_id);
+	}
+	for (int i = 0; i < table->nkeys; i++)
+		args[i] = deal->old_values[table->keys[i] - 1];
+	args[table->nkeys] = Int32GetDatum(old->episode);
+	args[table->nkeys + 1] = PointerGetDatum(construct_array(pauses, npauses, INT4OID,
+															 sizeof(int32), true, TYPALIGN_INT));
+
+	run_as(table->owner, &saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (table->pause_plan == NULL)
+	{
+		static const Oid extra[] = {INT4OID, INT4ARRAYOID};
+		StringInfoData query;
+		const char *stage_column = NULL;
+
+		for (int i = 0; i < table->ntracked; i++)
+		{
+			if (table->tracked[i].attnum == table->role[ROLE_STAGE_ID])
+				stage_column = pstrdup(HISTORY_COLUMN(table->tracked[i].history_attnum));
+		}
+		if (stage_column == NULL)
+			elog(ERROR, "the history of table %u lacks the stage", table->root);
+		initStringInfo(&query);
+		appendStringInfo(&query, "SELECT h.%s FROM %s AS h WHERE ",
+						 stage_column, relation_name(table->history));
+		append_key_condition(&query, deal, "h", history_key);
+		appendStringInfo(&query, " AND h.%s OPERATOR(pg_catalog.=) $%d",
+						 HISTORY_COLUMN(table->history_episode), table->nkeys + 1);
+		appendStringInfo(&query, " AND h.%s OPERATOR(pg_catalog.<>) ALL ($%d)",
+						 stage_column, table->nkeys + 2);
+		appendStringInfo(&query, " ORDER BY h.%s DESC LIMIT 1",
+						 HISTORY_COLUMN(table->history_column[HISTORY_VERSION]));
+		table->pause_plan = keep_plan(deal, query.data, 2, extra);
+	}
+	if (SPI_execute_plan(table->pause_plan, args, NULL, false, 1) != SPI_OK_SELECT)
+		elog(ERROR, "SPI_execute_plan failed");
+	if (SPI_processed > 0)
+	{
+		bool		isnull;
+		Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+
+		result = isnull ? 0 : DatumGetInt32(value);
+	}
+	run_as_end(&saved);
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+	return result;
 }
 
 /*

@@ -34,6 +34,13 @@ extern Fulfilment rule_fulfilled(const DealContext *deal, const char *rule,
 extern char *missing_activities(const DealContext *deal, const StageDef *stage,
 								int32 episode);
 
+/*
+ * The stage that a deal was in before it was put on hold, in its present
+ * episode; 0: it is not on hold, or the history does not know.  The definitions
+ * may be loaded anew.
+ */
+extern int32 stage_before_pause(const DealContext *deal, const DealState *old);
+
 /* is the current user a member of the role?  Superusers only if they are */
 extern bool is_member(const char *role);
 

@@ -9,10 +9,10 @@
  * rules that the tests cite.
  *
  * A change is judged in two steps.  judge_change() finds out what it is; its
- * outcome depends on nothing but the old and the new state, the definitions
- * and the instant, so that judging the result again gives the same result,
- * which is how the AFTER trigger finds out that somebody else's trigger
- * tampered with a row.  judge_requirements() then asks whether the deal, the
+ * outcome depends on nothing but the old and the new state, what the history
+ * says of the deal's past, the definitions and the instant, so that judging the
+ * result again gives the same result, which is how the AFTER trigger finds out
+ * that somebody else's trigger tampered with a row.  judge_requirements() then asks whether the deal, the
  * activities and the role fulfil what the move demands; what it refuses may be
  * bypassed by leave.
  *
@@ -542,6 +542,7 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 	bool		was_closed;
 	bool		transfer;
 	bool		forward;
+	int32		paused_in = 0;
 
 	given.has_closed_at = state->has_closed_at &&
 		(!old->has_closed_at || state->closed_at != old->closed_at);
@@ -576,6 +577,8 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 					  deal->table->role[state->pipeline_id == 0 ? ROLE_PIPELINE_ID : ROLE_STAGE_ID],
 					  psprintf("%s must be in a stage of a pipeline", full_label(deal)),
 					  "Pipeline and stage can't be set to NULL.", NULL);
+	if (old->gate_stage_id != 0 && !transfer)
+		paused_in = stage_before_pause(deal, old);
 	pipeline = known_pipeline(deal, state->pipeline_id, refusal);
 	if (pipeline == NULL || !may_move_in(deal, pipeline, refusal))
 		return false;
@@ -642,9 +645,14 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 		int64		reached = furthest == NULL ? (transfer ? PG_INT64_MIN : PG_INT64_MAX) :
 			furthest->position;
 
-		/* behind the gate the way is gone stage by stage */
+		/* behind the gate the way is gone stage by stage, pauses or not */
 		if (state->gate_stage_id != 0 && from != NULL)
-			reached = from->position;
+		{
+			const StageDef *before = paused_in == 0 ? NULL :
+				definitions_stage(pipeline, paused_in);
+
+			reached = before != NULL ? before->position : from->position;
+		}
 		find_skipped(pipeline, reached, stage, verdict);
 		if (furthest == NULL || (is_progress(stage) && stage->position > furthest->position))
 			state->furthest_stage_id = state->stage_id;
@@ -862,6 +870,7 @@ activities_allow(const DealContext *deal, const DealState *old, const StageDef *
 {
 	char	   *stage_name;
 	char	   *missing;
+	char	   *table;
 
 	if (stage->nactivities == 0 || when == JUDGE_BEFORE_OTHERS)
 		return true;
@@ -869,13 +878,14 @@ activities_allow(const DealContext *deal, const DealState *old, const StageDef *
 	missing = missing_activities(deal, stage, old->episode);
 	if (missing == NULL)
 		return true;
+	/* it may have been dropped */
+	table = OidIsValid(deal->table->activity) ? get_rel_name(deal->table->activity) : NULL;
 	return refuse_because(refusal, ERRCODE_PIPELINES_ACTIVITY_MISSING,
 						  deal->table->role[ROLE_STAGE_ID],
 						  psprintf("%s can't leave stage \"%s\" yet", full_label(deal), stage_name),
 						  psprintf("Activities that must be done before: %s.", missing),
-						  OidIsValid(deal->table->activity) ?
-						  psprintf("Record them, with the time at which they were done, in table %s.",
-								   get_rel_name(deal->table->activity)) :
+						  table != NULL ?
+						  psprintf("Record them, with the time at which they were done, in table %s.", table) :
 						  "The deals have no table of activities; pipelines.use_activities() names one.");
 }
 
@@ -887,23 +897,26 @@ static bool
 may_leave(const DealContext *deal, const DealState *old, const DealState *state,
 		  Verdict *verdict)
 {
+	int32		before = old->gate_stage_id == 0 ? 0 : stage_before_pause(deal, old);
 	const PipelineDef *source = definitions_pipeline(old->pipeline_id);
 	const PipelineDef *pipeline = definitions_pipeline(state->pipeline_id);
 	const StageDef *from = source == NULL ? NULL : definitions_stage(source, old->stage_id);
-	const StageDef *stage = definitions_stage(pipeline, state->stage_id);
+	const StageDef *stage = pipeline == NULL ? NULL :
+		definitions_stage(pipeline, state->stage_id);
 	int32		left;
 
-	if (from == NULL || OUTCOME_IS_CLOSED(from->outcome) || !is_progress(stage))
+	if (from == NULL || stage == NULL || OUTCOME_IS_CLOSED(from->outcome) || !is_progress(stage))
 		return true;
 
 	/* a pause is no way around what the stage before it demands */
 	if (from->outcome == OUTCOME_ON_HOLD && old->pipeline_id == state->pipeline_id)
 	{
-		const StageDef *furthest = definitions_stage(source, old->furthest_stage_id);
+		const StageDef *paused_in = definitions_stage(source, before != 0 ? before :
+													  old->furthest_stage_id);
 
-		if (furthest != NULL && furthest->outcome == OUTCOME_OPEN &&
-			stage->position > furthest->position)
-			from = furthest;
+		if (paused_in != NULL && paused_in->outcome == OUTCOME_OPEN &&
+			stage->position > paused_in->position)
+			from = paused_in;
 	}
 	if (stage->outcome == OUTCOME_OPEN &&
 		(old->pipeline_id != state->pipeline_id || stage->position <= from->position))

@@ -150,8 +150,9 @@ COMMENT ON FUNCTION pipelines._column(regclass, text, text, boolean) IS
 	'A column of a deals table or its history by role, as SQL text.';
 
 -- What views read as the deals: the table, or its rows that count as deals.
--- wanted: the columns that are needed of it; NULL: all.  The condition is the
--- owner's own text: it is looked at each time before it goes into a command.
+-- wanted: the columns that are needed of it; NULL: all.  The condition stands in
+-- tracked_table, which is not the deals' owner's: it is looked at each time
+-- before it goes into a command.
 CREATE FUNCTION pipelines._deals_source(deals regclass, wanted name[] DEFAULT NULL)
 RETURNS text
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 2000
@@ -164,7 +165,7 @@ BEGIN
 	IF condition IS NULL THEN
 		RETURN deals::text;
 	END IF;
-	IF NOT pipelines._is_condition(condition) THEN
+	IF NOT pipelines._is_condition(deals, condition) THEN
 		RAISE EXCEPTION 'what says which rows of table % count as deals is not a condition', deals
 			USING ERRCODE = 'syntax_error',
 				  DETAIL = condition,
