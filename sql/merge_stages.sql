@@ -131,6 +131,18 @@ SELECT DISTINCT pipeline_name, stage_name FROM deals_visits ORDER BY 1, 2;
 SELECT * FROM pipelines.archive_pipeline('Boats');
 SELECT * FROM pipelines.archive_pipeline(NULL, '"Next"');
 
+-- what an application writes means the stage that took over
+CREATE TABLE orders (id bigint PRIMARY KEY, state text NOT NULL);
+INSERT INTO orders VALUES (1, 'New'), (2, 'Checked'), (3, 'Approved'), (4, 'Won');
+SELECT count(*) > 0 AS adopted FROM pipelines.adopt('orders', stage => 'state', layout => 'orders', apply => true);
+SELECT p.name AS orders FROM pipelines.pipeline p JOIN pipelines.layout l USING (layout_id) WHERE l.name = 'orders' \gset
+SELECT moved, left_alone FROM pipelines.merge_stages(:'orders', 'Checked', 'Approved');
+INSERT INTO orders VALUES (5, 'Checked');
+UPDATE orders SET state = 'Checked' WHERE id = 1;
+SELECT id, state, stage_name FROM orders_current ORDER BY 1;
+SELECT v.value, s.name, v.is_written FROM pipelines.stage_value v JOIN pipelines.stage s USING (stage_id) WHERE v.relation = 'orders'::regclass ORDER BY 1;
+SELECT * FROM pipelines.verify('orders');
+
 \set ECHO none
 \c :home
 SET client_min_messages = warning;

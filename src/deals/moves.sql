@@ -54,7 +54,7 @@ AS $$
 	FROM pipelines._merge_stages(pg_catalog.current_setting('search_path'), $1, $2, $3) m
 $$;
 COMMENT ON FUNCTION pipelines.merge_stages(text, text, text) IS
-'Archives a stage of a pipeline for good in favour of another one with the same outcome (names, codes or ids), and moves the deals in it there, closed ones included (change merge, which no rule of the pipeline refuses).  Past visits keep the old stage; its merged_into says under which one a report may show them, also for stages that were merged into it before.  Transitions and maps that led to the old stage lead to the new one; transitions that began there begin in the new one.
+'Archives a stage of a pipeline for good in favour of another one with the same outcome (names, codes or ids), and moves the deals in it there, closed ones included (change merge, which no rule of the pipeline refuses).  Past visits keep the old stage; its merged_into says under which one a report may show them, also for stages that were merged into it before.  Transitions and maps that led to the old stage lead to the new one; transitions that began there begin in the new one.  What the application of an adopted table writes for the old stage means the new one from then on.
 Returns, for each deals table concerned, how many deals were moved, and how many were left alone since the caller may not change them.  While it runs, no other deal moves.
 Errors: 23S01 no such stage, 23S02 the target is archived, 22023 the same stage or another outcome, 42501 the pipeline is not the caller''s to change, 55P03 others hold the definitions.';
 
@@ -123,6 +123,21 @@ BEGIN
 	WHERE t.pipeline_id = target AND old_stage IN (t.from_stage_id, t.to_stage_id);
 	UPDATE pipelines.stage_map AS m SET to_stage_id = new_stage
 	WHERE m.to_pipeline_id = target AND m.to_stage_id = old_stage;
+	-- what an application writes for the old stage means the new one from now on,
+	-- unless another pipeline has the old stage still
+	IF has_table_privilege('pipelines.stage_value', 'UPDATE') THEN
+		UPDATE pipelines.stage_value AS v
+		SET stage_id = new_stage,
+			is_written = v.is_written AND NOT EXISTS (SELECT FROM pipelines.stage_value AS w
+				WHERE w.relation = v.relation AND w.part = v.part AND w.stage_id = new_stage AND w.is_written)
+		WHERE v.stage_id = old_stage
+			AND EXISTS (SELECT FROM pipelines.tracked_table AS t
+				WHERE t.relation = v.relation AND t.layout_id = s.layout_id)
+			AND NOT EXISTS (SELECT FROM pipelines.pipeline_stage AS o
+				JOIN pipelines.pipeline AS q ON q.pipeline_id = o.pipeline_id
+				WHERE o.stage_id = old_stage AND o.archived_at IS NULL
+					AND q.layout_id = s.layout_id AND q.archived_at IS NULL);
+	END IF;
 
 	FOR deals IN SELECT t FROM pipelines._movable_tables(s.layout_id) AS t LOOP
 		statement := pipelines._move_text(deals);
