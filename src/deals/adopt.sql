@@ -198,7 +198,7 @@ COMMENT ON FUNCTION pipelines._adoption_fits(text, oid) IS
 -- Everything that can be known of an adoption before its values are looked at:
 --   key, columns (part -> column that is there), add (part -> name of a column to
 --   be added), kind of the stage column, lookup, currency, scale of
---   probabilities, layout, pipeline, history, live, activity, remarks
+--   probabilities, history, make_activity, live, remarks
 CREATE FUNCTION pipelines._adoption_facts(deals regclass, arguments jsonb)
 RETURNS jsonb
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100000
@@ -464,6 +464,16 @@ BEGIN
 			USING ERRCODE = 'duplicate_table',
 				  DETAIL = format('In schema %s there is already %s.', relation.relnamespace::regnamespace, other),
 				  HINT = 'Rename what is there.  A history may have another name: history => ....';
+	END IF;
+
+	-- activities are in a table of their own, unless one is named
+	IF arguments ->> 'activity' IS NULL THEN
+		IF EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = relation.relnamespace AND c.relname = relation.relname || '_activity') THEN
+			remarks := remarks || format('There is a table %I: name it by activity => if it has the activities of these deals.',
+										 relation.relname || '_activity');
+		ELSE
+			facts := facts || jsonb_build_object('make_activity', relation.relname || '_activity');
+		END IF;
 	END IF;
 
 	-- which rows count as deals
@@ -842,7 +852,7 @@ key: columns that identify a deal and never change; left out: the primary key.
 amount, currency (or the code of one, as EUR), close_date, owner, probability, outcome (says won or lost where the stage does not), since (says when the stage was entered): columns of the table.
 scale: of the probabilities, percent or fraction (of 1); left out: as they look.
 live: condition that says which rows count as deals in the views, as deleted_at IS NULL: of columns, constants, and immutable functions and operators of pg_catalog.
-activity: table of activities with the columns kind and done_at, see use_activities().
+activity: table of activities with the columns kind and done_at, see use_activities(); left out: T_activity is made.
 columns: {"part": "column"}, parts as the columns that create_deals() makes; a column that is not there is added under that name.
 layout, pipeline: where the deals go; left out: a new pipeline Standard of the layout.
 history: name of the table for the past, in the same schema; left out: T_history.
@@ -930,6 +940,11 @@ BEGIN
 	item := format('table %I', facts ->> 'history');
 	action := 'to be made, for the past';
 	RETURN NEXT;
+	IF facts ? 'make_activity' THEN
+		item := format('table %I', facts ->> 'make_activity');
+		action := 'to be made, for activities';
+		RETURN NEXT;
+	END IF;
 	FOR remark IN SELECT r.value FROM jsonb_array_elements_text(facts -> 'remarks') r LOOP
 		item := format('table %s', deals);
 		action := 'note: ' || remark;
@@ -1189,6 +1204,12 @@ BEGIN
 			'pipeline', target_pipeline, 'scale', facts ->> 'scale', 'added', (SELECT jsonb_agg(e.value) FROM jsonb_each_text(facts -> 'add') e),
 			'unfilled', true)),
 		facts ->> 'live');
+	IF facts ? 'make_activity' THEN
+		item := format('table %s', pipelines._create_activity(deals,
+			ARRAY(SELECT k.value FROM jsonb_array_elements_text(facts -> 'key') WITH ORDINALITY k(value, n) ORDER BY k.n)));
+		action := 'created';
+		RETURN NEXT;
+	END IF;
 	PERFORM pipelines._create_triggers(deals);
 	IF arguments ->> 'activity' IS NOT NULL THEN
 		PERFORM pipelines.use_activities(deals, (arguments ->> 'activity')::regclass,
