@@ -414,6 +414,31 @@ SELECT pipelines.create_deals('cases', layout => 'service');
 SELECT relrowsecurity FROM pg_class WHERE oid = 'cases'::regclass;
 RESET ROLE;
 
+-- the plan of an adoption names stages: it is for the owner of the table
+SET ROLE regress_access_owner;
+CREATE TABLE plain (id integer PRIMARY KEY);
+INSERT INTO pipelines.adoption_plan (relation, part, value, stage) VALUES ('plain', 'stage', 'dd', 'Due diligence');
+SELECT stage FROM pipelines.adoption_plan;
+SET ROLE regress_access_clerk;
+SELECT stage FROM pipelines.adoption_plan;
+SET ROLE regress_access_owner;
+DELETE FROM pipelines.adoption_plan;
+DROP TABLE plain;
+RESET ROLE;
+-- workers of a parallel query see what their leader sees
+SET ROLE regress_access_clerk;
+SET max_parallel_workers_per_gather = 2;
+SET min_parallel_table_scan_size = 0;
+SET parallel_setup_cost = 0;
+SET parallel_tuple_cost = 0;
+SELECT count(*) FROM deals d JOIN pipelines.pipeline_stage s USING (pipeline_id, stage_id) JOIN pipelines.stage c USING (stage_id);
+SELECT count(*) FROM deals WHERE pipeline_id = ANY (pipelines.visible_pipelines());
+RESET max_parallel_workers_per_gather;
+RESET min_parallel_table_scan_size;
+RESET parallel_setup_cost;
+RESET parallel_tuple_cost;
+RESET ROLE;
+
 --
 -- Activities follow their deal
 --

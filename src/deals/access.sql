@@ -98,8 +98,10 @@ AS $$
 		FROM (VALUES ('stage', 'true', format('stage_id <> %s', l.hidden)), ('stage_history', NULL, NULL),
 				('stage_value', 'true', 'true'), ('stage_value_history', NULL, NULL)) t (table_name, make, change)
 		UNION ALL
-		-- deals that were purged may have been anywhere
-		SELECT 'purge_log', NULL, NULL, NULL
+		-- a plan names stages, and is its maker's
+		SELECT t.table_name, o.condition, o.condition, o.condition
+		FROM unnest('{adoption,adoption_plan}'::text[]) t (table_name)
+		CROSS JOIN (VALUES ('pg_has_role((SELECT c.relowner FROM pg_catalog.pg_class AS c WHERE c.oid = relation), ''USAGE'')')) o (condition)
 	) x
 $$;
 COMMENT ON FUNCTION pipelines._definition_policies() IS
