@@ -65,7 +65,7 @@ SELECT * FROM stuck;
 -- day and override stay (R-2.12).
 --
 SELECT day('2020-03-01');
-SELECT * FROM pipelines.push_back('deals', '1', 'we know nothing of them');
+SELECT deal, ok, target FROM pipelines.push_back('deals', '1', 'we know nothing of them');
 SELECT life('1', true);
 SELECT s.name AS gate, f.name AS furthest, d.amount, d.probability, d.expected_close_on FROM deals d
 	JOIN pipelines.stage s ON s.stage_id = d.gate_stage_id JOIN pipelines.stage f ON f.stage_id = d.furthest_stage_id;
@@ -105,7 +105,7 @@ CREATE TABLE kept AS
 	UNION ALL SELECT 'visit', to_jsonb(v) - 'duration' FROM deals_visits v
 	UNION ALL SELECT 'closing', to_jsonb(c) FROM deals_closings c;
 SELECT day('2020-03-05');
-SELECT * FROM pipelines.move('deals', '1', NULL, pipeline => 'SMB', reason => 'wrong_pipeline');
+SELECT deal, ok, target FROM pipelines.move('deals', '1', NULL, pipeline => 'SMB', reason => 'wrong_pipeline');
 -- of the deal itself, these columns are others now; no column is empty that was not
 SELECT e.key AS "column", e.value AS was, to_jsonb(d) -> e.key AS "is" FROM kept k, deals d, jsonb_each(k.was) e
 WHERE k.what = 'deal' AND to_jsonb(d) -> e.key IS DISTINCT FROM e.value ORDER BY 1;
