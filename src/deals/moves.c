@@ -19,9 +19,11 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "compat.h"
@@ -98,6 +100,7 @@ typedef struct Mover
 	MoveResult **deals;			/* one may be given more than once */
 	Datum	   *values[INDEX_MAX_KEYS];
 	bool		by_number;		/* the key is one number, and told by it */
+	bool		by_index;		/* it is one column, and an index begins with it */
 	int			nresults;
 	MoveResult *results;
 	uint32	   *buckets;		/* numbers of results, from 1, by hash; 0: free */
@@ -157,6 +160,27 @@ deal_text(Mover *mover, const Datum *key)
 	return buf.data;
 }
 
+static bool
+index_begins_with(Relation rel, AttrNumber attnum)
+{
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *lc;
+	bool		result = false;
+
+	foreach(lc, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+
+		result = result ||
+			(index->rd_index->indisvalid && index->rd_rel->relam == BTREE_AM_OID &&
+			 index->rd_index->indkey.values[0] == attnum &&
+			 RelationGetIndexPredicate(index) == NIL);
+		index_close(index, AccessShareLock);
+	}
+	list_free(indexes);
+	return result;
+}
+
 /*
  * What is to be known of the table.
  */
@@ -202,6 +226,7 @@ open_mover(Oid relid, LOCKMODE mode, Relation *result)
 		getTypeOutputInfo(att->atttypid, &output, &varlena);
 		fmgr_info(output, &mover->outputs[k]);
 	}
+	mover->by_index = mover->nkeys == 1 && index_begins_with(rel, table->keys[0]);
 	mover->by_number = mover->nkeys == 1 && get_typbyval(mover->types[0]) &&
 		mover->types[0] != FLOAT4OID && mover->types[0] != FLOAT8OID;
 	mover->stage_column =
@@ -498,7 +523,7 @@ observe_move(void *arg, const DealContext *deal, const DealState *old,
 static void
 append_deals(const Mover *mover, StringInfo query, const char *from)
 {
-	if (mover->ndeals != 1 && compat_any_is_hashed && mover->nkeys == 1)
+	if (mover->ndeals != 1 && mover->nkeys == 1 && (mover->by_index || compat_any_is_hashed))
 	{
 		appendStringInfo(query, " WHERE d.%s %s ANY ($1)", mover->keys[0],
 						 equality_of_type(mover->types[0]));
@@ -552,6 +577,25 @@ deals_parameters(const Mover *mover, Oid *types, Datum *values)
 	return mover->nkeys;
 }
 
+/*
+ * Run a statement over the deals.  Where an index finds them, it is planned
+ * without regard to how many they are: to look at each of many keys while
+ * planning would cost more than it could save.
+ */
+static int
+execute_deals(const Mover *mover, const char *query, int nargs, Oid *types, Datum *values,
+			  bool read_only)
+{
+	SPIPlanPtr	plan;
+
+	if (!mover->by_index)
+		return SPI_execute_with_args(query, nargs, types, values, NULL, read_only, 0);
+	plan = SPI_prepare_cursor(query, nargs, types, CURSOR_OPT_GENERIC_PLAN);
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare_cursor failed: %s", SPI_result_code_string(SPI_result));
+	return SPI_execute_plan(plan, values, NULL, read_only, 0);
+}
+
 /* a reason that is given stands in for pipelines.reason */
 static void
 set_reason(const char *reason)
@@ -565,8 +609,8 @@ set_reason(const char *reason)
  * Run one UPDATE as an operation.
  */
 static void
-run_operation(DealOperation *operation, const char *query, int nargs, Oid *types,
-			  Datum *values, const char *reason)
+run_operation(const Mover *mover, DealOperation *operation, const char *query,
+			  int nargs, Oid *types, Datum *values, const char *reason)
 {
 	DealOperation *previous = deals_set_operation(operation);
 	int			nest_level = NewGUCNestLevel();
@@ -576,8 +620,8 @@ run_operation(DealOperation *operation, const char *query, int nargs, Oid *types
 		set_reason(reason);
 		if (SPI_connect() != SPI_OK_CONNECT)
 			elog(ERROR, "SPI_connect failed");
-		if (SPI_execute_with_args(query, nargs, types, values, NULL, false, 0) != SPI_OK_UPDATE)
-			elog(ERROR, "SPI_execute_with_args failed");
+		if (execute_deals(mover, query, nargs, types, values, false) != SPI_OK_UPDATE)
+			elog(ERROR, "the UPDATE of %s failed", mover->relation);
 		if (SPI_finish() != SPI_OK_FINISH)
 			elog(ERROR, "SPI_finish failed");
 	}
@@ -623,7 +667,7 @@ run_move(Mover *mover, ChangeKind kind, bool skip, const char *reason)
 						 mover->stage_column, nargs);
 	}
 	append_deals(mover, &query, " FROM");
-	run_operation(&operation, query.data, nargs, types, values, reason);
+	run_operation(mover, &operation, query.data, nargs, types, values, reason);
 }
 
 /*
@@ -781,8 +825,8 @@ rehearse(Mover *mover, const char *reason)
 	/* the very snapshot by which the rows are fetched below */
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_with_args(query.data, nargs, types, values, NULL, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "SPI_execute_with_args failed");
+	if (execute_deals(mover, query.data, nargs, types, values, true) != SPI_OK_SELECT)
+		elog(ERROR, "the query of %s failed", mover->relation);
 	n = SPI_processed;
 	tables = MemoryContextAllocHuge(mover->context, sizeof(Oid) * Max(n, 1));
 	tids = MemoryContextAllocHuge(mover->context, sizeof(ItemPointerData) * Max(n, 1));
@@ -1118,10 +1162,12 @@ pipelines_undo_batch(PG_FUNCTION_ARGS)
 	operation.skip_refused = true;
 	operation.observe = observe_move;
 	operation.arg = mover;
-	run_operation(&operation, restore, 1, &text_type, &batch, NULL);
+	/* these pick their deals themselves */
+	mover->by_index = false;
+	run_operation(mover, &operation, restore, 1, &text_type, &batch, NULL);
 	operation.kind = CHANGE_NONE;
 	operation.statement = NULL;
-	run_operation(&operation, go_back, 1, &text_type, &batch, NULL);
+	run_operation(mover, &operation, go_back, 1, &text_type, &batch, NULL);
 
 	for (uint64 i = 0; i < n; i++)
 	{
