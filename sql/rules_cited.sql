@@ -100,6 +100,8 @@ $$;
 SELECT gated(20, 'Contract', 'Won', 'Demo', 'Contract');
 SELECT gated(21, 'New', 'Demo', 'Quote', 'Demo');
 SELECT gated(22, 'Parked', 'Quote', 'Demo');
+-- a pause is no way around
+SELECT gated(31, 'Parked', 'Contract', 'Won', 'Demo', 'Parked', 'Contract');
 SELECT gated(23, 'Lost');
 SELECT gated(24, 'Lost', 'Contract');
 SELECT gated(25, 'Renewal');
@@ -118,6 +120,7 @@ UPDATE pipelines.pipeline_stage SET exit_rule = 'amount' WHERE pipeline_id = 1 A
 SELECT gated(28, 'Demo', 'New', 'Lost'), gated(29, 'Demo');
 UPDATE deals SET amount = 5 WHERE deal_id = 29;
 SELECT go(29, 'Demo'), go(29, 'Contract');
+SELECT go(29, 'Parked'), go(29, 'Contract'), go(29, 'Won'), go(29, 'Demo');
 INSERT INTO deals_activity (deal_id, kind, done_at) VALUES (29, 'demo', clock_timestamp());
 SELECT go(29, 'Contract');
 SELECT gate_stage_id FROM deals WHERE deal_id = 29;
