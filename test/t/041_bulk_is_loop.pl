@@ -79,15 +79,21 @@ BEGIN
 		USING r, pure;
 END
 $$;
--- by move_many(), as far as it can say it, one call for each target
+-- by move_many(), as far as it can say it, one call for each target; move_plan() says the same before
 CREATE FUNCTION run_many(relation text, looped text, r integer, pure boolean) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
 	g record;
+	planned pipelines.move_result[];
+	done pipelines.move_result[];
 BEGIN
 	FOR g IN SELECT pipeline, stage, array_agg(deal::text ORDER BY md5(deal::text)) AS deals FROM target WHERE round = r GROUP BY 1, 2 ORDER BY 1, 2 LOOP
 		IF pure THEN
-			INSERT INTO said SELECT relation, r, m.deal::bigint, CASE WHEN NOT m.ok THEN coalesce(m.sqlstate, 'none') END
-			FROM pipelines.move_many(relation::regclass, g.deals, g.stage::text, g.pipeline::text, on_refuse => 'skip') m;
+			planned := ARRAY(SELECT m FROM pipelines.move_plan(relation::regclass, g.deals, g.stage::text, g.pipeline::text) m);
+			done := ARRAY(SELECT m FROM pipelines.move_many(relation::regclass, g.deals, g.stage::text, g.pipeline::text, on_refuse => 'skip') m);
+			IF planned IS DISTINCT FROM done THEN
+				RAISE EXCEPTION 'planned % but done %', planned, done;
+			END IF;
+			INSERT INTO said SELECT relation, r, m.deal::bigint, CASE WHEN NOT m.ok THEN coalesce(m.sqlstate, 'none') END FROM unnest(done) m;
 		ELSE
 			EXECUTE format('UPDATE %I d SET pipeline_id = coalesce(t.pipeline, d.pipeline_id), stage_id = coalesce(t.stage, d.stage_id), amount = t.amount FROM target t
 				WHERE t.round = $1 AND t.deal = d.deal_id AND d.deal_id::text = ANY ($2) AND t.deal IN (SELECT s.deal FROM said s WHERE s.relation = %L AND s.round = $1 AND s.state IS NULL)', relation, looped)
