@@ -28,6 +28,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_am.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "compat.h"
@@ -42,6 +43,7 @@
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "rewrite/rewriteHandler.h"
 #include "storage/bufmgr.h"
@@ -120,6 +122,22 @@ is_bound(Relation rel, AttrNumber attnum, bool by_check)
 	return false;
 }
 
+static bool
+is_foreign_function(Oid funcid, void *context)
+{
+	return get_func_namespace(funcid) != PG_CATALOG_NAMESPACE;
+}
+
+/* does an expression call functions that are not the server's own? */
+static bool
+calls_foreign_code(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	return check_functions_in_node(node, is_foreign_function, context) ||
+		expression_tree_walker(node, calls_foreign_code, context);
+}
+
 static void
 describe_column(ApplicationColumn *column, Relation rel, AttrNumber attnum)
 {
@@ -152,7 +170,8 @@ describe_column(ApplicationColumn *column, Relation rel, AttrNumber attnum)
 	{
 		Node	   *expression = build_column_default(rel, attnum);
 
-		if (expression != NULL)
+		/* planning calls what is immutable */
+		if (expression != NULL && !calls_foreign_code(expression, NULL))
 			expression = (Node *) expression_planner((Expr *) expression);
 		if (expression != NULL && IsA(expression, Const) &&
 			!((Const *) expression)->constisnull)

@@ -229,7 +229,7 @@ AS $$
 	('pipeline_stage', 'stall_limit', 'interval', false, 'How long a deal may stay before it counts as stalled, or NULL for ever.'),
 	('pipeline_stage', 'stall_basis', 'text NOT NULL DEFAULT ''stage''', false, 'What the limit counts from: stage (entry), activity (last one), age (of the deal).'),
 	('pipeline_stage', 'may_start', 'boolean NOT NULL DEFAULT true', false, 'May a deal be created here, or come here from another pipeline?'),
-	('pipeline_stage', 'entry_rule', 'text', false, 'What a deal must fulfil to enter: names of columns that must be filled in, or a condition over its columns.'),
+	('pipeline_stage', 'entry_rule', 'text', false, 'What a deal must fulfil to enter: names of columns that must be filled in, or a condition over its columns. Dates in it are written as 2026-12-31, instants without a zone are in UTC.'),
 	('pipeline_stage', 'exit_rule', 'text', false, 'What a deal must fulfil to leave it forward: names of columns that must be filled in, or a condition over its columns.'),
 	('pipeline_stage', 'colour', 'text', false, 'For boards.'),
 	('pipeline_stage', 'archived_at', 'timestamptz', false, 'Since when it takes no more deals, or NULL.'),
