@@ -168,6 +168,10 @@ CREATE FUNCTION renew() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN GRANT SELECT
 CREATE TRIGGER a_renew AFTER UPDATE ON tasks FOR EACH ROW EXECUTE FUNCTION renew();
 SELECT try('UPDATE tasks SET stage_id = 2, amount = 20, cost = 15 WHERE deal_id = 1');
 DROP TRIGGER a_renew ON tasks;
+-- for each deal of a statement (R-2.22)
+INSERT INTO tasks (deal_id) VALUES (101), (102), (103);
+SELECT try('UPDATE tasks SET stage_id = 2, amount = 20, cost = deal_id - 91 WHERE deal_id > 100');
+DELETE FROM tasks WHERE deal_id > 100;
 -- and its bypass is remembered (R-2.8)
 UPDATE pipelines.pipeline SET bypass_role = 'regress_pipelines_boss' WHERE pipeline_id = 1;
 GRANT regress_pipelines_boss TO CURRENT_USER;

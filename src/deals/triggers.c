@@ -1225,6 +1225,9 @@ after_update(Relation rel, HeapTuple oldtuple, HeapTuple newtuple)
 		refusal_note(&deal, &verdict.refusal);
 		return;
 	}
+	/* the statement fails: all that is left to find out is what else is refused */
+	if (refusals_noted())
+		return;
 	if (table->later_update != NULL &&
 		!bookkeeping_agrees(rel, table, &found, &row, &offender))
 		row_was_altered(rel, table, &found, table->later_update, offender);
@@ -1269,8 +1272,7 @@ pipelines_deal_after(PG_FUNCTION_ARGS)
 	else if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 	{
 		table = deals_table(rel, true);
-		/* deals that were refused stand where they were, which proves nothing */
-		if ((table->later_update != NULL || some_postponed) && !refusals_noted())
+		if (table->later_update != NULL || some_postponed)
 			after_update(rel, trigdata->tg_trigtuple, trigdata->tg_newtuple);
 	}
 	else
