@@ -180,9 +180,6 @@ SELECT try($$SELECT to_pipeline_id FROM deals_history$$);
 SELECT try($$SELECT skipped_stages FROM deals_history$$);
 SELECT try($$SELECT * FROM deals_history$$);
 SELECT deal_id, version, change, pipeline_id, stage_id FROM deals_history;
-COPY deals (name) FROM STDIN;
-x
-\.
 -- a function of the reader's own is given no row that he may not see
 CREATE FUNCTION pg_temp.peek(t text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS $$ BEGIN
 	IF t ~ '^t|^Target|^Due' THEN RAISE NOTICE '%', t; END IF;

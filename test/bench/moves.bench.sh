@@ -100,15 +100,15 @@ make_table() {
 		VACUUM ANALYZE opportunity; CHECKPOINT;
 	END
 }
-adopt() {
-	seconds "SELECT pipelines.adopt('opportunity', stage => 'state', amount => 'value', close_date => 'close_on', owner => 'rep', layout => 'bench', apply => true)"
+adopt() { # layout
+	seconds "SELECT pipelines.adopt('opportunity', stage => 'state', amount => 'value', close_date => 'close_on', owner => 'rep', layout => '$1', apply => true)"
 }
 update=() adoption=()
 for turn in 1 2 3; do
 	make_table
 	update+=("$(seconds "UPDATE opportunity SET note = 'y'")")
 	make_table
-	adoption+=("$(adopt)")
+	adoption+=("$(adopt "bench $turn")")
 	sql -c "SELECT pipelines.release('opportunity')" >/dev/null
 done
 report "adoption of $adopted rows, against one UPDATE of one column" 'at most 2' \
