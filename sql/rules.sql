@@ -176,6 +176,9 @@ SELECT deal_id, outcome, reason, notes, amount FROM deals_closings WHERE deal_id
 SELECT try($$INSERT INTO deals (name, stage_id) VALUES ('lost at once', st('Lost'))$$);
 -- won to lost is a closing, too
 SELECT go(22, 'Lost'), go(22, 'Lost', ', close_reason = ''broke''');
+-- what was the reason of the one before is none of the next
+SELECT go(22, 'Won', ', close_reason = ''good price'''), go(22, 'Lost'), go(22, 'Lost', ', close_reason = ''good price'''), go(22, 'Lost', ', close_reason = ''broke again''');
+SELECT outcome, reason, superseded_at IS NOT NULL AS superseded FROM deals_closings WHERE deal_id = 22 ORDER BY closed_at, superseded_at;
 SELECT try($$UPDATE pipelines.pipeline SET close_requires = '{lost_reason,more}'$$);
 UPDATE pipelines.pipeline SET close_requires = '{}' WHERE pipeline_id = 1;
 

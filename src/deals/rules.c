@@ -931,6 +931,27 @@ may_leave(const DealContext *deal, const DealState *old, const DealState *state,
 		activities_allow(deal, old, from, verdict->when, &verdict->refusal);
 }
 
+/*
+ * Does the deal say why it is closed?  The reason of a closing of another
+ * outcome that this one takes the place of says nothing of it.
+ */
+static bool
+close_reason_is_given(const DealContext *deal)
+{
+	AttrNumber	closed_at = deal->table->role[ROLE_CLOSED_AT];
+	AttrNumber	reason = deal->table->role[ROLE_CLOSE_REASON];
+	DealContext before = *deal;
+
+	if (!is_filled_in(deal, ROLE_CLOSE_REASON))
+		return false;
+	if (deal->old_values == NULL || closed_at == InvalidAttrNumber ||
+		deal->old_nulls[closed_at - 1] || deal->old_nulls[reason - 1])
+		return true;
+	before.values = deal->old_values;
+	before.nulls = deal->old_nulls;
+	return strcmp(role_text(deal, ROLE_CLOSE_REASON), role_text(&before, ROLE_CLOSE_REASON)) != 0;
+}
+
 /* what a closing must bring along */
 static bool
 closing_is_complete(const DealContext *deal, const DealState *state, JudgeWhen when,
@@ -945,7 +966,7 @@ closing_is_complete(const DealContext *deal, const DealState *state, JudgeWhen w
 		return true;
 	if ((pipeline->close_requires & CLOSE_LOST_REASON) != 0 &&
 		(stage->outcome == OUTCOME_LOST || stage->outcome == OUTCOME_DISQUALIFIED) &&
-		!is_filled_in(deal, ROLE_CLOSE_REASON) && !reason_is_given())
+		!close_reason_is_given(deal) && !reason_is_given())
 		return refuse_because(refusal, ERRCODE_PIPELINES_REASON_REQUIRED,
 							  deal->table->role[ROLE_CLOSE_REASON],
 							  psprintf("%s can't be closed as %s without a reason", full_label(deal),

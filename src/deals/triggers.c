@@ -861,7 +861,7 @@ complete_update(Relation rel, const DealsTable *table, const DealRow *old, DealR
 	if (!changed)
 		return false;
 	if (verdict->kind == CHANGE_NONE)
-		verdict->kind = CHANGE_OTHER;
+		verdict->kind = verdict->forced == CHANGE_UNDO ? CHANGE_UNDO : CHANGE_OTHER;
 	if (pg_add_s32_overflow(old_state->version, 1, &state->version))
 		ereport(ERROR,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
