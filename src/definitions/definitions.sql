@@ -592,12 +592,12 @@ BEGIN
 	FOR c IN
 		SELECT format('pipelines.%I', k.name)::regclass AS relation
 		FROM (VALUES ('adoption'), ('adoption_plan')) AS k (name)
-		WHERE NOT EXISTS (SELECT FROM pg_trigger AS t
-			WHERE t.tgrelid = format('pipelines.%I', k.name)::regclass AND t.tgname = 'pipelines_guard')
 	LOOP
+		IF NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = c.relation AND t.tgname = 'pipelines_guard') THEN
+			EXECUTE format('GRANT INSERT, UPDATE, DELETE ON %s TO PUBLIC', c.relation);
+		END IF;
 		PERFORM pipelines._setup_trigger(c.relation::oid, name 'pipelines_guard',
 			text 'BEFORE INSERT OR UPDATE OR DELETE', text 'ROW', text 'pipelines._adoption_guard()');
-		EXECUTE format('GRANT INSERT, UPDATE, DELETE ON %s TO PUBLIC', c.relation);
 	END LOOP;
 
 	FOR c IN

@@ -75,13 +75,17 @@ sub sound
 my $log = -s $node->logfile;
 my $before = $node->safe_psql($db, 'SELECT count(*) FROM crm.lead');
 my $load = writers($ENV{PIPELINES_TEST_ALL} ? 60 : 8, qw(move@6 other@2 insert@1 delete@1 bulk@1));
-my $adopter = $node->background_psql($db, on_error_stop => 0);
-$adopter->query_until(qr/started/, "\\echo started\nCALL pipelines.adopt_in_batches('crm.lead', 20);\n");
-$node->poll_query_until($db, q{SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'crm.lead'::regclass AND attname = 'pipelines_stage_id')
-	AND EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE 'CALL pipelines.adopt%')});
-$node->poll_query_until($db, 'SELECT count(*) > 500 FROM crm.lead WHERE pipelines_stage_id IS NOT NULL');
+# the part that is committed first; then a row in its way holds it up
+is($node->safe_psql($db, q{SELECT count(*) > 0 FROM pipelines._begin_adoption('crm.lead')}), 't', 'begun');
+my ($holder, $adopter) = map { $node->background_psql($db, on_error_stop => 0) } 1, 2;
+$holder->query_safe("BEGIN; UPDATE crm.lead SET name = 'held' WHERE id = (SELECT max(id) FROM crm.lead WHERE pipelines_stage_id IS NULL)");
+$adopter->query_until(qr/started/, "\\echo started\nCALL pipelines.adopt_in_batches('crm.lead', 200);\n");
+$node->poll_query_until($db, q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'CALL pipelines.adopt%'});
+cmp_ok($node->safe_psql($db, 'SELECT count(*) FROM crm.lead WHERE pipelines_stage_id IS NOT NULL AND pipelines_version = 1'), '>', 500, 'it commits as it goes');
 $node->safe_psql($db, q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CALL pipelines.adopt%'});
 $adopter->query('SELECT 1');
+$holder->query('ROLLBACK');
+$holder->quit;
 like($adopter->{stderr}, qr/canceling statement/, 'the adoption was interrupted');
 $adopter->quit;
 cmp_ok($node->safe_psql($db, 'SELECT count(*) FROM crm.lead WHERE pipelines_stage_id IS NULL'), '>', 0, 'and has left rows');
