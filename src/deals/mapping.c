@@ -1046,6 +1046,26 @@ deals_table(Relation rel, bool need_history)
 	}
 }
 
+DealsTable *
+whole_deals_table(Relation rel)
+{
+	DealsTable *table;
+
+	if (!has_deal_triggers(rel))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" is not a deals table", RelationGetRelationName(rel)),
+				 errhint("If it was one, run pipelines.resume() first.")));
+	definitions_lock();
+	table = deals_table(rel, true);
+	if (table->root != RelationGetRelid(rel))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("table \"%s\" is a partition", RelationGetRelationName(rel)),
+				 errhint("Name the deals table itself.")));
+	return table;
+}
+
 AttrNumber
 deals_column(const DealsTable *table, TupleDesc tupdesc, const char *name)
 {

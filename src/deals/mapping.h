@@ -160,6 +160,12 @@ extern void mapping_init(void);
  */
 extern DealsTable *deals_table(Relation rel, bool need_history);
 
+/*
+ * The same for a function that was given the table by its user: with the
+ * definitions locked, and an error if it is no deals table, or a partition.
+ */
+extern DealsTable *whole_deals_table(Relation rel);
+
 /* do the row triggers of deals fire on this relation? */
 extern bool has_deal_triggers(Relation rel);
 

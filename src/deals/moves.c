@@ -192,18 +192,7 @@ open_mover(Oid relid, LOCKMODE mode, Relation *result)
 	Mover	   *mover = palloc0(sizeof(Mover));
 	DealsTable *table;
 
-	if (!has_deal_triggers(rel))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"%s\" is not a deals table", RelationGetRelationName(rel)),
-				 errhint("If it was one, run pipelines.resume() first.")));
-	definitions_lock();
-	table = deals_table(rel, true);
-	if (table->root != relid)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("table \"%s\" is a partition", RelationGetRelationName(rel)),
-				 errhint("Name the deals table itself.")));
+	table = whole_deals_table(rel);
 
 	mover->context = CurrentMemoryContext;
 	mover->relid = relid;

@@ -213,18 +213,7 @@ pipelines_purge(PG_FUNCTION_ARGS)
 
 	if (!has_privs_of_role(GetUserId(), rel->rd_rel->relowner))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, RelationGetRelationName(rel));
-	if (!has_deal_triggers(rel))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"%s\" is not a deals table", RelationGetRelationName(rel)),
-				 errhint("If it was one, run pipelines.resume() first.")));
-	definitions_lock();
-	table = deals_table(rel, true);
-	if (table->root != relid)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("table \"%s\" is a partition", RelationGetRelationName(rel)),
-				 errhint("Name the deals table itself.")));
+	table = whole_deals_table(rel);
 	history_id = table->history;
 	history = table_open(history_id, RowExclusiveLock);
 	if (!has_privs_of_role(GetUserId(), history->rd_rel->relowner))

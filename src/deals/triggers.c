@@ -1429,13 +1429,7 @@ pipelines_rebook(PG_FUNCTION_ARGS)
 
 	if (!has_privs_of_role(GetUserId(), rel->rd_rel->relowner))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, RelationGetRelationName(rel));
-	definitions_lock();
-	table = deals_table(rel, true);
-	if (table->root != relid)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("table \"%s\" is a partition", RelationGetRelationName(rel)),
-				 errhint("Name the deals table itself.")));
+	table = whole_deals_table(rel);
 
 	initStringInfo(&query);
 	appendStringInfo(&query, "UPDATE %s AS t SET ",
