@@ -102,6 +102,19 @@ SELECT gated(21, 'New', 'Demo', 'Quote', 'Demo');
 SELECT gated(22, 'Parked', 'Quote', 'Demo');
 -- a pause is no way around
 SELECT gated(31, 'Parked', 'Contract', 'Won', 'Demo', 'Parked', 'Contract');
+-- R-2.10: nor one to be pushed back forward; a deal on hold stands where it was before, and so does the gate
+INSERT INTO deals (deal_id) SELECT generate_series(32, 34);
+INSERT INTO deals (deal_id, stage_id) VALUES (36, st('Parked'));
+SELECT go(32, 'Parked'), go(33, 'Contract'), go(33, 'Parked'), go(34, 'Contract'), go(34, 'Demo'), go(34, 'Parked');
+SELECT try($$SELECT pipelines.push_back('deals', '32', 'x', 'Contract')$$);
+SELECT try($$SELECT pipelines.push_back('deals', '34', 'x', 'Demo')$$);
+SELECT try($$SELECT pipelines.push_back('deals', '36', 'x', 'New')$$);
+SELECT deal, ok, target FROM pipelines.push_back('deals', '33', 'x', 'Quote');
+SELECT deal, ok, target FROM pipelines.push_back('deals', '34', 'x', 'Quote');
+SELECT deal_id, s.name AS gate FROM deals JOIN pipelines.stage s ON s.stage_id = gate_stage_id WHERE deal_id IN (33, 34) ORDER BY 1;
+SELECT go(34, 'Contract'), go(34, 'Demo'), go(33, 'Contract'), go(33, 'Demo'), go(33, 'Contract');
+SELECT deal_id, s.name AS gate FROM deals LEFT JOIN pipelines.stage s ON s.stage_id = gate_stage_id WHERE deal_id BETWEEN 32 AND 34 ORDER BY 1;
+DELETE FROM deals WHERE deal_id IN (32, 33, 34, 36);
 SELECT gated(23, 'Lost');
 SELECT gated(24, 'Lost', 'Contract');
 SELECT gated(25, 'Renewal');

@@ -503,21 +503,24 @@ skipped_names(const PipelineDef *pipeline, const Verdict *verdict)
 
 /*
  * R-2.10: a push-back leads to an earlier open stage of the same pipeline.
+ * 'base' is where the deal stands; of one on hold, where it was before.
  */
 static bool
 may_be_pushed_back(const DealContext *deal, const DealState *old, const PipelineDef *pipeline,
-				   const StageDef *from, const StageDef *stage, Refusal *refusal)
+				   const StageDef *base, const StageDef *stage, Refusal *refusal)
 {
-	if (old->pipeline_id == pipeline->pipeline_id && from != NULL &&
-		!OUTCOME_IS_CLOSED(from->outcome) && stage->outcome == OUTCOME_OPEN &&
-		stage->position < from->position)
+	if (old->pipeline_id == pipeline->pipeline_id && base != NULL &&
+		base->outcome == OUTCOME_OPEN && stage->outcome == OUTCOME_OPEN &&
+		stage->position < base->position)
 		return true;
 	return refuse_because(refusal, ERRCODE_PIPELINES_MOVE_REFUSED,
 						  deal->table->role[ROLE_STAGE_ID],
 						  psprintf("%s can't be pushed back to %s", full_label(deal),
 								   stage_label(pipeline, stage->stage_id)),
-						  psprintf("It is in %s; a deal that is not closed can be pushed back to an earlier open stage.",
-								   stage_label(pipeline, old->stage_id)),
+						  psprintf("It is in %s%s; a deal that is not closed can be pushed back to an earlier open stage.",
+								   stage_label(pipeline, old->stage_id),
+								   base == NULL || base->stage_id == old->stage_id ? "" :
+								   psprintf(" after %s", stage_label(pipeline, base->stage_id))),
 						  "Name an earlier stage, or reopen the deal first.");
 }
 
@@ -537,6 +540,7 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 	const PipelineDef *source;
 	const StageDef *stage;
 	const StageDef *from;
+	const StageDef *base;
 	const StageDef *furthest;
 	DealState	given = *state;
 	bool		was_closed;
@@ -577,7 +581,7 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 					  deal->table->role[state->pipeline_id == 0 ? ROLE_PIPELINE_ID : ROLE_STAGE_ID],
 					  psprintf("%s must be in a stage of a pipeline", full_label(deal)),
 					  "Pipeline and stage can't be set to NULL.", NULL);
-	if (old->gate_stage_id != 0 && !transfer)
+	if (!transfer && (old->gate_stage_id != 0 || verdict->forced == CHANGE_PUSH_BACK))
 		paused_in = stage_before_pause(deal, old);
 	pipeline = known_pipeline(deal, state->pipeline_id, refusal);
 	if (pipeline == NULL || !may_move_in(deal, pipeline, refusal))
@@ -617,8 +621,13 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 
 	from = source == NULL ? NULL : definitions_stage(source, old->stage_id);
 	was_closed = from == NULL ? old->has_closed_at : OUTCOME_IS_CLOSED(from->outcome);
+
+	/* a deal on hold stands where it was before */
+	base = from;
+	if (from != NULL && from->outcome == OUTCOME_ON_HOLD)
+		base = definitions_stage(source, paused_in != 0 ? paused_in : old->furthest_stage_id);
 	if (verdict->forced == CHANGE_PUSH_BACK &&
-		!may_be_pushed_back(deal, old, pipeline, from, stage, refusal))
+		!may_be_pushed_back(deal, old, pipeline, base, stage, refusal))
 		return false;
 
 	state->stage_entered_at = instant;
@@ -646,13 +655,8 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 			furthest->position;
 
 		/* behind the gate the way is gone stage by stage, pauses or not */
-		if (state->gate_stage_id != 0 && from != NULL)
-		{
-			const StageDef *before = paused_in == 0 ? NULL :
-				definitions_stage(pipeline, paused_in);
-
-			reached = before != NULL ? before->position : from->position;
-		}
+		if (state->gate_stage_id != 0 && base != NULL)
+			reached = base->position;
 		find_skipped(pipeline, reached, stage, verdict);
 		if (furthest == NULL || (is_progress(stage) && stage->position > furthest->position))
 			state->furthest_stage_id = state->stage_id;
@@ -666,8 +670,8 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 		const StageDef *gate = state->gate_stage_id == 0 ? NULL :
 			definitions_stage(pipeline, state->gate_stage_id);
 
-		if (gate == NULL || gate->position < from->position)
-			state->gate_stage_id = from->stage_id;
+		if (gate == NULL || gate->position < base->position)
+			state->gate_stage_id = base->stage_id;
 	}
 	/* it opens where it was set, or when the deal is given up */
 	else if (state->gate_stage_id != 0)

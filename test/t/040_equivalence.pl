@@ -128,6 +128,35 @@ sub find_stage
 	return $spec{$p}{$s};
 }
 
+# The same stage there, or what the map says.
+sub same_there
+{
+	my ($p, $s) = @_;
+	return $s if $spec{$p}{$s} && !$spec{$p}{$s}{archived};
+	return $stage{Sign} if $p == $beta && $s == $stage{Quote};
+	return;
+}
+
+# R-2.14: where a deal in $s goes if only its pipeline is given.  Alpha's policy is 'first'.
+sub answer
+{
+	my ($p, $s) = @_;
+	return same_there($p, $s) // ($p == $alpha ? $stage{Lead} : undef);
+}
+
+# R-2.16: the furthest of the stages of $p that answer to those up to the deal's
+# furthest one in its pipeline, or to the one that it is in if that is entered
+sub reached_there
+{
+	my ($old, $p, $entered) = @_;
+	my $from = $spec{ $old->{pipeline_id} };
+	my @been = grep { progress($from->{$_}) && $from->{$_}{position} <= $from->{ $old->{furthest} }{position} } keys %$from;
+	my @there = grep { defined } map { same_there($p, $_) } @been;
+	push @there, $entered if (answer($p, $old->{stage_id}) // 0) == $entered;
+	@there = sort { $spec{$p}{$a}{position} <=> $spec{$p}{$b}{position} } grep { progress($spec{$p}{$_}) } @there;
+	return $there[-1];
+}
+
 sub set_closing
 {
 	my ($deal, $given) = @_;
@@ -228,10 +257,7 @@ sub update
 		# only the pipeline is given: same stage, map, policy
 		if ($transfer && (!defined $new->{stage_id} || $new->{stage_id} == $from_s))
 		{
-			if ($spec{$p}{$from_s} && !$spec{$p}{$from_s}{archived}) { $new->{stage_id} = $from_s }
-			elsif ($p == $beta && $from_s == $stage{Quote}) { $new->{stage_id} = $stage{Sign} }
-			elsif ($p == $alpha) { $new->{stage_id} = $stage{Lead} }
-			else { refuse('23S04') }
+			$new->{stage_id} = answer($p, $from_s) // refuse('23S04');
 		}
 		my $to = find_stage($p, $new->{stage_id});
 		my $from = $spec{$from_p}{$from_s};
@@ -239,7 +265,7 @@ sub update
 
 		$new->{version} = $old->{version} + 1;
 		$new->{entered} = "v$new->{version}";
-		my $furthest = $spec{$p}{ $old->{furthest} };
+		my $reached = $transfer ? reached_there($old, $p, $new->{stage_id}) : $old->{furthest};
 		if (closed($from) && !closed($to))
 		{
 			$kind = 'reopen';
@@ -248,18 +274,17 @@ sub update
 			@$new{qw(closed_at closed_on)} = (undef, undef);
 			@clear = qw(probability forecast_category close_reason competitor);
 		}
-		elsif (!$furthest)
+		else
 		{
-			$new->{furthest} = $new->{stage_id};
-		}
-		elsif (progress($to))
-		{
+			my $position = defined $reached ? $spec{$p}{$reached}{position} : 0;
 			@skipped = grep {
 				my $s = $spec{$p}{$_};
 				$s->{mandatory} && !$s->{archived} && $s->{outcome} eq 'open'
-					&& $s->{position} > $furthest->{position} && $s->{position} < $to->{position}
-			} sort { $spec{$p}{$a}{position} <=> $spec{$p}{$b}{position} } keys %{ $spec{$p} };
-			$new->{furthest} = $new->{stage_id} if $to->{position} > $furthest->{position};
+					&& $s->{position} > $position && $s->{position} < $to->{position}
+			} sort { $spec{$p}{$a}{position} <=> $spec{$p}{$b}{position} } keys %{ $spec{$p} }
+				if progress($to);
+			$new->{furthest} = $reached // $new->{stage_id};
+			$new->{furthest} = $new->{stage_id} if progress($to) && $to->{position} > $position;
 		}
 		if (closed($to) && (!closed($from) || $from->{outcome} ne $to->{outcome}))
 		{
@@ -270,6 +295,7 @@ sub update
 
 		my ($mode, $policy) = @{ $rules->{$p} };
 		refuse('23S03') if $mode eq 'strict' && @skipped;
+		refuse('23S03') if $transfer && !$to->{may_start};
 		refuse('23S03') if $mode eq 'graph' && !$transfer && !$graph{ $name{"s$from_s"} . '-' . $name{"s$new->{stage_id}"} };
 		push @clear, qw(probability forecast_category)
 			if $policy eq 'clear_on_move' || ($policy eq 'clear_on_forward' && $to->{position} > $from->{position});
