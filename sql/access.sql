@@ -535,7 +535,7 @@ RESET ROLE;
 -- To open it again: all is as it was
 --
 SELECT pipelines.protect_pipeline('Takeovers', false);
-SELECT polrelid::regclass AS relation, polname FROM pg_policy WHERE polrelid::regclass::text !~ '^teams';
+SELECT polrelid::regclass AS relation, polname FROM pg_policy WHERE polrelid::regclass::text !~ '^teams' ORDER BY 1, 2;
 SELECT oid::regclass FROM pg_class WHERE relrowsecurity ORDER BY oid::regclass::text;
 SELECT role, CASE WHEN length(without) > 100 THEN '(many)' ELSE without END AS without FROM columns WHERE reads ORDER BY role;
 SET ROLE regress_access_clerk;
