@@ -179,6 +179,21 @@ SELECT go(22, 'Lost'), go(22, 'Lost', ', close_reason = ''broke''');
 -- what was the reason of the one before is none of the next
 SELECT go(22, 'Won', ', close_reason = ''good price'''), go(22, 'Lost'), go(22, 'Lost', ', close_reason = ''good price'''), go(22, 'Lost', ', close_reason = ''broke again''');
 SELECT outcome, reason, superseded_at IS NOT NULL AS superseded FROM deals_closings WHERE deal_id = 22 ORDER BY closed_at, superseded_at;
+-- nothing of it can be taken away afterwards, neither by a move within the closing; what was never there may lack on
+SELECT try($$UPDATE deals SET close_reason = NULL WHERE deal_id = 21$$);
+SELECT try($$UPDATE deals SET close_notes = ' ' WHERE deal_id = 21$$);
+SELECT try($$UPDATE deals SET close_notes = NULL, close_reason = 'price' WHERE deal_id = 21$$);
+SELECT try($$UPDATE deals SET close_reason = 'OTHER' WHERE deal_id = 21$$);
+SELECT try($$UPDATE deals SET closed_on = current_date + 1 WHERE deal_id = 21$$);
+SELECT try($$UPDATE deals SET amount = 7, owner = 'eve', close_notes = NULL WHERE deal_id = 23$$);
+SELECT go(22, 'Won', ', close_reason = ''fine'''), try($$UPDATE deals SET amount = NULL WHERE deal_id = 22$$), go(22, 'Lost', ', close_reason = ''broke''');
+BEGIN; SET LOCAL pipelines.reason = 'nobody knows'; UPDATE deals SET close_reason = NULL WHERE deal_id = 22; COMMIT;
+SELECT deal_id, close_reason, close_notes, amount FROM deals WHERE deal_id IN (21, 22, 23) ORDER BY 1;
+BEGIN;
+WITH s AS (INSERT INTO pipelines.stage (name) VALUES ('Lost late') RETURNING stage_id)
+INSERT INTO pipelines.pipeline_stage (pipeline_id, stage_id, position, outcome, probability) SELECT 1, stage_id, 1000, 'lost', 0 FROM s;
+SELECT go(21, 'Lost late', ', close_reason = NULL'), go(21, 'Lost late');
+ROLLBACK;
 SELECT try($$UPDATE pipelines.pipeline SET close_requires = '{lost_reason,more}'$$);
 UPDATE pipelines.pipeline SET close_requires = '{}' WHERE pipeline_id = 1;
 

@@ -956,61 +956,99 @@ close_reason_is_given(const DealContext *deal)
 	return strcmp(role_text(deal, ROLE_CLOSE_REASON), role_text(&before, ROLE_CLOSE_REASON)) != 0;
 }
 
-/* what a closing must bring along */
 static bool
-closing_is_complete(const DealContext *deal, const DealState *state, JudgeWhen when,
-					bool *postponed, Refusal *refusal)
+is_lost(const StageDef *stage)
 {
+	return stage->outcome == OUTCOME_LOST || stage->outcome == OUTCOME_DISQUALIFIED;
+}
+
+/* Is one of the things missing that a closing may require? */
+static bool
+closing_lacks(const DealContext *deal, const DealState *state, const PipelineDef *pipeline,
+			  const StageDef *stage, int requirement)
+{
+	switch (requirement)
+	{
+		case CLOSE_LOST_REASON:
+			return is_lost(stage) && !is_filled_in(deal, ROLE_CLOSE_REASON);
+		case CLOSE_OTHER_NOTES:
+			return is_filled_in(deal, ROLE_CLOSE_REASON) &&
+				pg_strcasecmp(role_text(deal, ROLE_CLOSE_REASON), "other") == 0 &&
+				!is_filled_in(deal, ROLE_CLOSE_NOTES);
+		case CLOSE_WON_AMOUNT:
+			return stage->outcome == OUTCOME_WON && !is_filled_in(deal, ROLE_AMOUNT);
+		default:
+			return state->has_closed_on &&
+				state->closed_on > day_of(deals_transaction_instant(), pipeline->tz);
+	}
+}
+
+/*
+ * R-2.28: what a closing must bring along.  'old' is the deal as it was in the
+ * same closing: what is there must stay there.  NULL: it is being closed.
+ */
+static bool
+closing_is_complete(const DealContext *deal, const DealState *old, const DealState *state,
+					JudgeWhen when, bool *postponed, Refusal *refusal)
+{
+	static const struct
+	{
+		int			requirement;
+		DealRole	role;
+		const char *missing;
+	}			requirements[] = {
+		{CLOSE_LOST_REASON, ROLE_CLOSE_REASON, NULL},
+		{CLOSE_OTHER_NOTES, ROLE_CLOSE_NOTES, "A closing whose reason is \"other\" must be explained in close_notes."},
+		{CLOSE_WON_AMOUNT, ROLE_AMOUNT, "A deal that is won must have its amount."},
+		{CLOSE_BY_TODAY, ROLE_CLOSED_ON, "The day of a closing can't lie in the future."},
+	};
 	const PipelineDef *pipeline = definitions_pipeline(state->pipeline_id);
 	const StageDef *stage = definitions_stage(pipeline, state->stage_id);
-	DealRole	role;
-	const char *missing;
 
-	if (pipeline->close_requires == 0 || when == JUDGE_BEFORE_OTHERS)
+	if (stage == NULL || pipeline->close_requires == 0 || when == JUDGE_BEFORE_OTHERS)
 		return true;
-	if ((pipeline->close_requires & CLOSE_LOST_REASON) != 0 &&
-		(stage->outcome == OUTCOME_LOST || stage->outcome == OUTCOME_DISQUALIFIED) &&
-		!close_reason_is_given(deal) && !reason_is_given())
-		return refuse_because(refusal, ERRCODE_PIPELINES_REASON_REQUIRED,
-							  deal->table->role[ROLE_CLOSE_REASON],
-							  psprintf("%s can't be closed as %s without a reason", full_label(deal),
-									   stage->outcome == OUTCOME_LOST ? "lost" : "disqualified"),
-							  psprintf("Pipeline \"%s\" wants to know why a deal is lost.", pipeline->name),
-							  "Set close_reason in the same statement, or SET LOCAL pipelines.reason = '...'.");
+	for (int i = 0; i < (int) lengthof(requirements); i++)
+	{
+		int			requirement = requirements[i].requirement;
+		AttrNumber	attnum = deal->table->role[requirements[i].role];
+		bool		lacks;
 
-	if ((pipeline->close_requires & CLOSE_OTHER_NOTES) != 0 &&
-		is_filled_in(deal, ROLE_CLOSE_REASON) &&
-		pg_strcasecmp(role_text(deal, ROLE_CLOSE_REASON), "other") == 0 &&
-		!is_filled_in(deal, ROLE_CLOSE_NOTES))
-	{
-		role = ROLE_CLOSE_NOTES;
-		missing = "A closing whose reason is \"other\" must be explained in close_notes.";
+		if ((pipeline->close_requires & requirement) == 0)
+			continue;
+		if (requirement == CLOSE_WON_AMOUNT && stage->outcome == OUTCOME_WON &&
+			when != JUDGE_AFTER && amount_is_generated(deal))
+		{
+			*postponed = true;
+			continue;
+		}
+		lacks = closing_lacks(deal, state, pipeline, stage, requirement);
+		if (requirement == CLOSE_LOST_REASON && is_lost(stage))
+			lacks = !reason_is_given() &&
+				(lacks || (old == NULL && !close_reason_is_given(deal)));
+		if (lacks && old != NULL)
+		{
+			DealContext before = *deal;
+
+			before.values = deal->old_values;
+			before.nulls = deal->old_nulls;
+			lacks = !closing_lacks(&before, old, pipeline, stage, requirement);
+		}
+		if (!lacks)
+			continue;
+		if (requirement == CLOSE_LOST_REASON)
+			return refuse_because(refusal, ERRCODE_PIPELINES_REASON_REQUIRED, attnum,
+								  psprintf("%s can't be %s as %s without a reason", full_label(deal),
+										   old == NULL ? "closed" : "kept",
+										   stage->outcome == OUTCOME_LOST ? "lost" : "disqualified"),
+								  psprintf("Pipeline \"%s\" wants to know why a deal is lost.", pipeline->name),
+								  "Set close_reason in the same statement, or SET LOCAL pipelines.reason = '...'.");
+		return refuse_because(refusal, ERRCODE_PIPELINES_RULE_NOT_FULFILLED, attnum,
+							  psprintf(old == NULL ? "%s can't be closed yet" :
+									   "%s must keep what its closing requires", full_label(deal)),
+							  pstrdup(requirements[i].missing),
+							  psprintf("Pipeline \"%s\" asks for it: close_requires.", pipeline->name));
 	}
-	else if ((pipeline->close_requires & CLOSE_WON_AMOUNT) != 0 &&
-			 stage->outcome == OUTCOME_WON && when != JUDGE_AFTER && amount_is_generated(deal))
-	{
-		*postponed = true;
-		return true;
-	}
-	else if ((pipeline->close_requires & CLOSE_WON_AMOUNT) != 0 &&
-			 stage->outcome == OUTCOME_WON && !is_filled_in(deal, ROLE_AMOUNT))
-	{
-		role = ROLE_AMOUNT;
-		missing = "A deal that is won must have its amount.";
-	}
-	else if ((pipeline->close_requires & CLOSE_BY_TODAY) != 0 && state->has_closed_on &&
-			 state->closed_on > day_of(deals_transaction_instant(), pipeline->tz))
-	{
-		role = ROLE_CLOSED_ON;
-		missing = "The day of a closing can't lie in the future.";
-	}
-	else
-		return true;
-	return refuse_because(refusal, ERRCODE_PIPELINES_RULE_NOT_FULFILLED,
-						  deal->table->role[role],
-						  psprintf("%s can't be closed yet", full_label(deal)),
-						  pstrdup(missing),
-						  psprintf("Pipeline \"%s\" asks for it: close_requires.", pipeline->name));
+	return true;
 }
 
 /*
@@ -1133,6 +1171,16 @@ has_bypass(int32 pipeline_id)
 		is_member(pipeline->bypass_role) && reason_is_given();
 }
 
+/* nothing that a closing required is taken away later, but by undo_batch() */
+static bool
+closing_stays_complete(const DealContext *deal, const DealState *old, const DealState *state,
+					   Verdict *verdict)
+{
+	return !old->has_closed_at || !state->has_closed_at || verdict->forced != CHANGE_NONE ||
+		closing_is_complete(deal, old, state, verdict->when, &verdict->postponed,
+							&verdict->refusal);
+}
+
 bool
 judge_requirements(const DealContext *deal, const DealState *old, const DealState *state,
 				   Verdict *verdict)
@@ -1146,9 +1194,10 @@ judge_requirements(const DealContext *deal, const DealState *old, const DealStat
 
 	if (!verdict->moved)
 	{
-		if (pipeline == NULL || pipeline->napprovals == 0 ||
-			is_approved(deal, old, state, false, verdict->when, &verdict->postponed,
-						&verdict->refusal))
+		if (pipeline == NULL ||
+			(closing_stays_complete(deal, old, state, verdict) &&
+			 is_approved(deal, old, state, false, verdict->when, &verdict->postponed,
+						 &verdict->refusal)))
 			return true;
 		return may_bypass(deal, state->pipeline_id, verdict);
 	}
@@ -1182,9 +1231,10 @@ judge_requirements(const DealContext *deal, const DealState *old, const DealStat
 			return false;
 		if (rule_allows(deal, pipeline, stage, true, verdict->when, &verdict->postponed,
 						&verdict->refusal) &&
-			(verdict->kind != CHANGE_CLOSE ||
-			 closing_is_complete(deal, state, verdict->when, &verdict->postponed,
-								 &verdict->refusal)) &&
+			(verdict->kind == CHANGE_CLOSE ?
+			 closing_is_complete(deal, NULL, state, verdict->when, &verdict->postponed,
+								 &verdict->refusal) :
+			 closing_stays_complete(deal, old, state, verdict)) &&
 			is_approved(deal, old, state, true, verdict->when, &verdict->postponed,
 						&verdict->refusal))
 		{
@@ -1224,6 +1274,6 @@ judge_entry(const DealContext *deal, const DealState *state, Refusal *refusal)
 		!rule_allows(deal, pipeline, stage, true, JUDGE_AFTER, &postponed, refusal))
 		return false;
 	return (!state->has_closed_at ||
-			closing_is_complete(deal, state, JUDGE_AFTER, &postponed, refusal)) &&
+			closing_is_complete(deal, NULL, state, JUDGE_AFTER, &postponed, refusal)) &&
 		is_approved(deal, NULL, state, true, JUDGE_AFTER, &postponed, refusal);
 }

@@ -215,7 +215,7 @@ AS $$
 	('pipeline', 'archived_at', 'timestamptz', false, 'Since when it takes no more deals, or NULL.'),
 	('pipeline', 'attrs', 'jsonb', false, 'The application''s own properties.'),
 	('pipeline', 'backward', 'text NOT NULL DEFAULT ''allowed''', false, 'Moves to an earlier stage: allowed, reason (only with one), refused.'),
-	('pipeline', 'close_requires', 'text[] NOT NULL DEFAULT ''{}''', false, 'What a closing must bring along: lost_reason, other_notes (where the reason is Other), won_amount, closed_by_today.'),
+	('pipeline', 'close_requires', 'text[] NOT NULL DEFAULT ''{}''', false, 'What a closing must bring along and keep: lost_reason, other_notes (where the reason is Other), won_amount, closed_by_today.'),
 	('pipeline', 'bypass_role', 'text', false, 'Role whose members may set pipelines.bypass, or NULL for nobody.'),
 	('pipeline', 'protected', 'boolean NOT NULL DEFAULT false', false, 'Do only the roles of pipeline_role see it and its deals?'),
 
