@@ -184,6 +184,16 @@ column_is_filled_in(const DealContext *deal, AttrNumber attnum)
 	return !is_blank(DatumGetTextPP(deal->values[attnum - 1]));
 }
 
+DealContext
+deal_as_it_was(const DealContext *deal)
+{
+	DealContext before = *deal;
+
+	before.values = deal->old_values;
+	before.nulls = deal->old_nulls;
+	return before;
+}
+
 bool
 is_filled_in(const DealContext *deal, DealRole role)
 {
@@ -669,13 +679,10 @@ amount_is_generated(const DealContext *deal)
 bool
 currency_differs(const DealContext *deal)
 {
-	DealContext row = *deal;
+	DealContext row = deal_as_it_was(deal);
 	const char *now = role_text(deal, ROLE_CURRENCY);
-	const char *before;
+	const char *before = role_text(&row, ROLE_CURRENCY);
 
-	row.values = deal->old_values;
-	row.nulls = deal->old_nulls;
-	before = role_text(&row, ROLE_CURRENCY);
 	if (now == NULL)
 		now = deal->table->currency;
 	if (before == NULL)

@@ -27,6 +27,9 @@ extern Fulfilment rule_fulfilled(const DealContext *deal, const char *rule,
 								 const char *what, bool in_after,
 								 char **detail, AttrNumber *column);
 
+/* the row as it was before, in place of as it will be */
+extern DealContext deal_as_it_was(const DealContext *deal);
+
 /*
  * The kinds of activities that a stage demands and the deal lacks in its
  * episode, as 'a, b'; NULL: none.

@@ -502,6 +502,19 @@ skipped_names(const PipelineDef *pipeline, const Verdict *verdict)
 }
 
 /*
+ * A deal on hold stands where it was before: 'paused_in', or as far as it got
+ * if that was not asked for.  Any other stands in its stage.
+ */
+static const StageDef *
+where_it_stands(const DealState *old, const PipelineDef *pipeline, const StageDef *from,
+				int32 paused_in)
+{
+	if (from == NULL || from->outcome != OUTCOME_ON_HOLD)
+		return from;
+	return definitions_stage(pipeline, paused_in != 0 ? paused_in : old->furthest_stage_id);
+}
+
+/*
  * R-2.10: a push-back leads to an earlier open stage of the same pipeline.
  * 'base' is where the deal stands; of one on hold, where it was before.
  */
@@ -546,7 +559,6 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 	bool		was_closed;
 	bool		transfer;
 	bool		forward;
-	int32		paused_in = 0;
 
 	given.has_closed_at = state->has_closed_at &&
 		(!old->has_closed_at || state->closed_at != old->closed_at);
@@ -582,7 +594,7 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 					  psprintf("%s must be in a stage of a pipeline", full_label(deal)),
 					  "Pipeline and stage can't be set to NULL.", NULL);
 	if (!transfer && (old->gate_stage_id != 0 || verdict->forced == CHANGE_PUSH_BACK))
-		paused_in = stage_before_pause(deal, old);
+		verdict->paused_in = stage_before_pause(deal, old);
 	pipeline = known_pipeline(deal, state->pipeline_id, refusal);
 	if (pipeline == NULL || !may_move_in(deal, pipeline, refusal))
 		return false;
@@ -622,10 +634,7 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 	from = source == NULL ? NULL : definitions_stage(source, old->stage_id);
 	was_closed = from == NULL ? old->has_closed_at : OUTCOME_IS_CLOSED(from->outcome);
 
-	/* a deal on hold stands where it was before */
-	base = from;
-	if (from != NULL && from->outcome == OUTCOME_ON_HOLD)
-		base = definitions_stage(source, paused_in != 0 ? paused_in : old->furthest_stage_id);
+	base = where_it_stands(old, source, from, verdict->paused_in);
 	if (verdict->forced == CHANGE_PUSH_BACK &&
 		!may_be_pushed_back(deal, old, pipeline, base, stage, refusal))
 		return false;
@@ -781,17 +790,13 @@ static bool
 goes_backward(const DealState *old, const PipelineDef *pipeline, const StageDef *from,
 			  const StageDef *stage)
 {
-	const StageDef *furthest;
+	const StageDef *base;
 
 	if (old->pipeline_id != pipeline->pipeline_id || from == NULL ||
-		stage->outcome != OUTCOME_OPEN)
+		OUTCOME_IS_CLOSED(from->outcome) || stage->outcome != OUTCOME_OPEN)
 		return false;
-	if (from->outcome == OUTCOME_OPEN)
-		return stage->position < from->position;
-	if (from->outcome != OUTCOME_ON_HOLD)
-		return false;
-	furthest = definitions_stage(pipeline, old->furthest_stage_id);
-	return furthest != NULL && stage->position < furthest->position;
+	base = where_it_stands(old, pipeline, from, 0);
+	return base != NULL && stage->position < base->position;
 }
 
 static bool
@@ -901,7 +906,6 @@ static bool
 may_leave(const DealContext *deal, const DealState *old, const DealState *state,
 		  Verdict *verdict)
 {
-	int32		before = old->gate_stage_id == 0 ? 0 : stage_before_pause(deal, old);
 	const PipelineDef *source = definitions_pipeline(old->pipeline_id);
 	const PipelineDef *pipeline = definitions_pipeline(state->pipeline_id);
 	const StageDef *from = source == NULL ? NULL : definitions_stage(source, old->stage_id);
@@ -915,12 +919,10 @@ may_leave(const DealContext *deal, const DealState *old, const DealState *state,
 	/* a pause is no way around what the stage before it demands */
 	if (from->outcome == OUTCOME_ON_HOLD && old->pipeline_id == state->pipeline_id)
 	{
-		const StageDef *paused_in = definitions_stage(source, before != 0 ? before :
-													  old->furthest_stage_id);
+		const StageDef *base = where_it_stands(old, source, from, verdict->paused_in);
 
-		if (paused_in != NULL && paused_in->outcome == OUTCOME_OPEN &&
-			stage->position > paused_in->position)
-			from = paused_in;
+		if (base != NULL && base->outcome == OUTCOME_OPEN && stage->position > base->position)
+			from = base;
 	}
 	if (stage->outcome == OUTCOME_OPEN &&
 		(old->pipeline_id != state->pipeline_id || stage->position <= from->position))
@@ -944,15 +946,13 @@ close_reason_is_given(const DealContext *deal)
 {
 	AttrNumber	closed_at = deal->table->role[ROLE_CLOSED_AT];
 	AttrNumber	reason = deal->table->role[ROLE_CLOSE_REASON];
-	DealContext before = *deal;
+	DealContext before = deal_as_it_was(deal);
 
 	if (!is_filled_in(deal, ROLE_CLOSE_REASON))
 		return false;
 	if (deal->old_values == NULL || closed_at == InvalidAttrNumber ||
 		deal->old_nulls[closed_at - 1] || deal->old_nulls[reason - 1])
 		return true;
-	before.values = deal->old_values;
-	before.nulls = deal->old_nulls;
 	return strcmp(role_text(deal, ROLE_CLOSE_REASON), role_text(&before, ROLE_CLOSE_REASON)) != 0;
 }
 
@@ -1027,10 +1027,8 @@ closing_is_complete(const DealContext *deal, const DealState *old, const DealSta
 				(lacks || (old == NULL && !close_reason_is_given(deal)));
 		if (lacks && old != NULL)
 		{
-			DealContext before = *deal;
+			DealContext before = deal_as_it_was(deal);
 
-			before.values = deal->old_values;
-			before.nulls = deal->old_nulls;
 			lacks = !closing_lacks(&before, old, pipeline, stage, requirement);
 		}
 		if (!lacks)

@@ -73,6 +73,7 @@ typedef struct Verdict
 	bool		postponed;		/* generated columns decide: judge again after */
 	bool		bypassed;		/* a rule was not applied, by leave */
 	bool		moved;			/* pipeline or stage changed */
+	int32		paused_in;		/* stage_before_pause(), where it was asked for */
 	ChangeKind	kind;			/* CHANGE_NONE: the stage did not change */
 	bool		clear_overrides;
 	bool		clear_closing;	/* reopened: the reason goes to the history */
