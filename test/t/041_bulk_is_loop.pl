@@ -252,10 +252,11 @@ PROGRAM: for my $program (1 .. $programs)
 		my %kind_of_reason = (chance(0.6) ? (reason => 'because') : (), chance(0.3) ? (batch => "b$round") : ());
 		$all->($when->($r + 1));
 		$all->("SET pipelines.$_ = '$kind_of_reason{$_}';\n") for sort keys %kind_of_reason;
-		# things that are no moves
+		# things that are no moves; what is won keeps its amount
 		for my $d (grep { chance(0.2) } @mine)
 		{
-			$all->("UPDATE T SET amount = " . text(pick(50, 500, undef)) . ", owner = " . text(pick('ann', 'bob', undef)) . " WHERE deal_id = $d;\n");
+			my $amount = text(pick(50, 500, undef));
+			$all->("UPDATE T SET amount = coalesce($amount, CASE WHEN closed_at IS NOT NULL THEN amount END), owner = " . text(pick('ann', 'bob', undef)) . " WHERE deal_id = $d;\n");
 		}
 		$all->("INSERT INTO T_activity (deal_id, kind, done_at) SELECT d, '" . pick(qw(call demo)) . "', "
 			. ($timed ? "current_setting('pipelines.event_time')::timestamptz" : 'clock_timestamp()') . " FROM unnest('{" . join(',', grep { chance(0.4) } @mine) . "}'::bigint[]) d;\n");
