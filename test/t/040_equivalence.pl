@@ -876,7 +876,26 @@ sub statements
 }
 
 my %kinds;
-for my $program (1 .. $programs)
+
+# what the programs are for, and have not met yet
+sub unmet
+{
+	my %met;
+	for my $v (map { @$_ } values %past)
+	{
+		$met{ $v->{change} }++;
+		$met{skipped}++ if $v->{skipped} ne '';
+		$met{returned}++ if $v->{version} > 1 && $v->{entered} eq "v$v->{version}" && $v->{change} eq 'delete';
+	}
+	note join(', ', map { "$_: $met{$_}" } sort keys %met);
+	note join(', ', map { "$_: $kinds{$_}" } sort keys %kinds);
+	my @unmet = (grep({ !$met{$_} } qw(move close reopen transfer change delete skipped)),
+		keys %kinds >= 4 ? () : 'several refusals');
+	return @unmet;
+}
+
+# more of them where chance has left something out
+for (my $program = 1; $program <= $programs || ($program <= 5 * $programs && unmet()); $program++)
 {
 	my $who = $program % 4 == 3 ? 'clerk' : 'owner';
 	$rules = $rules[ ($program - 1) % @rules ];
@@ -1025,18 +1044,7 @@ for my $program (1 .. $programs)
 	last if !$ok;
 }
 
-# the programs must have met what they are for
-my %met;
-for my $v (map { @$_ } values %past)
-{
-	$met{ $v->{change} }++;
-	$met{skipped}++ if $v->{skipped} ne '';
-	$met{returned}++ if $v->{version} > 1 && $v->{entered} eq "v$v->{version}" && $v->{change} eq 'delete';
-}
-note join(', ', map { "$_: $met{$_}" } sort keys %met);
-note join(', ', map { "$_: $kinds{$_}" } sort keys %kinds);
-ok($met{$_}, "met: $_") for qw(move close reopen transfer change delete skipped);
-cmp_ok(scalar keys %kinds, '>=', 4, 'met: several refusals');
+is(join(', ', unmet()), '', 'the programs have met what they are for');
 
 $node->stop;
 done_testing();

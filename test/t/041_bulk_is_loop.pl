@@ -229,7 +229,20 @@ sub first_difference
 
 my $round = 0;
 my $next = 1;
-PROGRAM: for my $program (1 .. $programs)
+# what the programs are for, and have not met yet
+sub unmet
+{
+	my %met = map { split /\|/ } split /\n/, $node->safe_psql('postgres',
+		"SELECT change, count(*) FROM plain_loop_history GROUP BY 1 UNION ALL SELECT coalesce(state, 'ok'), count(*) FROM said WHERE relation = 'plain_loop' AND deal > 0 GROUP BY 1
+			UNION ALL SELECT 'gated', count(gate_stage_id) FROM plain_loop_history UNION ALL SELECT 'skipped', count(skipped_stages) FROM plain_loop_history");
+	note join(', ', map { "$_: $met{$_}" } sort keys %met);
+	my @unmet = (grep({ !$met{$_} } qw(move close reopen transfer push_back change skipped gated ok)),
+		(grep { /^23/ } keys %met) >= 3 ? () : 'several refusals');
+	return @unmet;
+}
+
+# more of them where chance has left something out
+PROGRAM: for (my $program = 1; $program <= $programs || ($program <= 5 * $programs && unmet()); $program++)
 {
 	my $timed = $program % 2;
 	my ($definitions, $told) = definitions();
@@ -325,13 +338,7 @@ END
 	}
 }
 
-# the programs must have met what they are for
-my %met = map { split /\|/ } split /\n/, $node->safe_psql('postgres',
-	"SELECT change, count(*) FROM plain_loop_history GROUP BY 1 UNION ALL SELECT coalesce(state, 'ok'), count(*) FROM said WHERE relation = 'plain_loop' AND deal > 0 GROUP BY 1
-		UNION ALL SELECT 'gated', count(gate_stage_id) FROM plain_loop_history UNION ALL SELECT 'skipped', count(skipped_stages) FROM plain_loop_history");
-note join(', ', map { "$_: $met{$_}" } sort keys %met);
-ok($met{$_}, "met: $_") for qw(move close reopen transfer push_back change skipped gated ok);
-cmp_ok(scalar(grep { /^23/ } keys %met), '>=', 3, 'met: several refusals');
+is(join(', ', unmet()), '', 'the programs have met what they are for');
 
 $node->stop;
 done_testing();
