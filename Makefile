@@ -73,6 +73,7 @@ INSTALL_SQL = \
 	src/deals/access.sql \
 	src/deals/purge.sql \
 	src/deals/moves.sql \
+	src/deals/outcome.sql \
 	src/deals/advance.sql \
 	src/deals/import.sql \
 	src/deals/import_formats.sql \
@@ -119,6 +120,7 @@ REGRESS = \
 	activities \
 	closings \
 	merge_stages \
+	outcome \
 	purge \
 	move_functions \
 	access \

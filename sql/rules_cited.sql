@@ -217,7 +217,7 @@ SELECT mode FROM pipelines.pipeline_history WHERE pipeline_id = 1 ORDER BY versi
 UPDATE pipelines.pipeline SET mode = 'free' WHERE pipeline_id = 1;
 
 --
--- R-2.34: name, colour, order: no deal changes; an outcome in use can't become another one
+-- R-2.34: name, colour, order: no deal changes; an outcome in use becomes no other one unless it is said what becomes of the deals (outcome.sql)
 --
 SELECT sum(version) AS versions, (SELECT count(*) FROM deals_history) AS rows FROM deals \gset
 UPDATE pipelines.stage SET name = 'Offer' WHERE name = 'Quote';

@@ -46,6 +46,36 @@ $$;
 COMMENT ON FUNCTION pipelines._movable_tables(integer) IS
 'The deals tables of a layout whose deals the caller may move.';
 
+-- What an application writes for a stage that another one took the place of
+-- means that one from now on, unless another pipeline of the layout has the old
+-- stage still.
+CREATE FUNCTION pipelines._hand_on_values(pipeline_id integer, old_stage integer, new_stage integer)
+RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	layout CONSTANT integer := (SELECT p.layout_id FROM pipelines.pipeline AS p WHERE p.pipeline_id = _hand_on_values.pipeline_id);
+BEGIN
+	IF has_table_privilege('pipelines.stage_value', 'UPDATE') THEN
+		UPDATE pipelines.stage_value AS v
+		SET stage_id = new_stage,
+			is_written = v.is_written AND NOT EXISTS (SELECT FROM pipelines.stage_value AS w
+				WHERE w.relation = v.relation AND w.part = v.part AND w.stage_id = new_stage AND w.is_written)
+		WHERE v.stage_id = old_stage
+			AND EXISTS (SELECT FROM pipelines.tracked_table AS t
+				WHERE t.relation = v.relation AND t.layout_id = layout)
+			AND NOT EXISTS (SELECT FROM pipelines.pipeline_stage AS o
+				JOIN pipelines.pipeline AS q ON q.pipeline_id = o.pipeline_id
+				WHERE o.stage_id = old_stage AND o.archived_at IS NULL
+					AND q.layout_id = layout AND q.archived_at IS NULL);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION pipelines._hand_on_values(integer, integer, integer) IS
+'What applications write for a stage of the pipeline means the one that took its place.';
+
 CREATE FUNCTION pipelines.merge_stages(pipeline text, "from" text, "into" text)
 RETURNS TABLE (deals regclass, moved bigint, left_alone bigint)
 LANGUAGE sql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 ROWS 2
@@ -101,7 +131,7 @@ BEGIN
 			USING ERRCODE = 'invalid_parameter_value',
 				DETAIL = format('In pipeline "%s" one is %s, the other %s: its deals would be closed or reopened.',
 					s.pipeline, s.old_outcome, s.new_outcome),
-				HINT = 'Move the deals by UPDATE, and archive the stage with pipelines.archive_stage().';
+				HINT = 'pipelines.change_outcome() changes an outcome, and closes or reopens the deals.';
 	END IF;
 
 	UPDATE pipelines.pipeline_stage AS p
@@ -123,21 +153,7 @@ BEGIN
 	WHERE t.pipeline_id = target AND old_stage IN (t.from_stage_id, t.to_stage_id);
 	UPDATE pipelines.stage_map AS m SET to_stage_id = new_stage
 	WHERE m.to_pipeline_id = target AND m.to_stage_id = old_stage;
-	-- what an application writes for the old stage means the new one from now on,
-	-- unless another pipeline has the old stage still
-	IF has_table_privilege('pipelines.stage_value', 'UPDATE') THEN
-		UPDATE pipelines.stage_value AS v
-		SET stage_id = new_stage,
-			is_written = v.is_written AND NOT EXISTS (SELECT FROM pipelines.stage_value AS w
-				WHERE w.relation = v.relation AND w.part = v.part AND w.stage_id = new_stage AND w.is_written)
-		WHERE v.stage_id = old_stage
-			AND EXISTS (SELECT FROM pipelines.tracked_table AS t
-				WHERE t.relation = v.relation AND t.layout_id = s.layout_id)
-			AND NOT EXISTS (SELECT FROM pipelines.pipeline_stage AS o
-				JOIN pipelines.pipeline AS q ON q.pipeline_id = o.pipeline_id
-				WHERE o.stage_id = old_stage AND o.archived_at IS NULL
-					AND q.layout_id = s.layout_id AND q.archived_at IS NULL);
-	END IF;
+	PERFORM pipelines._hand_on_values(target, old_stage, new_stage);
 
 	FOR deals IN SELECT t FROM pipelines._movable_tables(s.layout_id) AS t LOOP
 		statement := pipelines._move_text(deals);

@@ -537,6 +537,13 @@ may_be_pushed_back(const DealContext *deal, const DealState *old, const Pipeline
 						  "Name an earlier stage, or reopen the deal first.");
 }
 
+/* is it no move that anybody asked of this deal? */
+static bool
+decided_elsewhere(const Verdict *verdict)
+{
+	return verdict->forced != CHANGE_NONE || verdict->redefined != NULL;
+}
+
 /*
  * Find out what an UPDATE is.  On entry *state is the new row as the client
  * sent it, with the bookkeeping of the old one; closed_at and closed_on count
@@ -559,6 +566,7 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 	bool		was_closed;
 	bool		transfer;
 	bool		forward;
+	StageOutcome left = OUTCOME_OPEN;
 
 	given.has_closed_at = state->has_closed_at &&
 		(!old->has_closed_at || state->closed_at != old->closed_at);
@@ -572,8 +580,9 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 	state->has_closed_at = old->has_closed_at;
 	state->closed_at = old->closed_at;
 
-	/* writing the same stage changes nothing */
-	if (state->pipeline_id == old->pipeline_id && state->stage_id == old->stage_id)
+	/* writing the same stage changes nothing, unless it is a new one */
+	if (state->pipeline_id == old->pipeline_id && state->stage_id == old->stage_id &&
+		verdict->redefined == NULL)
 	{
 		/* without a closing there is no day of it */
 		if (!old->has_closed_at && !old->has_closed_on)
@@ -628,11 +637,14 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 		if (stage == NULL)
 			return false;
 	}
-	if (!is_not_archived(deal, pipeline, stage, transfer, refusal))
+	if (verdict->redefined == NULL &&
+		!is_not_archived(deal, pipeline, stage, transfer, refusal))
 		return false;
 
 	from = source == NULL ? NULL : definitions_stage(source, old->stage_id);
-	was_closed = from == NULL ? old->has_closed_at : OUTCOME_IS_CLOSED(from->outcome);
+	if (from != NULL)
+		left = verdict->redefined != NULL ? verdict->redefined->was : from->outcome;
+	was_closed = from == NULL ? old->has_closed_at : OUTCOME_IS_CLOSED(left);
 
 	base = where_it_stands(old, source, from, verdict->paused_in);
 	if (verdict->forced == CHANGE_PUSH_BACK &&
@@ -695,7 +707,7 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 	/* closing, closing differently, reopening */
 	if (OUTCOME_IS_CLOSED(stage->outcome))
 	{
-		if (!was_closed || from == NULL || from->outcome != stage->outcome)
+		if (!was_closed || from == NULL || left != stage->outcome)
 		{
 			given.changed_at = instant;
 			set_closing(&given, pipeline);
@@ -720,7 +732,9 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 
 	/* the target's policy decides on overrides */
 	forward = from == NULL || stage->position > from->position;
-	if (pipeline->override_policy == OVERRIDE_CLEAR_ON_MOVE ||
+	if (verdict->redefined != NULL)
+		 /* it does not move */ ;
+	else if (pipeline->override_policy == OVERRIDE_CLEAR_ON_MOVE ||
 		(pipeline->override_policy == OVERRIDE_CLEAR_ON_FORWARD && forward))
 		verdict->clear_overrides = true;
 
@@ -738,7 +752,7 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 			verdict->kind = CHANGE_MOVE;
 	}
 	/* what was decided elsewhere jumps over nothing */
-	if (verdict->forced != CHANGE_NONE || verdict->kind == CHANGE_MERGE)
+	if (decided_elsewhere(verdict) || verdict->kind == CHANGE_MERGE)
 		verdict->nskipped = 0;
 	return true;
 }
@@ -1201,7 +1215,7 @@ judge_requirements(const DealContext *deal, const DealState *old, const DealStat
 	}
 
 	/* what puts right, or follows from, what was decided elsewhere */
-	if (verdict->forced != CHANGE_NONE)
+	if (decided_elsewhere(verdict))
 		return true;
 
 	pipeline = known_pipeline(deal, state->pipeline_id, &verdict->refusal);

@@ -69,6 +69,8 @@ typedef struct Verdict
 {
 	JudgeWhen	when;			/* given */
 	ChangeKind	forced;			/* given: PUSH_BACK or UNDO, else NONE */
+	const Redefinition *redefined;	/* given: of the deal's stage, which it
+									 * does not leave; NULL: none */
 	Refusal		refusal;
 	bool		postponed;		/* generated columns decide: judge again after */
 	bool		bypassed;		/* a rule was not applied, by leave */

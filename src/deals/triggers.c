@@ -783,7 +783,11 @@ complete_update(Relation rel, const DealsTable *table, const DealRow *old, DealR
 		*state = *old_state;
 		return false;
 	}
-	instant = instant_of_change(&deal, true, old_state->changed_at, false);
+	/* a stage and the deals in it get their new outcome at one instant */
+	if (unlikely(verdict->redefined != NULL))
+		instant = Max(verdict->redefined->instant, old_state->changed_at + 1);
+	else
+		instant = instant_of_change(&deal, true, old_state->changed_at, false);
 
 	if (unlikely(proposed_closing.statement != NULL) &&
 		proposed_closing.statement == current_statement() &&
@@ -953,7 +957,10 @@ before_update(Relation rel, HeapTuple oldtuple, HeapTuple newtuple)
 	deform_row_to_patch(&row, newtuple, tupdesc);
 	running = operation_on(table);
 	if (running != NULL)
+	{
 		verdict.forced = running->kind;
+		verdict.redefined = running->redefined;
+	}
 	/* who wants to leave out what is refused must know it now */
 	verdict.when = table->later_update != NULL && (running == NULL || !running->skip_refused) ?
 		JUDGE_BEFORE_OTHERS : JUDGE_BEFORE;
@@ -1213,7 +1220,10 @@ after_update(Relation rel, HeapTuple oldtuple, HeapTuple newtuple)
 	verdict.when = JUDGE_AFTER;
 	if (operation != NULL && operation->root == table->root &&
 		operation->depth == trigger_depth())
+	{
 		verdict.forced = operation->kind;
+		verdict.redefined = operation->redefined;
+	}
 	deform_row(&old, oldtuple, tupdesc);
 	deform_row(&found, newtuple, tupdesc);
 	deform_row(&row, newtuple, tupdesc);

@@ -19,6 +19,8 @@ typedef struct DealOperation
 	Oid			root;			/* the deals table */
 	ChangeKind	kind;			/* CHANGE_PUSH_BACK, CHANGE_UNDO; NONE: a plain one */
 	bool		skip_refused;	/* leave out the deals that are refused */
+	const Redefinition *redefined;	/* deals follow the new outcome of their
+									 * stage; NULL: a plain UPDATE */
 
 	/*
 	 * Called for each row of the statement once it is judged, before it is

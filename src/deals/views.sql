@@ -510,16 +510,17 @@ AS $$
 $$;
 COMMENT ON FUNCTION pipelines._visits_view(regclass) IS 'The text of the view T_visits.';
 
--- The condition under which a version in the history (h) is the last of a visit.
+-- The condition under which a version in the history (h) is the last of a visit:
+-- the deal leaves its stage, or its stage becomes another outcome (R-2.34).
 CREATE FUNCTION pipelines._visit_ends(deals regclass)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT CASE WHEN NOT pipelines._secured($1)
-		THEN format('%1$s <> h.%2$I OR %3$s <> h.%4$I OR h.%2$I IS NULL',
+		THEN format('%1$s <> h.%2$I OR %3$s <> h.%4$I OR h.%2$I IS NULL OR h.%5$I IN (''close'', ''reopen'')',
 					c.stage, pipelines._own_column(t.history, 'to_stage_id'),
-					c.pipeline, pipelines._own_column(t.history, 'to_pipeline_id'))
+					c.pipeline, pipelines._own_column(t.history, 'to_pipeline_id'), pipelines._own_column(t.history, 'change'))
 		ELSE format($sql$h.%1$I <> 'change' AND (h.%1$I <> 'undo' OR NOT EXISTS (
 			SELECT FROM (SELECT %2$s, n.%3$I AS version_, n.%4$I AS pipeline_, n.%5$I AS stage_ FROM %6$s n
 						 UNION ALL
@@ -619,7 +620,7 @@ AS $$
 		AND o.valid_to > v.since_ AND (o.valid_from <= v.since_ OR o.version = 1)
 	LEFT JOIN pipelines.pipeline_stage_history f
 		ON f.pipeline_id = b.pipeline_ AND f.stage_id = b.stage_
-		AND f.valid_to > b.at_ AND (f.valid_from <= b.at_ OR f.version = 1)
+		AND f.valid_to >= b.at_ AND (f.valid_from < b.at_ OR f.version = 1)
 	LEFT JOIN pipelines.pipeline_stage ps ON ps.pipeline_id = v.pipeline_ AND ps.stage_id = v.stage_
 	LEFT JOIN pipelines.pipeline_stage bs ON bs.pipeline_id = b.pipeline_ AND bs.stage_id = b.stage_
 	LEFT JOIN pipelines.pipeline p ON p.pipeline_id = v.pipeline_

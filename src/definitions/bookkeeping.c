@@ -58,6 +58,9 @@ PG_FUNCTION_INFO_V1(pipelines_definition_before);
 PG_FUNCTION_INFO_V1(pipelines_definition_after);
 PG_FUNCTION_INFO_V1(pipelines_definition_truncate);
 
+/* while definitions_change_outcome() runs: the stage that it is about */
+static const Redefinition *outcome_in_change = NULL;
+
 /* a definition table as the triggers need it */
 typedef struct Subject
 {
@@ -779,6 +782,16 @@ before_removal(const Subject *subject, HeapTuple tuple)
 				"Archive it instead (pipelines.archive_stage, pipelines.archive_pipeline): it takes no more deals, and what deals and history say of it stays readable.");
 }
 
+/* is it the outcome of this stage that definitions_change_outcome() changes? */
+static bool
+is_in_change(const Subject *subject, HeapTuple tuple)
+{
+	return outcome_in_change != NULL &&
+		strcmp(subject->name, "pipeline_stage") == 0 &&
+		outcome_in_change->pipeline_id == column_int(subject, tuple, "pipeline_id") &&
+		outcome_in_change->stage_id == column_int(subject, tuple, "stage_id");
+}
+
 static void
 before_redefinition(const Subject *subject, HeapTuple old_tuple, HeapTuple new_tuple)
 {
@@ -795,7 +808,7 @@ before_redefinition(const Subject *subject, HeapTuple old_tuple, HeapTuple new_t
 
 		if (archived || redefined)
 			usage_lock();
-		if (!redefined)
+		if (!redefined || is_in_change(subject, old_tuple))
 			return;
 		usage.pipeline_id = column_int(subject, old_tuple, "pipeline_id");
 		usage.stage_id = column_int(subject, old_tuple, "stage_id");
@@ -807,7 +820,7 @@ before_redefinition(const Subject *subject, HeapTuple old_tuple, HeapTuple new_t
 								 value_text(subject->desc, old_tuple, outcome),
 								 value_text(subject->desc, new_tuple, outcome)),
 						report,
-						"Add a stage with the new outcome and move the deals there, then archive this one.");
+						"pipelines.change_outcome() closes or reopens them (apply_to => 'all'), or leaves them as they are and lets another stage take the place of this one (apply_to => 'new').");
 	}
 	else if (strcmp(subject->name, "pipeline") == 0)
 	{
@@ -835,6 +848,7 @@ before_update(const Subject *subject, HeapTuple old_tuple, HeapTuple new_tuple)
 {
 	int32		version;
 	TimestampTz changed_at;
+	TimestampTz instant;
 	int			x = -1;
 
 	while ((x = bms_next_member(subject->key, x)) >= 0)
@@ -866,7 +880,74 @@ before_update(const Subject *subject, HeapTuple old_tuple, HeapTuple new_tuple)
 	if (references_made_by(subject->name))
 		definitions_lock();
 	before_redefinition(subject, old_tuple, new_tuple);
-	return set_bookkeeping(subject, new_tuple, version + 1, instant_after(changed_at));
+	instant = instant_after(changed_at);
+	/* after everything that this transaction did to deals, which are closed by it */
+	if (is_in_change(subject, old_tuple))
+		instant = Max(instant, GetCurrentTimestamp());
+	return set_bookkeeping(subject, new_tuple, version + 1, instant);
+}
+
+void
+definitions_change_outcome(int32 pipeline_id, int32 stage_id, const char *outcome,
+						   NullableDatum probability, NullableDatum category,
+						   Redefinition *change)
+{
+	Oid			types[5] = {INT4OID, INT4OID, TEXTOID, NUMERICOID, TEXTOID};
+	Datum		values[5];
+	char		nulls[5] = {' ', ' ', ' ', ' ', ' '};
+	const Redefinition *previous = outcome_in_change;
+	const PipelineDef *pipeline;
+	const StageDef *stage;
+	bool		isnull;
+
+	/* what it was must be what the deals in it were judged by */
+	usage_lock();
+	pipeline = definitions_pipeline_seen(pipeline_id);
+	stage = pipeline == NULL ? NULL : definitions_stage(pipeline, stage_id);
+	if (stage == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_PIPELINES_UNKNOWN_STAGE),
+				 errmsg("there is no stage with id %d in a pipeline with id %d",
+						stage_id, pipeline_id)));
+	change->pipeline_id = pipeline_id;
+	change->stage_id = stage_id;
+	change->was = stage->outcome;
+
+	values[0] = Int32GetDatum(pipeline_id);
+	values[1] = Int32GetDatum(stage_id);
+	values[2] = CStringGetTextDatum(outcome);
+	values[3] = probability.value;
+	values[4] = category.value;
+	if (probability.isnull)
+		nulls[3] = 'n';
+	if (category.isnull)
+		nulls[4] = 'n';
+	outcome_in_change = change;
+	PG_TRY();
+	{
+		if (SPI_connect() != SPI_OK_CONNECT)
+			elog(ERROR, "SPI_connect failed");
+		if (SPI_execute_with_args("UPDATE pipelines.pipeline_stage AS s"
+								  " SET outcome = $3, probability = $4, forecast_category = $5"
+								  " WHERE s.pipeline_id OPERATOR(pg_catalog.=) $1"
+								  " AND s.stage_id OPERATOR(pg_catalog.=) $2"
+								  " RETURNING s.changed_at",
+								  5, types, values, nulls, false, 0) != SPI_OK_UPDATE_RETURNING)
+			elog(ERROR, "the UPDATE of \"pipeline_stage\" failed");
+		if (SPI_processed != 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("permission denied to change %s", stage_label(pipeline_id, stage_id))));
+		change->instant = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0],
+															SPI_tuptable->tupdesc, 1, &isnull));
+		if (SPI_finish() != SPI_OK_FINISH)
+			elog(ERROR, "SPI_finish failed");
+	}
+	PG_FINALLY();
+	{
+		outcome_in_change = previous;
+	}
+	PG_END_TRY();
 }
 
 /*

@@ -122,6 +122,15 @@ typedef struct PipelineDef
 	PipelineRoleDef *roles;
 } PipelineDef;
 
+/* a stage that got another outcome with deals in it, R-2.34 */
+typedef struct Redefinition
+{
+	int32		pipeline_id;
+	int32		stage_id;
+	StageOutcome was;
+	TimestampTz instant;		/* since when it has the new one */
+} Redefinition;
+
 /* deals with this value of a column go to this pipeline */
 typedef struct DealTypeDef
 {
@@ -213,6 +222,16 @@ extern bool definitions_hidden_in(const PipelineDef *pipeline, Oid deals);
 extern bool definitions_move_denied(const PipelineDef *pipeline, Oid deals);
 /* as definitions_pipeline(), NULL too where the current user does not see it */
 extern const PipelineDef *definitions_pipeline_seen(int32 pipeline_id);
+
+/*
+ * Give a stage another outcome, with the rights of the current user, though
+ * deals are in it (bookkeeping.c).  No deal moves until the transaction ends.
+ * NULL for probability and category: what goes with the outcome.  Who calls
+ * it must see to it that each deal in the stage is closed or reopened.
+ */
+extern void definitions_change_outcome(int32 pipeline_id, int32 stage_id,
+									   const char *outcome, NullableDatum probability,
+									   NullableDatum category, Redefinition *change);
 
 /* owner of the definition tables; ERROR with hint when they are not there */
 extern Oid	definitions_owner(void);

@@ -234,7 +234,8 @@ CREATE FUNCTION pipelines._verify_query(deals pg_catalog.regclass, history pg_ca
 				v.returns AND v.valid_from < v.valid_to0 AS b6,
 				v.continues AND (v.p, v.s) IS DISTINCT FROM (v.to_p0, v.to_s0) AS b7,
 				v.continues AND v.entered_at IS DISTINCT FROM
-					CASE WHEN (v.p, v.s) IS NOT DISTINCT FROM (v.p0, v.s0) THEN v.entered_at0 ELSE v.valid_from END
+					CASE WHEN (v.p, v.s) IS NOT DISTINCT FROM (v.p0, v.s0) AND v.change0 NOT IN ('close', 'reopen')
+						THEN v.entered_at0 ELSE v.valid_from END
 					OR v.entered_at > v.valid_from AS b8,
 				v.episode IS DISTINCT FROM CASE WHEN v.continues THEN v.episode0 + (v.change0 = 'reopen')::integer
 					WHEN v.returns THEN v.episode0 + 1 WHEN v.version = 1 THEN 1 ELSE v.episode END AS b9,
@@ -260,7 +261,7 @@ CREATE FUNCTION pipelines._verify_query(deals pg_catalog.regclass, history pg_ca
 				(v.b6, 'life overlaps the one before it', 'not before ' || v.valid_to0, v.valid_from::text),
 				(v.b7, 'history leads to another stage', format('pipeline %%s, stage %%s', coalesce(v.to_p0::text, 'null'), coalesce(v.to_s0::text, 'null')), format('pipeline %%s, stage %%s', v.p, v.s)),
 				(v.b8, 'stage_entered_at differs from replay', CASE WHEN v.entered_at > v.valid_from THEN 'not after ' || v.valid_from
-					WHEN (v.p, v.s) IS NOT DISTINCT FROM (v.p0, v.s0) THEN v.entered_at0::text ELSE v.valid_from::text END, v.entered_at::text),
+					WHEN (v.p, v.s) IS NOT DISTINCT FROM (v.p0, v.s0) AND v.change0 NOT IN ('close', 'reopen') THEN v.entered_at0::text ELSE v.valid_from::text END, v.entered_at::text),
 				(v.b9, 'episode differs from replay', (CASE WHEN v.continues THEN v.episode0 + (v.change0 = 'reopen')::integer
 					WHEN v.returns THEN v.episode0 + 1 ELSE 1 END)::text, v.episode::text),
 				(v.b10, 'furthest stage differs from replay', format('stage %%s or %%s', v.furthest0, v.s), format('stage %%s', v.furthest)),

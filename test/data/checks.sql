@@ -113,7 +113,7 @@ BEGIN
 			(change0 <> 'delete' AND valid_from <> valid_to0 OR change0 = 'delete' AND valid_from < valid_to0, 'I4: does not begin where the last one ended'),
 			(change0 <> 'delete' AND to_stage0 IS DISTINCT FROM stage, 'I4: not where the last one led to'),
 			(change = 'delete' AND to_stage IS NOT NULL, 'I4: a deletion with a target'),
-			(change0 <> 'delete' AND entered <> CASE WHEN stage = stage0 THEN entered0 ELSE valid_from END, 'R-2.4, R-2.5: clock of the stage'),
+			(change0 <> 'delete' AND entered <> CASE WHEN stage = stage0 AND change0 NOT IN ('close', 'reopen') THEN entered0 ELSE valid_from END, 'R-2.4, R-2.5, R-2.34: clock of the stage'),
 			(coalesce(change0, 'delete') = 'delete' AND past AND entered > valid_from, 'entered after its beginning'),
 			(change0 <> 'delete' AND tracked = tracked0, 'I6: a version in which nothing changed'),
 			(newest AND past AND change <> 'delete', 'I4: the deal is missing'),
