@@ -71,6 +71,7 @@ INSTALL_SQL = \
 	src/deals/adopt.sql \
 	src/deals/views.sql \
 	src/deals/access.sql \
+	src/deals/totals.sql \
 	src/deals/purge.sql \
 	src/deals/moves.sql \
 	src/deals/outcome.sql \
@@ -121,6 +122,7 @@ REGRESS = \
 	closings \
 	merge_stages \
 	outcome \
+	totals \
 	purge \
 	move_functions \
 	access \

@@ -56,7 +56,14 @@ RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE COST 1000
 AS 'MODULE_PATHNAME', 'pipelines_set_pipeline_role';
 COMMENT ON FUNCTION pipelines._set_pipeline_role(integer, text, boolean, boolean, boolean) IS
-'Writes down what a role may do in a pipeline, in the name of the definitions'' owner; can_see false: nothing. The caller as for _set_protected().';
+'Writes down what a role may do in a pipeline, in the name of the definitions'' owner; can_see false: see totals only. The caller as for _set_protected().';
+
+CREATE FUNCTION pipelines._revoke_pipeline_role(pipeline_id integer, role text)
+RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE COST 1000
+AS 'MODULE_PATHNAME', 'pipelines_revoke_pipeline_role';
+COMMENT ON FUNCTION pipelines._revoke_pipeline_role(integer, text) IS
+'Removes what was written down of a role in a pipeline, in the name of the definitions'' owner. The caller as for _set_protected().';
 
 CREATE FUNCTION pipelines._copy_protection(source integer, target integer) RETURNS boolean
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE COST 1000
@@ -575,22 +582,22 @@ BEGIN
 	IF target IS NULL THEN
 		RAISE EXCEPTION 'the pipeline must be named' USING ERRCODE = 'null_value_not_allowed';
 	END IF;
-	IF role IS NULL OR level IS NULL OR level NOT IN ('see', 'move', 'define') THEN
+	IF role IS NULL OR level IS NULL OR level NOT IN ('totals', 'see', 'move', 'define') THEN
 		RAISE EXCEPTION 'there is no level "%" of access to a pipeline', level
 			USING ERRCODE = 'invalid_parameter_value',
-				  HINT = 'It is ''see'', ''move'' (and see) or ''define'' (and both).';
+				  HINT = 'It is ''totals'' (only), ''see'', ''move'' (and see) or ''define'' (and both).';
 	END IF;
 	IF role <> 'public' AND NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = grant_pipeline.role) THEN
 		RAISE EXCEPTION 'role "%" does not exist', role
 			USING ERRCODE = 'undefined_object',
 				  HINT = 'Give the name as it is, without quotes; ''public'' means everybody.';
 	END IF;
-	PERFORM pipelines._set_pipeline_role(target, role::text, true, level IN ('move', 'define'), level = 'define');
+	PERFORM pipelines._set_pipeline_role(target, role::text, level <> 'totals', level IN ('move', 'define'), level = 'define');
 	PERFORM pipelines.protect_pipeline(grant_pipeline.pipeline, true);
 END
 $$;
 COMMENT ON FUNCTION pipelines.grant_pipeline(text, name, text) IS
-'Lets a role (by its plain name; public: everybody) and its members into a pipeline, which is protected from then on. see: the pipeline, its deals and their past. move: also make, change, move and delete deals. define: also change the pipeline and its stages, and decide who has access. Replaces what the role had.
+'Lets a role (by its plain name; public: everybody) and its members into a pipeline, which is protected from then on. totals: what totals() tells of it, as long as the total consists of at least pipeline.totals_from amounts, and nothing else (R-12.2). see: the pipeline, its deals and their past. move: also make, change, move and delete deals. define: also change the pipeline and its stages, and decide who has access. Replaces what the role had.
 It decides about rows only: privileges on the tables are granted besides, by grant_access(deals, role, ''read'', ''write'' or ''define'').
 For members of the definitions'' owner and of roles that may define the pipeline. Errors: 23S01 unknown pipeline, 42501 not allowed, 42704 no such role, 22023 no such level. Locks deals tables for a moment when the first pipeline of a layout becomes protected.';
 
@@ -605,7 +612,7 @@ BEGIN
 	IF target IS NULL OR role IS NULL THEN
 		RAISE EXCEPTION 'pipeline and role must not be null' USING ERRCODE = 'null_value_not_allowed';
 	END IF;
-	PERFORM pipelines._set_pipeline_role(target, role::text, false, false, false);
+	PERFORM pipelines._revoke_pipeline_role(target, role::text);
 END
 $$;
 COMMENT ON FUNCTION pipelines.revoke_pipeline(text, name) IS

@@ -41,13 +41,15 @@ PG_FUNCTION_INFO_V1(pipelines_hidden_stages);
 PG_FUNCTION_INFO_V1(pipelines_protects);
 PG_FUNCTION_INFO_V1(pipelines_set_protected);
 PG_FUNCTION_INFO_V1(pipelines_set_pipeline_role);
+PG_FUNCTION_INFO_V1(pipelines_revoke_pipeline_role);
 PG_FUNCTION_INFO_V1(pipelines_copy_protection);
 
 typedef enum PipelineRight
 {
 	RIGHT_SEE,
 	RIGHT_MOVE,
-	RIGHT_DEFINE
+	RIGHT_DEFINE,
+	RIGHT_TOTALS
 } PipelineRight;
 
 /* no role can bear this name */
@@ -68,7 +70,8 @@ is_listed(const PipelineDef *pipeline, Oid roleid, PipelineRight right)
 		Oid			granted;
 
 		if (!(right == RIGHT_SEE ? def->can_see :
-			  right == RIGHT_MOVE ? def->can_move : def->can_define))
+			  right == RIGHT_MOVE ? def->can_move :
+			  right == RIGHT_DEFINE ? def->can_define : true))
 			continue;
 		if (strcmp(def->role, EVERYBODY) == 0)
 			return true;
@@ -105,6 +108,13 @@ bool
 definitions_may_define(const PipelineDef *pipeline, Oid roleid)
 {
 	return has_right(pipeline, roleid, RIGHT_DEFINE);
+}
+
+bool
+definitions_totals_only(const PipelineDef *pipeline, Oid roleid)
+{
+	return pipeline->is_protected && !has_right(pipeline, roleid, RIGHT_SEE) &&
+		is_listed(pipeline, roleid, RIGHT_TOTALS);
 }
 
 /*
@@ -373,7 +383,7 @@ pipelines_set_protected(PG_FUNCTION_ARGS)
 
 /*
  * _set_pipeline_role(pipeline_id, role, can_see, can_move, can_define): makes
- * or replaces the row; without can_see it removes it.
+ * or replaces the row.
  */
 Datum
 pipelines_set_pipeline_role(PG_FUNCTION_ARGS)
@@ -385,19 +395,30 @@ pipelines_set_pipeline_role(PG_FUNCTION_ARGS)
 	for (i = 0; i < 5; i++)
 		values[i] = PG_GETARG_DATUM(i);
 	(void) require_grantable(PG_GETARG_INT32(0));
-	if (PG_GETARG_BOOL(2))
-		(void) execute_as_owner("INSERT INTO pipelines.pipeline_role AS r"
-								" (pipeline_id, role, can_see, can_move, can_define)"
-								" VALUES ($1, $2, $3, $4, $5)"
-								" ON CONFLICT (pipeline_id, role) DO UPDATE SET"
-								" can_see = excluded.can_see, can_move = excluded.can_move,"
-								" can_define = excluded.can_define",
-								5, types, values, SPI_OK_INSERT);
-	else
-		(void) execute_as_owner("DELETE FROM pipelines.pipeline_role"
-								" WHERE pipeline_id OPERATOR(pg_catalog.=) $1"
-								" AND role OPERATOR(pg_catalog.=) $2",
-								2, types, values, SPI_OK_DELETE);
+	(void) execute_as_owner("INSERT INTO pipelines.pipeline_role AS r"
+							" (pipeline_id, role, can_see, can_move, can_define)"
+							" VALUES ($1, $2, $3, $4, $5)"
+							" ON CONFLICT (pipeline_id, role) DO UPDATE SET"
+							" can_see = excluded.can_see, can_move = excluded.can_move,"
+							" can_define = excluded.can_define",
+							5, types, values, SPI_OK_INSERT);
+	PG_RETURN_VOID();
+}
+
+/*
+ * _revoke_pipeline_role(pipeline_id, role)
+ */
+Datum
+pipelines_revoke_pipeline_role(PG_FUNCTION_ARGS)
+{
+	Oid			types[2] = {INT4OID, TEXTOID};
+	Datum		values[2] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1)};
+
+	(void) require_grantable(PG_GETARG_INT32(0));
+	(void) execute_as_owner("DELETE FROM pipelines.pipeline_role"
+							" WHERE pipeline_id OPERATOR(pg_catalog.=) $1"
+							" AND role OPERATOR(pg_catalog.=) $2",
+							2, types, values, SPI_OK_DELETE);
 	PG_RETURN_VOID();
 }
 
@@ -431,8 +452,11 @@ pipelines_copy_protection(PG_FUNCTION_ARGS)
 							" FROM pipelines.pipeline_role AS r"
 							" WHERE r.pipeline_id OPERATOR(pg_catalog.=) $1",
 							2, types, values, SPI_OK_INSERT);
-	(void) execute_as_owner("UPDATE pipelines.pipeline SET protected = true"
-							" WHERE pipeline_id OPERATOR(pg_catalog.=) $2"
+	(void) execute_as_owner("UPDATE pipelines.pipeline AS p"
+							" SET protected = true, totals_from = s.totals_from"
+							" FROM pipelines.pipeline AS s"
+							" WHERE p.pipeline_id OPERATOR(pg_catalog.=) $2"
+							" AND s.pipeline_id OPERATOR(pg_catalog.=) $1"
 							" AND $1 OPERATOR(pg_catalog.<>) $2",
 							2, types, values, SPI_OK_UPDATE);
 	PG_RETURN_BOOL(true);

@@ -688,7 +688,8 @@ static const ColumnSpec pipeline_columns[] = {
 	{"override_policy", TEXTOID}, {"transfer_policy", TEXTOID},
 	{"time_zone", TEXTOID}, {"archived_at", TIMESTAMPTZOID},
 	{"backward", TEXTOID}, {"close_requires", TEXTARRAYOID},
-	{"bypass_role", TEXTOID}, {"protected", BOOLOID}, {NULL, InvalidOid}
+	{"bypass_role", TEXTOID}, {"protected", BOOLOID},
+	{"totals_from", INT4OID}, {NULL, InvalidOid}
 };
 
 static int
@@ -742,6 +743,8 @@ read_pipeline(const Datum *values, const bool *nulls, void *arg)
 	p->def.close_requires = nulls[11] ? 0 : close_bits(values[11]);
 	p->def.bypass_role = text_or_null(values[12], nulls[12]);
 	p->def.is_protected = !nulls[13] && DatumGetBool(values[13]);
+	/* without the column nothing is shown */
+	p->def.totals_from = nulls[14] ? PG_INT32_MAX : DatumGetInt32(values[14]);
 }
 
 static const ColumnSpec pipeline_stage_columns[] = {
@@ -1501,6 +1504,12 @@ definitions_pipelines(const PipelineDef ***pipelines)
 	ensure_loaded();
 	*pipelines = cache->pipeline_list;
 	return cache->npipelines;
+}
+
+const char *
+definitions_outcome_word(StageOutcome outcome)
+{
+	return outcome_words[outcome];
 }
 
 const char *

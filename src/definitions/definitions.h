@@ -111,6 +111,7 @@ typedef struct PipelineDef
 	bool		is_standard;
 	bool		archived;
 	bool		is_protected;	/* only 'roles' see it */
+	int32		totals_from;	/* deals that a total must have to be shown */
 	pg_tz	   *tz;				/* of time_zone; never NULL */
 	char	   *name;
 	char	   *bypass_role;	/* NULL: nobody may bypass rules */
@@ -216,6 +217,8 @@ extern char *definitions_pipeline_list(int32 layout_id);
 extern bool definitions_may_see(const PipelineDef *pipeline, Oid roleid);
 extern bool definitions_may_move(const PipelineDef *pipeline, Oid roleid);
 extern bool definitions_may_define(const PipelineDef *pipeline, Oid roleid);
+/* may it not see the pipeline, but its totals? */
+extern bool definitions_totals_only(const PipelineDef *pipeline, Oid roleid);
 /* is it hidden from a statement of the current user on this deals table? */
 extern bool definitions_hidden_in(const PipelineDef *pipeline, Oid deals);
 /* may such a statement not make deals in it, or move them there? */
@@ -232,6 +235,11 @@ extern const PipelineDef *definitions_pipeline_seen(int32 pipeline_id);
 extern void definitions_change_outcome(int32 pipeline_id, int32 stage_id,
 									   const char *outcome, NullableDatum probability,
 									   NullableDatum category, Redefinition *change);
+
+/* all pipelines, by id; *pipelines is valid until definitions are loaded anew */
+extern int	definitions_pipelines(const PipelineDef ***pipelines);
+/* the word for an outcome */
+extern const char *definitions_outcome_word(StageOutcome outcome);
 
 /* owner of the definition tables; ERROR with hint when they are not there */
 extern Oid	definitions_owner(void);

@@ -218,6 +218,7 @@ AS $$
 	('pipeline', 'close_requires', 'text[] NOT NULL DEFAULT ''{}''', false, 'What a closing must bring along and keep: lost_reason, other_notes (where the reason is Other), won_amount, closed_by_today.'),
 	('pipeline', 'bypass_role', 'text', false, 'Role whose members may set pipelines.bypass, or NULL for nobody.'),
 	('pipeline', 'protected', 'boolean NOT NULL DEFAULT false', false, 'Do only the roles of pipeline_role see it and its deals?'),
+	('pipeline', 'totals_from', 'integer NOT NULL DEFAULT 5', false, 'How many amounts a total must consist of to be shown to those who see totals only.'),
 
 	('pipeline_stage', 'pipeline_id', 'integer', true, 'The pipeline.'),
 	('pipeline_stage', 'stage_id', 'integer', true, 'The stage.'),
@@ -282,7 +283,7 @@ AS $$
 
 	('pipeline_role', 'pipeline_id', 'integer', true, 'The pipeline.'),
 	('pipeline_role', 'role', 'text', true, 'Name of the role; its members are meant, too.'),
-	('pipeline_role', 'can_see', 'boolean NOT NULL DEFAULT true', false, 'May it see the pipeline, its deals and their past?'),
+	('pipeline_role', 'can_see', 'boolean NOT NULL DEFAULT true', false, 'May it see the pipeline, its deals and their past? If not, its totals only; see totals().'),
 	('pipeline_role', 'can_move', 'boolean NOT NULL DEFAULT false', false, 'May it make, change, move and delete deals of it?'),
 	('pipeline_role', 'can_define', 'boolean NOT NULL DEFAULT false', false, 'May it change the pipeline and its stages?'),
 
@@ -354,6 +355,7 @@ AS $$
 	(314, 'pipeline', 'close_requires_is_known',
 		'CHECK (close_requires <@ ARRAY[''lost_reason'', ''other_notes'', ''won_amount'', ''closed_by_today''])'),
 	(315, 'pipeline', 'bypass_role_is_short', 'CHECK (length(bypass_role) BETWEEN 1 AND 200)'),
+	(316, 'pipeline', 'totals_from_is_positive', 'CHECK (totals_from > 0)'),
 
 	(400, 'pipeline_stage', 'pipeline_stage_pkey', 'PRIMARY KEY (pipeline_id, stage_id)'),
 	(403, 'pipeline_stage', 'live_stages_have_different_positions',

@@ -32,7 +32,6 @@ typedef struct NamedDef
 	char	   *code;			/* NULL: none */
 } NamedDef;
 
-extern int	definitions_pipelines(const PipelineDef ***pipelines);
 extern const char *definitions_pipeline_code(const PipelineDef *pipeline);
 extern const char *definitions_stage_code(const PipelineDef *pipeline, int place);
 extern const NamedDef *definitions_layout_named(const char *name);
