@@ -278,6 +278,36 @@ SELECT try($$SELECT pipelines.undo_batch('deals', 'none')$$);
 SELECT try($$SELECT pipelines.undo_batch('deals', NULL)$$);
 SELECT problems();
 
+-- on_refuse => 'skip', where only the row as it stands can tell: rules over generated
+-- columns, and triggers that fire after ours; on partitions, too
+RESET ROLE;
+CREATE TABLE offers (region integer, id integer, quantity integer, price numeric, total numeric GENERATED ALWAYS AS (quantity * price) STORED, state text DEFAULT 'New', PRIMARY KEY (region, id)) PARTITION BY LIST (region);
+CREATE TABLE offers_1 PARTITION OF offers FOR VALUES IN (1);
+CREATE TABLE offers_2 PARTITION OF offers FOR VALUES IN (2);
+INSERT INTO offers SELECT r, i, i, 10 FROM generate_series(1, 2) r, generate_series(1, 6) i;
+INSERT INTO offers VALUES (1, 9, 9, 10, DEFAULT, 'Sent'), (2, 9, 9, 10, DEFAULT, 'Won');
+SELECT count(*) > 0 AS adopted FROM pipelines.adopt('offers', stage => 'state', amount => 'total', layout => 'offers', apply => true);
+UPDATE pipelines.pipeline_stage s SET entry_rule = 'total > 20' FROM pipelines.pipeline p, pipelines.layout l, pipelines.stage n
+WHERE p.pipeline_id = s.pipeline_id AND l.layout_id = p.layout_id AND l.name = 'offers' AND n.stage_id = s.stage_id AND n.name = 'Sent';
+SELECT deal, ok, sqlstate, reason FROM pipelines.move_many('offers', '{"(1,1)","(2,2)","(2,3)","(1,4)","(3,1)"}', 'Sent', on_refuse => 'skip', reason => 'season');
+SELECT region, id, state, version FROM offers WHERE version > 1 ORDER BY 1, 2;
+SELECT region, id, change, reason FROM offers_history ORDER BY 1, 2;
+SELECT try($$SELECT pipelines.move_many('offers', '{"(1,1)","(2,2)","(2,4)"}', 'Sent')$$);
+CREATE FUNCTION halve() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN new.quantity := new.quantity / 2; RETURN new; END$$;
+CREATE TRIGGER "§zz" BEFORE UPDATE ON offers FOR EACH ROW EXECUTE FUNCTION halve();
+SELECT deal, ok, sqlstate, reason FROM pipelines.move_many('offers', '{"(2,4)","(2,5)","(2,6)","(1,6)"}', 'Sent', on_refuse => 'skip');
+SELECT region, id, state, quantity, version FROM offers WHERE id > 3 AND id < 7 ORDER BY 1, 2;
+-- what a trigger raises is no refusal; the transaction goes on from its savepoint
+CREATE OR REPLACE FUNCTION halve() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'never'; END$$;
+BEGIN;
+SAVEPOINT before;
+SELECT try($$SELECT pipelines.move_many('offers', '{"(2,4)"}', 'New', on_refuse => 'skip')$$);
+ROLLBACK TO before;
+DROP TRIGGER "§zz" ON offers;
+SELECT deal, ok FROM pipelines.move_many('offers', '{"(2,4)"}', 'Sent', on_refuse => 'skip');
+COMMIT;
+SELECT region, id, state, version FROM offers WHERE region = 2 AND id = 4;
+SELECT * FROM pipelines.verify('offers');
 \set ECHO none
 RESET ROLE;
 SET client_min_messages = warning;

@@ -6,7 +6,7 @@
  * Owns what a plain UPDATE can't say: that refused deals are left out, that a
  * deal must be where the caller thinks it is, that a move pushes a deal back
  * or takes a batch back; and the rehearsal of a move.  Each of them is one
- * UPDATE (undo as well), made here and run with the rights, the row security
+ * UPDATE (undo two), made here and run with the rights, the row security
  * and the search_path of the caller; all names and operators in it are
  * qualified.
  *
@@ -27,6 +27,7 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "compat.h"
+#include "deals/deals.h"
 #include "deals/history.h"
 #include "deals/key_text.h"
 #include "deals/mapping.h"
@@ -50,6 +51,7 @@
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "utils/rel.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
@@ -69,6 +71,7 @@ typedef struct MoveResult
 	char	   *deal;			/* the text form of the key; NULL: not made yet */
 	bool		told;			/* the trigger has seen it */
 	bool		ok;
+	bool		late;			/* refused when the row stood already */
 	int			sqlerrcode;
 	char	   *reason;			/* NULL: none */
 	char	   *target;			/* name of the stage; NULL: unknown */
@@ -440,11 +443,12 @@ weighted_change(Mover *mover, const DealContext *deal, const DealState *old,
 }
 
 /*
- * The triggers tell what they say of a deal.
+ * The triggers tell what they say of a deal.  One that was refused late is
+ * left out when the statement is repeated.
  */
-static void
+static bool
 observe_move(void *arg, const DealContext *deal, const DealState *old,
-			 const DealState *state, const Verdict *verdict)
+			 const DealState *state, const Verdict *verdict, bool late)
 {
 	static const Refusal none;
 	Mover	   *mover = (Mover *) arg;
@@ -473,9 +477,13 @@ observe_move(void *arg, const DealContext *deal, const DealState *old,
 
 	result = result_of(mover, key, false);
 	if (result == NULL)
-		return;
+		return true;
+	if (result->late)
+		return false;
 	oldcontext = MemoryContextSwitchTo(mover->context);
 	result->told = true;
+	result->late = late;
+	result->has_change = false;
 	result->ok = refusal->sqlerrcode == 0;
 	result->sqlerrcode = refusal->sqlerrcode;
 	if (refusal->sqlerrcode != 0)
@@ -503,6 +511,7 @@ observe_move(void *arg, const DealContext *deal, const DealState *old,
 		result->change = datumCopy(change, false, -1);
 		MemoryContextSwitchTo(oldcontext);
 	}
+	return true;
 }
 
 /*
@@ -622,8 +631,61 @@ run_operation(const Mover *mover, DealOperation *operation, const char *query,
 	AtEOXact_GUC(true, nest_level);
 }
 
+/*
+ * The same where deals may be refused when their rows stand already: then the
+ * statement is taken back and repeated without them.  As each round leaves
+ * out one deal at least, it comes to an end.
+ */
 static void
-run_move(Mover *mover, ChangeKind kind, bool skip, const char *reason)
+run_until_accepted(const Mover *mover, DealOperation *operation, const char *query,
+				   int nargs, Oid *types, Datum *values, const char *reason)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	operation->may_repeat = true;
+	/* what is taken back must not take the transaction's instant along */
+	(void) deals_transaction_instant();
+	do
+	{
+		operation->statement = NULL;
+		operation->refused_late = false;
+		for (int i = 0; i < mover->nresults; i++)
+		{
+			if (!mover->results[i].late)
+				mover->results[i].told = false;
+		}
+		BeginInternalSubTransaction(NULL);
+		MemoryContextSwitchTo(context);
+		PG_TRY();
+		{
+			run_operation(mover, operation, query, nargs, types, values, reason);
+			if (operation->refused_late)
+				RollbackAndReleaseCurrentSubTransaction();
+			else
+				ReleaseCurrentSubTransaction();
+			MemoryContextSwitchTo(context);
+			CurrentResourceOwner = owner;
+		}
+		PG_CATCH();
+		{
+			ErrorData  *error;
+
+			MemoryContextSwitchTo(context);
+			error = CopyErrorData();
+			FlushErrorState();
+			RollbackAndReleaseCurrentSubTransaction();
+			MemoryContextSwitchTo(context);
+			CurrentResourceOwner = owner;
+			ReThrowError(error);
+		}
+		PG_END_TRY();
+		CHECK_FOR_INTERRUPTS();
+	} while (operation->refused_late);
+}
+
+static void
+run_move(Mover *mover, Relation rel, ChangeKind kind, bool skip, const char *reason)
 {
 	DealOperation operation = {0};
 	StringInfoData query;
@@ -656,7 +718,10 @@ run_move(Mover *mover, ChangeKind kind, bool skip, const char *reason)
 						 mover->stage_column, nargs);
 	}
 	append_deals(mover, &query, " FROM");
-	run_operation(mover, &operation, query.data, nargs, types, values, reason);
+	if (skip && deals_refuse_late(rel))
+		run_until_accepted(mover, &operation, query.data, nargs, types, values, reason);
+	else
+		run_operation(mover, &operation, query.data, nargs, types, values, reason);
 }
 
 /*
@@ -748,7 +813,7 @@ pipelines_move(PG_FUNCTION_ARGS)
 	deal = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	set_target(mover, optional_text(fcinfo, 2), optional_text(fcinfo, 3), optional_text(fcinfo, 5));
 	set_deals(mover, &deal, 1);
-	run_move(mover, CHANGE_NONE, false, optional_text(fcinfo, 4));
+	run_move(mover, rel, CHANGE_NONE, false, optional_text(fcinfo, 4));
 	complete_results(mover, true);
 	put_results(mover, fcinfo);
 	table_close(rel, NoLock);
@@ -777,7 +842,7 @@ pipelines_move_many(PG_FUNCTION_ARGS)
 	mover = open_mover(PG_GETARG_OID(0), RowExclusiveLock, &rel);
 	set_target(mover, optional_text(fcinfo, 2), optional_text(fcinfo, 3), NULL);
 	set_deals_from_array(mover, PG_GETARG_ARRAYTYPE_P(1));
-	run_move(mover, CHANGE_NONE, skip, optional_text(fcinfo, 4));
+	run_move(mover, rel, CHANGE_NONE, skip, optional_text(fcinfo, 4));
 	complete_results(mover, !skip);
 	put_results(mover, fcinfo);
 	table_close(rel, NoLock);
@@ -1073,7 +1138,7 @@ pipelines_push_back(PG_FUNCTION_ARGS)
 	else
 		mover->stage_id = skipped_stage(mover, rel);
 	if (mover->stage_id != 0)
-		run_move(mover, CHANGE_PUSH_BACK, false, optional_text(fcinfo, 2));
+		run_move(mover, rel, CHANGE_PUSH_BACK, false, optional_text(fcinfo, 2));
 	complete_results(mover, true);
 	put_results(mover, fcinfo);
 	table_close(rel, NoLock);

@@ -383,7 +383,7 @@ LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 100000 ROWS 1000
 AS 'MODULE_PATHNAME', 'pipelines_move_many';
 COMMENT ON FUNCTION pipelines.move_many(regclass, text[], text, text, text, text) IS
 'Moves many deals by one UPDATE; the arguments are those of move().  One row for each key that was given, in that order.
-on_refuse: error (all or nothing: the error lists what is refused, as for a plain UPDATE) or skip (what is refused, or is not there, is left out and told with its SQLSTATE and reason).  What a trigger of your own that fires after ours, or a rule that looks at generated columns, brings about is an error in both.
+on_refuse: error (all or nothing: the error lists what is refused, as for a plain UPDATE) or skip (what is refused, or is not there, is left out and told with its SQLSTATE and reason).  What can be refused only once the rows stand (by a rule that looks at generated columns, or because of a trigger of your own that fires after ours) is left out, too: the UPDATE is taken back and repeated without those deals.  An error that a trigger of your own raises is one in both.
 Errors: as move(), 22023 on_refuse.';
 
 CREATE FUNCTION pipelines.move_plan(deals regclass, ids text[], stage text, pipeline text DEFAULT NULL,

@@ -969,9 +969,11 @@ before_update(Relation rel, HeapTuple oldtuple, HeapTuple newtuple)
 	{
 		DealContext deal = {rel, table, row.values, row.nulls, old.values, old.nulls};
 
-		running->observe(running->arg, &deal, &old_state, &state, &verdict);
+		bool		wanted = running->observe(running->arg, &deal, &old_state, &state,
+											  &verdict, false);
+
 		/* nothing happens to it, and the others go on */
-		if (verdict.refusal.sqlerrcode != 0 && running->skip_refused)
+		if (!wanted || (verdict.refusal.sqlerrcode != 0 && running->skip_refused))
 			return NULL;
 	}
 	if (unlikely(verdict.refusal.sqlerrcode != 0))
@@ -989,6 +991,32 @@ before_update(Relation rel, HeapTuple oldtuple, HeapTuple newtuple)
 		want_judgement();
 	some_postponed |= verdict.postponed;
 	return patch_row(table, tupdesc, newtuple, &row);
+}
+
+bool
+deals_refuse_late(Relation rel)
+{
+	List	   *members;
+	ListCell   *lc;
+
+	if (!rel->rd_rel->relhassubclass)
+		return deals_table(rel, true)->later_update != NULL ||
+			(RelationGetDescr(rel)->constr != NULL &&
+			 RelationGetDescr(rel)->constr->has_generated_stored);
+	members = find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL);
+	foreach(lc, members)
+	{
+		Relation	member = table_open(lfirst_oid(lc), NoLock);
+		bool		late = member->rd_rel->relkind == RELKIND_RELATION &&
+			(deals_table(member, true)->later_update != NULL ||
+			 (RelationGetDescr(member)->constr != NULL &&
+			  RelationGetDescr(member)->constr->has_generated_stored));
+
+		table_close(member, NoLock);
+		if (late)
+			return true;
+	}
+	return false;
 }
 
 void
@@ -1019,7 +1047,7 @@ deals_judge_move(Relation rel, HeapTuple tuple, int32 pipeline_id, int32 stage_i
 	deal.nulls = row.nulls;
 	deal.old_values = old.values;
 	deal.old_nulls = old.nulls;
-	plan->observe(plan->arg, &deal, &old_state, &state, &verdict);
+	(void) plan->observe(plan->arg, &deal, &old_state, &state, &verdict, false);
 }
 
 static void
@@ -1215,14 +1243,16 @@ after_update(Relation rel, HeapTuple oldtuple, HeapTuple newtuple)
 	DealState	state;
 	Verdict		verdict = {0};
 	DealRole	offender;
+	DealOperation *running = NULL;
 	bool		ends;
 
 	verdict.when = JUDGE_AFTER;
 	if (operation != NULL && operation->root == table->root &&
 		operation->depth == trigger_depth())
 	{
-		verdict.forced = operation->kind;
-		verdict.redefined = operation->redefined;
+		running = operation;
+		verdict.forced = running->kind;
+		verdict.redefined = running->redefined;
 	}
 	deform_row(&old, oldtuple, tupdesc);
 	deform_row(&found, newtuple, tupdesc);
@@ -1232,7 +1262,13 @@ after_update(Relation rel, HeapTuple oldtuple, HeapTuple newtuple)
 	{
 		DealContext deal = {rel, table, found.values, found.nulls, old.values, old.nulls};
 
-		refusal_note(&deal, &verdict.refusal);
+		if (running != NULL && running->may_repeat)
+		{
+			running->refused_late = true;
+			(void) running->observe(running->arg, &deal, &old_state, &state, &verdict, true);
+		}
+		else
+			refusal_note(&deal, &verdict.refusal);
 		return;
 	}
 	/* the statement fails: all that is left to find out is what else is refused */
