@@ -285,7 +285,7 @@ CREATE TABLE offers (region integer, id integer, quantity integer, price numeric
 CREATE TABLE offers_1 PARTITION OF offers FOR VALUES IN (1);
 CREATE TABLE offers_2 PARTITION OF offers FOR VALUES IN (2);
 INSERT INTO offers SELECT r, i, i, 10 FROM generate_series(1, 2) r, generate_series(1, 6) i;
-INSERT INTO offers VALUES (1, 9, 9, 10, DEFAULT, 'Sent'), (2, 9, 9, 10, DEFAULT, 'Won');
+INSERT INTO offers (region, id, quantity, price, state) VALUES (1, 9, 9, 10, 'Sent'), (2, 9, 9, 10, 'Won');
 SELECT count(*) > 0 AS adopted FROM pipelines.adopt('offers', stage => 'state', amount => 'total', layout => 'offers', apply => true);
 UPDATE pipelines.pipeline_stage s SET entry_rule = 'total > 20' FROM pipelines.pipeline p, pipelines.layout l, pipelines.stage n
 WHERE p.pipeline_id = s.pipeline_id AND l.layout_id = p.layout_id AND l.name = 'offers' AND n.stage_id = s.stage_id AND n.name = 'Sent';

@@ -164,17 +164,13 @@ SELECT * FROM pipelines.change_outcome(:'orders', 'New', 'lost', apply_to => 'al
 SELECT id, state, stage_name, outcome, closed_at IS NOT NULL AS closed FROM orders_current ORDER BY 1;
 SELECT * FROM pipelines.verify('orders');
 
--- a protected pipeline: readers see the same visits
+-- a protected pipeline: without to_* the visits are the same
 CREATE TEMPORARY TABLE visits AS SELECT deal_id, visit, stage_name, running, change FROM deals_visits;
 SELECT pipelines.grant_pipeline('Sales', 'regress_outcome_clerk', 'see');
 SELECT count(*) > 0 AS protected FROM pipelines.protect_pipeline('Sales');
-GRANT SELECT ON visits TO regress_outcome_clerk;
-SET ROLE regress_outcome_clerk;
-SELECT count(*) FROM deals_visits;
-SELECT try('SELECT to_stage_id FROM deals_history') ~ '^42501' AS hidden;
+SELECT pg_get_viewdef('deals_visits'::regclass) ~ 'to_stage_id' AS as_before;
 SELECT * FROM (SELECT deal_id, visit, stage_name, running, change FROM deals_visits EXCEPT ALL SELECT * FROM visits) a;
 SELECT * FROM (SELECT * FROM visits EXCEPT ALL SELECT deal_id, visit, stage_name, running, change FROM deals_visits) b;
-RESET ROLE;
 \set ECHO none
 \c :home
 SET client_min_messages = warning;
