@@ -78,7 +78,8 @@ INSTALL_SQL = \
 	src/deals/advance.sql \
 	src/deals/import.sql \
 	src/deals/import_formats.sql \
-	src/insight/insight.sql
+	src/insight/insight.sql \
+	src/insight/bridge.sql
 INSTALL_PARTS = $(wildcard $(INSTALL_SQL))
 
 DATA = $(wildcard sql/$(EXTENSION)--*--*.sql)
@@ -116,6 +117,7 @@ REGRESS = \
 	import_history \
 	import_formats \
 	as_of \
+	known_at \
 	verify \
 	views \
 	activities \

@@ -55,6 +55,13 @@ CREATE FUNCTION pipelines.as_of(deals anyelement, at pg_catalog.timestamptz)
 COMMENT ON FUNCTION pipelines.as_of(anyelement, pg_catalog.timestamptz) IS
 'The table of deals as it was: SELECT * FROM pipelines.as_of(NULL::deals, ''2026-10-01''). Final for instants before pipelines.settled_at(), provisional after it, while earlier writers have yet to commit. A transaction that had to wait for another one on one of its deals may be seen in part for the instants between the two; it is seen whole if it locked its deals before it changed the first one, or ran at REPEATABLE READ. Columns that are not tracked (name, account, created_at, created_by, attributes and your own) are NULL; one that was added by pipelines.track() is NULL before that. A NULL instant gives no rows. Error 22023 for an instant before an adopted table''s history begins. Runs with the rights of the caller, who needs SELECT on the history.';
 
+CREATE FUNCTION pipelines.as_of(deals anyelement, at pg_catalog.timestamptz, known_at pg_catalog.timestamptz)
+	RETURNS SETOF anyelement
+	LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100000 ROWS 100000
+	AS 'MODULE_PATHNAME', 'pipelines_as_of_known';
+COMMENT ON FUNCTION pipelines.as_of(anyelement, pg_catalog.timestamptz, pg_catalog.timestamptz) IS
+'The table of deals as it was at one instant, as was known at another: SELECT * FROM pipelines.as_of(NULL::deals, ''2026-07-01'', known_at => ''2026-07-01''). What was recorded later (recorded_at of the history) is left out: history imported since, changes with an earlier event_time; a version whose end was not known yet goes on. For live changes, and known_at not before at, the same as as_of(). A deal counts as known since its valid_from where nothing tells when it was recorded (made with an event_time, or imported with a single event), and not before the import where its past was imported. NULL, rights and errors as for as_of(); keeps the rows, so it takes longer.';
+
 CREATE FUNCTION pipelines.settled_at()
 	RETURNS pg_catalog.timestamptz
 	LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED COST 100

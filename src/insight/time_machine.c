@@ -11,7 +11,9 @@
  *
  * Invariants: a row is in the answer exactly if it was the deal's version
  * valid at the instant (valid_from <= t < valid_to, or the present row from
- * its changed_at on); both ways of execution run the same text.
+ * its changed_at on); both ways of execution run the same text.  As known at
+ * another instant (R-2.39): the same, over the versions that were known then,
+ * the last of which had not ended.
  *
  * It must never run a text that it didn't make: T_as_of replaces as_of only
  * when it belongs to T's owner, has no settings or rights of its own, and its
@@ -23,10 +25,13 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_language.h"
+#include "catalog/pg_operator.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
@@ -48,6 +53,7 @@
 #include "utils/typcache.h"
 
 PG_FUNCTION_INFO_V1(pipelines_as_of);
+PG_FUNCTION_INFO_V1(pipelines_as_of_known);
 PG_FUNCTION_INFO_V1(pipelines_as_of_support);
 PG_FUNCTION_INFO_V1(pipelines_as_of_body);
 PG_FUNCTION_INFO_V1(pipelines_as_of_covered);
@@ -263,6 +269,163 @@ as_of_query(const DealsLayout *layout)
 					 qualified_name(layout->history),
 					 present.data, quote_identifier(changed_at),
 					 qualified_name(layout->relid), names.data, covered);
+
+	table_close(history, AccessShareLock);
+	table_close(rel, AccessShareLock);
+	return query.data;
+}
+
+/* the operator with which a unique index compares values of a type */
+static char *
+qualified_equality(Oid type)
+{
+	Oid			operator = lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr;
+	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
+	Form_pg_operator form;
+	char	   *name;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("type %s has no equality operator", format_type_be(type)),
+				 errhint("Keys of deals are of types that an index can keep unique.")));
+	form = (Form_pg_operator) GETSTRUCT(tuple);
+	name = psprintf("OPERATOR(%s.%s)",
+					quote_identifier(get_namespace_name(form->oprnamespace)),
+					NameStr(form->oprname));
+	ReleaseSysCache(tuple);
+	return name;
+}
+
+/*
+ * "Nobody knew yet, at $2, how the version of this row began": the row of the
+ * history that tells it was written later.  'alias' is h, a row of the history,
+ * or d, a deal; 'version' its version.
+ */
+static char *
+began_later(const DealsLayout *layout, char alias, const char *version)
+{
+	StringInfoData text;
+	const char *history = qualified_name(layout->history);
+	ListCell   *cell;
+
+	initStringInfo(&text);
+	appendStringInfo(&text,
+					 "EXISTS (SELECT FROM %s n WHERE n.%s OPERATOR(pg_catalog.>) $2"
+					 " AND n.%s OPERATOR(pg_catalog.=) (%c.%s OPERATOR(pg_catalog.-) 1)",
+					 history,
+					 quote_identifier(layout_history_column(layout, "recorded_at")),
+					 quote_identifier(layout_history_column(layout, "version")),
+					 alias, version);
+	foreach(cell, layout->columns)
+	{
+		MappedColumn *column = lfirst(cell);
+		char	   *past;
+
+		if (strncmp(column->role, "key", 3) != 0 ||
+			!isdigit((unsigned char) column->role[3]) ||
+			column->history_attnum == InvalidAttrNumber)
+			continue;
+		past = get_attname(layout->history, column->history_attnum, false);
+		appendStringInfo(&text, " AND n.%s %s %c.%s", quote_identifier(past),
+						 qualified_equality(get_atttype(layout->history,
+														column->history_attnum)),
+						 alias,
+						 quote_identifier(alias == 'h' ? past :
+										  get_attname(layout->relid, column->attnum, false)));
+	}
+	appendStringInfoChar(&text, ')');
+	return text.data;
+}
+
+/*
+ * As known at $2.  Three kinds of versions were known then: those whose end was
+ * known; those which, as far as anybody knew, had not ended, though they have
+ * now; and present ones that had begun.  A version's beginning was known when
+ * the row of the version before it was written; that of a first version when
+ * it began, or when it was imported.
+ */
+static char *
+known_query(const DealsLayout *layout)
+{
+	StringInfoData past;
+	StringInfoData present;
+	StringInfoData outer;
+	StringInfoData names;
+	StringInfoData query;
+	Relation	rel = table_open(layout->relid, AccessShareLock);
+	Relation	history = table_open(layout->history, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+	char	   *changed_at = NULL;
+	char	   *version = NULL;
+	const char *from = quote_identifier(layout_history_column(layout, "valid_from"));
+	const char *to = quote_identifier(layout_history_column(layout, "valid_to"));
+	const char *recorded = quote_identifier(layout_history_column(layout, "recorded_at"));
+	const char *own_version = quote_identifier(layout_history_column(layout, "version"));
+	char	   *ended;
+	char	   *covered = "";
+	ListCell   *cell;
+
+	initStringInfo(&past);
+	initStringInfo(&present);
+	initStringInfo(&outer);
+	initStringInfo(&names);
+	initStringInfo(&query);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped)
+			continue;
+		append_column(&past, &present, layout, att, RelationGetDescr(history));
+		appendStringInfo(&outer, "%sv.c%d", outer.len > 0 ? ", " : "", att->attnum);
+		appendStringInfo(&names, "%sc%d", names.len > 0 ? ", " : "", att->attnum);
+	}
+	foreach(cell, layout->columns)
+	{
+		MappedColumn *column = lfirst(cell);
+		char	  **name = strcmp(column->role, "changed_at") == 0 ? &changed_at :
+			strcmp(column->role, "version") == 0 ? &version : NULL;
+
+		if (name != NULL)
+			*name = get_attname(layout->relid, column->attnum, true);
+	}
+	if (changed_at == NULL || version == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("table \"%s\" has lost its column %s",
+						RelationGetRelationName(rel),
+						changed_at == NULL ? "changed_at" : "version"),
+				 errhint("pipelines.verify() lists what else is missing.")));
+
+	if (!TIMESTAMP_IS_NOBEGIN(layout->tracked_since))
+		covered = psprintf("\nAND pipelines._as_of_covered(%s::pg_catalog.regclass, $1)",
+						   quote_literal_cstr(qualified_name(layout->relid)));
+	ended = psprintf("(h.%s OPERATOR(pg_catalog.<=) $2 AND h.%s OPERATOR(pg_catalog.<=) $2)",
+					 recorded, to);
+
+	appendStringInfo(&query,
+					 "SELECT %s\nFROM (SELECT %s, h.%s, h.%s FROM %s h WHERE %s\n"
+					 "UNION ALL\n",
+					 outer.data, past.data, from, to, qualified_name(layout->history), ended);
+	appendStringInfo(&query,
+					 "SELECT %s, h.%s, 'infinity'::pg_catalog.timestamptz FROM %s h"
+					 " WHERE NOT %s AND h.%s OPERATOR(pg_catalog.<=) $2"
+					 " AND NOT (h.%s OPERATOR(pg_catalog.=) 1 AND h.%s) AND NOT %s\n"
+					 "UNION ALL\n",
+					 past.data, from, qualified_name(layout->history), ended, from,
+					 own_version, quote_identifier(layout_history_column(layout, "imported")),
+					 began_later(layout, 'h', own_version));
+	appendStringInfo(&query,
+					 "SELECT %s, d.%s, 'infinity'::pg_catalog.timestamptz FROM %s d"
+					 " WHERE d.%s OPERATOR(pg_catalog.<=) $2 AND NOT %s)\n"
+					 "AS v (%s, f, t)\n"
+					 "WHERE v.f OPERATOR(pg_catalog.<=) $1 AND v.t OPERATOR(pg_catalog.>)"
+					 " LEAST($1, '294276-12-31 23:59:59.999999+00'::pg_catalog.timestamptz)%s",
+					 present.data, quote_identifier(changed_at), qualified_name(layout->relid),
+					 quote_identifier(changed_at), began_later(layout, 'd', quote_identifier(version)),
+					 names.data, covered);
 
 	table_close(history, AccessShareLock);
 	table_close(rel, AccessShareLock);
@@ -492,19 +655,16 @@ prepare_result(FunctionCallInfo fcinfo, Oid type)
 	return target;
 }
 
-/*
- * pipelines_as_of
- *		as_of() where the planner couldn't replace it: runs the same text and
- *		keeps the rows.
- */
-Datum
-pipelines_as_of(PG_FUNCTION_ARGS)
+/* run as_of() or its like in the way that always works, and keep the rows */
+static Datum
+materialize(FunctionCallInfo fcinfo, char *(*make_query) (const DealsLayout *layout))
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	Oid			type = get_fn_expr_argtype(fcinfo->flinfo, 0);
 	Oid			relid = row_type_relation(type);
-	Oid			argtypes[1] = {TIMESTAMPTZOID};
-	Datum		args[1];
+	int			nargs = PG_NARGS() - 1;
+	Oid			argtypes[2] = {TIMESTAMPTZOID, TIMESTAMPTZOID};
+	Datum		args[2];
 	AttrNumber *target;
 	Datum	   *values;
 	bool	   *nulls;
@@ -518,13 +678,16 @@ pipelines_as_of(PG_FUNCTION_ARGS)
 				 errhint("Write NULL::<table>, as in pipelines.as_of(NULL::deals, '2026-10-01').")));
 
 	target = prepare_result(fcinfo, type);
-	/* as for any comparison with NULL, no row is known to qualify */
-	if (PG_ARGISNULL(1))
-		return (Datum) 0;
-	args[0] = PG_GETARG_DATUM(1);
+	for (int i = 0; i < nargs; i++)
+	{
+		/* as for any comparison with NULL, no row is known to qualify */
+		if (PG_ARGISNULL(i + 1))
+			return (Datum) 0;
+		args[i] = PG_GETARG_DATUM(i + 1);
+	}
 
 	SPI_connect();
-	plan = SPI_prepare_cursor(as_of_query(layout_require(relid)), 1, argtypes,
+	plan = SPI_prepare_cursor(make_query(layout_require(relid)), nargs, argtypes,
 							  CURSOR_OPT_NO_SCROLL);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
@@ -553,4 +716,20 @@ pipelines_as_of(PG_FUNCTION_ARGS)
 	SPI_cursor_close(portal);
 	SPI_finish();
 	return (Datum) 0;
+}
+
+/*
+ * pipelines_as_of
+ *		as_of() where the planner couldn't replace it: runs the same text.
+ */
+Datum
+pipelines_as_of(PG_FUNCTION_ARGS)
+{
+	return materialize(fcinfo, as_of_query);
+}
+
+Datum
+pipelines_as_of_known(PG_FUNCTION_ARGS)
+{
+	return materialize(fcinfo, known_query);
 }
