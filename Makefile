@@ -80,6 +80,8 @@ INSTALL_SQL = \
 	src/deals/import_formats.sql \
 	src/insight/insight.sql \
 	src/insight/bridge.sql
+	src/quota/quota.sql \
+	src/insight/insight.sql
 INSTALL_PARTS = $(wildcard $(INSTALL_SQL))
 
 DATA = $(wildcard sql/$(EXTENSION)--*--*.sql)
@@ -129,7 +131,8 @@ REGRESS = \
 	move_functions \
 	access \
 	access_views \
-	load_order
+	load_order \
+	sales_units
 
 PG_CPPFLAGS = -I$(srcdir)/src
 

@@ -105,6 +105,13 @@ AS $$
 		FROM (VALUES ('stage', 'true', format('stage_id <> %s', l.hidden)), ('stage_history', NULL, NULL),
 				('stage_value', 'true', 'true'), ('stage_value_history', NULL, NULL)) t (table_name, make, change)
 		UNION ALL
+		-- where secure_quotas() says who may set them, that decides
+		SELECT t.table_name, format('pipeline_id IS NULL OR pipeline_id = %s', l.seen),
+			   CASE WHEN t.written THEN o.condition END, CASE WHEN t.written THEN o.condition END
+		FROM (VALUES ('quota', true), ('quota_history', false)) t (table_name, written)
+		CROSS JOIN (SELECT 'NOT EXISTS (SELECT FROM pg_catalog.pg_policy AS p WHERE p.polname = ''pipelines_set_quota'')'
+						   ' AND (pipeline_id IS NULL OR pipeline_id = ' || m.seen || ')' FROM list m) o (condition)
+		UNION ALL
 		-- a plan names stages, and is its maker's
 		SELECT t.table_name, o.condition, o.condition, o.condition
 		FROM unnest('{adoption,adoption_plan}'::text[]) t (table_name)
@@ -158,7 +165,9 @@ BEGIN
 				EXECUTE format('DROP POLICY %I ON %s', p.name, t.relation);
 			END IF;
 		END LOOP;
-		IF wanted <> t.relrowsecurity THEN
+		IF wanted <> t.relrowsecurity
+			AND (wanted OR NOT EXISTS (SELECT FROM pg_policy AS o WHERE o.polrelid = t.relation))
+		THEN
 			EXECUTE format('ALTER TABLE %s %s ROW LEVEL SECURITY', t.relation,
 				CASE WHEN wanted THEN 'ENABLE' ELSE 'DISABLE' END);
 		END IF;

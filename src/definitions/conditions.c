@@ -4,7 +4,8 @@
  *	  Conditions over the columns of a deal.
  *
  * Owns the reading of what stands in entry_rule and exit_rule: a list of
- * columns that must be filled in, or a boolean expression.  The invariant: a
+ * columns that must be filled in, or a boolean expression; and of the
+ * expressions of forecast types.  The invariant: a
  * condition that was read calls nothing but immutable functions of pg_catalog
  * and looks at nothing but the columns of one row.  Whoever defines a
  * pipeline must not run code as whoever moves a deal, so the text is walked
@@ -55,6 +56,7 @@ typedef struct Reading
 	Bitmapset  *columns;
 	bool		uses_generated;
 	List	   *literals;		/* quoted ones, of char *: see check_raw() */
+	bool		wants_value;	/* an expression, not a condition */
 } Reading;
 
 /* positions that the parser reports are those in our text, not the client's */
@@ -76,6 +78,12 @@ reading_error_callback(void *arg)
 static compat_noreturn void
 not_a_condition(const Reading *reading)
 {
+	if (reading->wants_value)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("%s is not one expression", reading->what),
+				 errdetail("It is \"%s\".", reading->text),
+				 errhint("Give a column, or one expression such as \"amount - cost\".")));
 	ereport(ERROR,
 			(errcode(ERRCODE_SYNTAX_ERROR),
 			 errmsg("%s is neither a list of columns nor a condition", reading->what),
@@ -88,9 +96,11 @@ not_allowed(const Reading *reading, const char *detail)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("%s uses more than a condition may", reading->what),
+			 errmsg("%s uses more than %s may", reading->what,
+					reading->wants_value ? "an expression" : "a condition"),
 			 errdetail("%s", detail),
-			 errhint("A condition consists of columns of the deal, constants, and immutable functions and operators of pg_catalog.")));
+			 errhint("%s consists of columns of the deal, constants, and immutable functions and operators of pg_catalog.",
+					 reading->wants_value ? "An expression" : "A condition")));
 }
 
 /* a name without a schema, or with pg_catalog */
@@ -227,7 +237,8 @@ resolve_column(ParseState *pstate, ColumnRef *reference)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
 				 errmsg("column \"%s\" does not exist", name),
-				 errhint("A condition looks at columns of the deals table, by their names or by ours (amount, owner, ...).")));
+				 errhint("%s looks at columns of the deals table, by their names or by ours (amount, owner, ...).",
+						 reading->wants_value ? "An expression" : "A condition")));
 	att = TupleDescAttr(reading->desc, attnum - 1);
 	if (att->attgenerated == 'v')
 		not_allowed(reading, psprintf("Column \"%s\" is a virtual generated column.", name));
@@ -451,14 +462,73 @@ settle_settings(void)
 								 GUC_ACTION_SAVE, true, 0, false);
 }
 
+static ParseState *
+begin_parse(Reading *reading)
+{
+	ParseState *pstate = make_parsestate(NULL);
+
+	settle_settings();
+	pstate->p_pre_columnref_hook = resolve_column;
+	pstate->p_paramref_hook = literal_reference;
+	pstate->p_coerce_param_hook = coerce_literal;
+	pstate->p_ref_hook_state = reading;
+	return pstate;
+}
+
+/*
+ * An expression, as a value of the type that is wanted.  Not planned: it can
+ * be turned into text again.
+ */
+Expr *
+expression_parse(const char *text, TupleDesc desc, ColumnResolver resolve, void *arg,
+				 const char *what, Oid wanted)
+{
+	Reading		reading = {text, what, desc, resolve, arg, NULL, false, NIL, true};
+	ErrorContextCallback callback;
+	int			nest_level = NewGUCNestLevel();
+	ParseState *pstate;
+	List	   *targets;
+	Node	   *expr;
+	Node	   *result;
+	Oid			type;
+
+	callback.callback = reading_error_callback;
+	callback.arg = &reading;
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+
+	pstate = begin_parse(&reading);
+	targets = select_list(&reading);
+	if (list_length(targets) != 1)
+		not_a_condition(&reading);
+	expr = transformExpr(pstate, ((ResTarget *) linitial(targets))->val,
+						 EXPR_KIND_CHECK_CONSTRAINT);
+	type = exprType(expr);
+	result = coerce_to_target_type(pstate, expr, type, wanted, -1,
+								   COERCION_ASSIGNMENT, COERCE_EXPLICIT_CAST, -1);
+	if (result == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("%s is of type %s, not %s", what, format_type_be(type),
+						format_type_be(wanted)),
+				 errhint("Give an expression of type %s.", format_type_be(wanted))));
+	assign_expr_collations(pstate, result);
+	(void) check_resolved(result, &reading);
+
+	free_parsestate(pstate);
+	AtEOXact_GUC(true, nest_level);
+	error_context_stack = callback.previous;
+	return (Expr *) result;
+}
+
 Condition *
 condition_parse(const char *text, TupleDesc desc, ColumnResolver resolve, void *arg,
 				const char *what)
 {
-	Reading		reading = {text, what, desc, resolve, arg, NULL, false, NIL};
+	Reading		reading = {text, what, desc, resolve, arg, NULL, false, NIL, false};
 	ErrorContextCallback callback;
 	int			nest_level = NewGUCNestLevel();
-	ParseState *pstate = make_parsestate(NULL);
+	ParseState *pstate;
 	Condition  *condition = palloc0(sizeof(Condition));
 	List	   *targets;
 	int			column = -1;
@@ -468,12 +538,7 @@ condition_parse(const char *text, TupleDesc desc, ColumnResolver resolve, void *
 	callback.previous = error_context_stack;
 	error_context_stack = &callback;
 
-	settle_settings();
-	pstate->p_pre_columnref_hook = resolve_column;
-	pstate->p_paramref_hook = literal_reference;
-	pstate->p_coerce_param_hook = coerce_literal;
-	pstate->p_ref_hook_state = &reading;
-
+	pstate = begin_parse(&reading);
 	targets = select_list(&reading);
 	if (is_column_list(&reading, targets))
 	{

@@ -35,4 +35,13 @@ extern Condition *condition_parse(const char *text, TupleDesc desc,
 								  ColumnResolver resolve, void *arg,
 								  const char *what);
 
+/*
+ * Read an expression over the columns of 'desc', as a value of type 'wanted'.
+ * Errors as above, 42804 where it can't be of that type.  The result is not
+ * planned.
+ */
+extern Expr *expression_parse(const char *text, TupleDesc desc,
+							  ColumnResolver resolve, void *arg,
+							  const char *what, Oid wanted);
+
 #endif							/* PIPELINES_CONDITIONS_H */

@@ -376,7 +376,9 @@ BEGIN
 				('_history', 'pipelines_guard'), ('_history', 'pipelines_guard_truncate')) AS k (suffix, trigger_name)
 			WHERE n.versioned AND (n.table_name <> 'tracked_table' OR k.trigger_name <> 'pipelines_turn')
 			UNION ALL
-			VALUES ('purge_log', 'pipelines_guard'), ('purge_log', 'pipelines_guard_truncate')
+			VALUES ('purge_log', 'pipelines_guard'), ('purge_log', 'pipelines_guard_truncate'),
+				('adjustment', 'pipelines_guard'), ('adjustment', 'pipelines_guard_truncate'),
+				('submission', 'pipelines_guard'), ('submission', 'pipelines_guard_truncate')
 		) AS d
 		WHERE NOT EXISTS (SELECT FROM pg_trigger AS t
 			WHERE t.tgrelid = to_regclass(format('pipelines.%I', d.relation))
@@ -474,6 +476,26 @@ BEGIN
 				format('stage %s', r.stage_id)
 			FROM pipelines.stage_value AS r
 			WHERE NOT EXISTS (SELECT FROM pipelines.stage AS t WHERE t.stage_id = r.stage_id)
+			UNION ALL
+			SELECT NULL, NULL, 'sales_unit', format('%s, %s', r.unit_id, r.starts_on), format('sales unit %s', r.parent_id)
+			FROM pipelines.sales_unit AS r
+			WHERE r.parent_id IS NOT NULL AND NOT EXISTS (SELECT FROM pipelines.sales_unit AS t WHERE t.unit_id = r.parent_id)
+			UNION ALL
+			SELECT NULL, NULL, 'sales_unit_member', format('%s, %s', r.owner, r.starts_on), format('sales unit %s', r.unit_id)
+			FROM pipelines.sales_unit_member AS r
+			WHERE r.unit_id IS NOT NULL AND NOT EXISTS (SELECT FROM pipelines.sales_unit AS t WHERE t.unit_id = r.unit_id)
+			UNION ALL
+			SELECT r.pipeline_id, NULL, 'quota', r.quota_id::text, e.target
+			FROM pipelines.quota AS r
+			CROSS JOIN LATERAL (VALUES
+				(format('forecast type %s', r.forecast_type_id),
+				 NOT EXISTS (SELECT FROM pipelines.forecast_type AS t WHERE t.forecast_type_id = r.forecast_type_id)),
+				(format('sales unit %s', r.unit_id),
+				 r.unit_id IS NOT NULL AND NOT EXISTS (SELECT FROM pipelines.sales_unit AS t WHERE t.unit_id = r.unit_id)),
+				(format('pipeline %s', r.pipeline_id),
+				 r.pipeline_id IS NOT NULL AND NOT EXISTS (SELECT FROM pipelines.pipeline AS t WHERE t.pipeline_id = r.pipeline_id))
+				) AS e (target, missing)
+			WHERE e.missing
 		) AS o
 		LEFT JOIN pipelines.pipeline AS p ON p.pipeline_id = o.pipeline_id
 		LEFT JOIN pipelines.stage AS c ON c.stage_id = o.stage_id

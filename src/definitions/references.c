@@ -39,6 +39,7 @@
 #include "nodes/bitmapset.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -147,6 +148,31 @@ static const Reference references[] =
 		"value_stands_for_a_stage",
 		"stage_value", {"stage_id", NULL}, "stage", {"stage_id", NULL},
 		"pg_catalog.format('adopted table %s', r.relation)", false
+	},
+	{
+		"unit_belongs_to_a_unit",
+		"sales_unit", {"parent_id", NULL}, "sales_unit", {"unit_id", NULL},
+		"pg_catalog.format('unit \"%s\"', r.name)", false
+	},
+	{
+		"member_belongs_to_a_unit",
+		"sales_unit_member", {"unit_id", NULL}, "sales_unit", {"unit_id", NULL},
+		"pg_catalog.format('member %s', r.owner)", false
+	},
+	{
+		"quota_has_a_forecast_type",
+		"quota", {"forecast_type_id", NULL}, "forecast_type", {"forecast_type_id", NULL},
+		"pg_catalog.format('quota %s', r.quota_id)", false
+	},
+	{
+		"quota_is_for_a_unit",
+		"quota", {"unit_id", NULL}, "sales_unit", {"unit_id", NULL},
+		"pg_catalog.format('quota %s', r.quota_id)", false
+	},
+	{
+		"quota_is_for_a_pipeline",
+		"quota", {"pipeline_id", NULL}, "pipeline", {"pipeline_id", NULL},
+		NULL, true
 	}
 };
 
@@ -376,11 +402,16 @@ pipeline_text(int32 pipeline_id)
 		psprintf("pipeline %d", pipeline_id);
 }
 
-/*
- * Does what a row refers to exist?
- */
-static void
-check_reference(const Reference *reference, Relation rel, const int32 *ids)
+/* may several rows of the table, of different days, be what is referred to? */
+static bool
+is_dated(const char *table)
+{
+	return strcmp(table, "sales_unit") == 0;
+}
+
+/* is there what a row refers to? */
+static bool
+target_exists(const Reference *reference, const int32 *ids)
 {
 	StringInfoData query;
 	RunAs		saved;
@@ -397,7 +428,16 @@ check_reference(const Reference *reference, Relation rel, const int32 *ids)
 	found = SPI_processed > 0;
 	SPI_finish();
 	run_as_end(&saved);
-	if (found)
+	return found;
+}
+
+/*
+ * Does what a row refers to exist?
+ */
+static void
+check_reference(const Reference *reference, Relation rel, const int32 *ids)
+{
+	if (target_exists(reference, ids))
 		return;
 
 	ereport(ERROR,
@@ -498,7 +538,10 @@ refuse_deletion(const Reference *reference, Relation rel, HeapTuple tuple, const
 		return;
 
 	name = SPI_fnumber(RelationGetDescr(rel), "name");
-	referring = table_open(definitions_relid(reference->table), AccessShareLock);
+	if (name <= 0)
+		name = SPI_fnumber(RelationGetDescr(rel), "label");
+	referring = table_open(get_relname_relid(reference->table, RelationGetNamespace(rel)),
+						   AccessShareLock);
 	ereport(ERROR,
 			(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
 			 name > 0 ?
@@ -555,6 +598,8 @@ references_release(Relation rel, const char *table, HeapTuple tuple)
 
 		if (strcmp(reference->target, table) != 0 ||
 			!get_ids(rel, tuple, reference->keys, ids))
+			continue;
+		if (is_dated(reference->target) && target_exists(reference, ids))
 			continue;
 		if (reference->cascades)
 			hand_on_deletion(reference, ids);
