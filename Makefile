@@ -78,10 +78,11 @@ INSTALL_SQL = \
 	src/deals/advance.sql \
 	src/deals/import.sql \
 	src/deals/import_formats.sql \
+	src/money/money.sql \
+	src/calendar/calendar.sql \
+	src/quota/quota.sql \
 	src/insight/insight.sql \
 	src/insight/bridge.sql
-	src/quota/quota.sql \
-	src/insight/insight.sql
 INSTALL_PARTS = $(wildcard $(INSTALL_SQL))
 
 DATA = $(wildcard sql/$(EXTENSION)--*--*.sql)

@@ -16,6 +16,7 @@
 #include "deals/deals.h"
 #include "definitions/definitions.h"
 #include "fmgr.h"
+#include "money/money.h"
 #include "pipelines.h"
 #include "utils/guc.h"
 
@@ -75,4 +76,5 @@ _PG_init(void)
 
 	definitions_init();
 	deals_init();
+	rates_init();
 }

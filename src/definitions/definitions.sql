@@ -181,6 +181,8 @@ AS $$
 	(14, 'adoption_plan', false, 'What adopt() proposes for a table, to be edited before it is applied.'),
 	(15, 'purge_log', false, 'Deals whose past was purged, by whom and how. Written by purge() only.'),
 	(16, 'adoption', false, 'What adopt() was asked for. Who owns the table may change it until it is applied.'),
+	(21, 'rate_set', true, 'Sets of exchange rates whose limit is not the usual one of 10 days, or that are described. A set needs no row here.'),
+	(22, 'exchange_rate', true, 'Dated exchange rates as central banks publish them: units of the currency for one unit of the base. A rate holds until the next one, for as many days as its set allows.'),
 	(27, 'forecast_category', true, 'How sure open deals are, in order, and what each cumulative forecast takes in. setup() fills in the usual ones; edit them.'),
 	(28, 'forecast_type', true, 'What a forecast measures, by which day, and of which deals. setup() fills in the usual ones; edit them.'),
 	(29, 'sales_unit', true, 'The sales structure: teams, regions and whatever is above them. A row holds from its day to the next row of the same unit.'),
@@ -252,6 +254,16 @@ AS $$
 	('stage_transition', 'pipeline_id', 'integer', true, 'The pipeline.'),
 	('stage_transition', 'from_stage_id', 'integer', true, 'The stage that the deal leaves.'),
 	('stage_transition', 'to_stage_id', 'integer', true, 'The stage that the deal may enter.'),
+
+	('rate_set', 'rate_set', 'text', true, 'Name of the set: spot, month_end, plan or anything else.'),
+	('rate_set', 'max_age', 'integer DEFAULT 10', false, 'How many days after its day a rate may be used where there is no later one; NULL: without limit. Sets without a row: 10.'),
+	('rate_set', 'description', 'text', false, 'For people.'),
+
+	('exchange_rate', 'rate_set', 'text', true, 'The set that it belongs to.'),
+	('exchange_rate', 'currency', 'text', true, 'The currency: three upper-case letters as in ISO 4217.'),
+	('exchange_rate', 'base', 'text', true, 'The currency of which one unit is meant.'),
+	('exchange_rate', 'rate_on', 'date', true, 'The day of the rate.'),
+	('exchange_rate', 'rate', 'numeric NOT NULL', false, 'Units of the currency for one unit of the base.'),
 
 	('tracked_table', 'relation', 'regclass', true, 'The table of deals.'),
 	('tracked_table', 'history', 'regclass NOT NULL', false, 'The table of its ended versions.'),
@@ -468,6 +480,18 @@ AS $$
 
 	(600, 'stage_transition', 'stage_transition_pkey', 'PRIMARY KEY (pipeline_id, from_stage_id, to_stage_id)'),
 	(603, 'stage_transition', 'transition_leads_to_another_stage', 'CHECK (from_stage_id <> to_stage_id)'),
+
+	(2100, 'rate_set', 'rate_set_pkey', 'PRIMARY KEY (rate_set)'),
+	(2101, 'rate_set', 'rate_set_is_trimmed_and_short', 'CHECK (rate_set = btrim(rate_set, E'' \t\r\n'') AND length(rate_set) BETWEEN 1 AND 200)'),
+	(2102, 'rate_set', 'max_age_is_not_negative', 'CHECK (max_age >= 0)'),
+
+	(2200, 'exchange_rate', 'exchange_rate_pkey', 'PRIMARY KEY (rate_set, currency, base, rate_on)'),
+	(2201, 'exchange_rate', 'rate_set_is_trimmed_and_short', 'CHECK (rate_set = btrim(rate_set, E'' \t\r\n'') AND length(rate_set) BETWEEN 1 AND 200)'),
+	(2202, 'exchange_rate', 'currency_is_three_capitals', 'CHECK (currency ~ ''^[A-Z]{3}$'')'),
+	(2203, 'exchange_rate', 'base_is_three_capitals', 'CHECK (base ~ ''^[A-Z]{3}$'')'),
+	(2204, 'exchange_rate', 'currency_is_not_its_base', 'CHECK (currency <> base)'),
+	(2205, 'exchange_rate', 'rate_on_is_a_day', 'CHECK (isfinite(rate_on))'),
+	(2206, 'exchange_rate', 'rate_is_positive_and_finite', 'CHECK (rate > 0 AND rate - rate = 0)'),
 
 	(700, 'tracked_table', 'tracked_table_pkey', 'PRIMARY KEY (relation)'),
 	(701, 'tracked_table', 'history_belongs_to_one_table', 'UNIQUE (history)'),

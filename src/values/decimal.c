@@ -68,6 +68,14 @@ decimal_multiply(Numeric a, Numeric b)
 											   NumericGetDatum(b)));
 }
 
+Numeric
+decimal_divide(Numeric a, Numeric b)
+{
+	return DatumGetNumeric(DirectFunctionCall2(numeric_div,
+											   NumericGetDatum(a),
+											   NumericGetDatum(b)));
+}
+
 /* <0, 0, >0; NaN is equal to itself and larger than everything else */
 int
 decimal_compare(Numeric a, Numeric b)
@@ -139,6 +147,90 @@ decimal_hundredth(void)
 	return constant(&cache, "0.01");
 }
 
+#ifdef DECIMAL_FAST
+
+/* groups of a 64-bit number, and of twenty decimals */
+#define WHOLE_GROUPS	5
+#define DECIMAL_GROUPS	5
+
+/*
+ * Store whole + decimals / 10^16 + last_decimals / 10^20 as core does, with
+ * twenty decimals shown.
+ */
+static Numeric
+encode(uint64 whole, uint64 decimals, uint32 last_decimals, bool negative)
+{
+	uint16		group[WHOLE_GROUPS + DECIMAL_GROUPS];
+	int			first = 0;
+	int			end = WHOLE_GROUPS + DECIMAL_GROUPS;
+	uint32		high;
+	uint32		low;
+	uint16		header;
+	int			weight;
+	char	   *result;
+
+	/* halves, since 32 bits are divided faster */
+	high = (uint32) (decimals / 100000000);
+	low = (uint32) (decimals % 100000000);
+	group[5] = high / 10000;
+	group[6] = high % 10000;
+	group[7] = low / 10000;
+	group[8] = low % 10000;
+	group[9] = last_decimals;
+	if (likely(whole < 100000000))
+	{
+		high = (uint32) whole;
+		group[3] = high / 10000;
+		group[4] = high % 10000;
+		first = 3;
+	}
+	else
+	{
+		for (int i = WHOLE_GROUPS - 1; i >= 0; i--)
+		{
+			group[i] = whole % 10000;
+			whole /= 10000;
+		}
+	}
+	while (first < end && group[first] == 0)
+		first++;
+	while (first < end && group[end - 1] == 0)
+		end--;
+	weight = WHOLE_GROUPS - 1 - first;
+	if (first == end)
+	{
+		weight = 0;
+		negative = false;
+	}
+
+	header = 0x8000 | (negative ? 0x2000 : 0) |
+		DECIMAL_ENCODED_SCALE << 7 |
+		(weight < 0 ? 0x0040 : 0) | (weight & 0x003F);
+	result = (char *) palloc(VARHDRSZ + sizeof(uint16) * (1 + end - first));
+	SET_VARSIZE(result, VARHDRSZ + sizeof(uint16) * (1 + end - first));
+	memcpy(result + VARHDRSZ, &header, sizeof(uint16));
+	memcpy(result + VARHDRSZ + sizeof(uint16), &group[first],
+		   sizeof(uint16) * (end - first));
+	return (Numeric) result;
+}
+
+/* Does encode() store the number of the text as core does? */
+static bool
+encodes_like_core(uint64 whole, uint64 decimals, uint32 last_decimals,
+				  bool negative, const char *text)
+{
+	Numeric		ours = encode(whole, decimals, last_decimals, negative);
+	Numeric		theirs = decimal_from_text(text);
+	bool		result = VARSIZE_ANY(ours) == VARSIZE_ANY(theirs) &&
+		memcmp(ours, theirs, VARSIZE_ANY(ours)) == 0;
+
+	pfree(ours);
+	pfree(theirs);
+	return result;
+}
+
+#endif							/* DECIMAL_FAST */
+
 /*
  * Is a numeric stored as decimal_decode_inline() expects?  Asked once per
  * backend.  The samples cover both header forms, both signs, every number of
@@ -199,6 +291,17 @@ decimal_layout_is_known(void)
 				verdict = -1;
 			pfree(number);
 		}
+		if (!encodes_like_core(0, 0, 0, true, "0.00000000000000000000") ||
+			!encodes_like_core(0, 0, 7, true, "-0.00000000000000000007") ||
+			!encodes_like_core(0, UINT64CONST(1000000000000), 0, false,
+							   "0.00010000000000000000") ||
+			!encodes_like_core(1, UINT64CONST(9999000020003), 4000, false,
+							   "1.00099990000200034000") ||
+			!encodes_like_core(UINT64CONST(123456780000), 0, 0, true,
+							   "-123456780000.00000000000000000000") ||
+			!encodes_like_core(PG_UINT64_MAX, UINT64CONST(9999999999999999), 9999,
+							   false, "18446744073709551615.99999999999999999999"))
+			verdict = -1;
 		decimal_layout = verdict;
 	}
 #else
@@ -217,6 +320,67 @@ decimal_decode_checked(Datum datum, int64 *value, int *dscale)
 }
 
 /*
+ * A number that is not negative as digits / 10^scale, without trailing zeroes.
+ * False where it has more than eighteen digits, or the layout is not known.
+ */
+bool
+decimal_decode_digits(Datum datum, uint64 *digits, int *scale, int *dscale)
+{
+#ifdef DECIMAL_FAST
+	DecimalParts parts;
+	uint64		value = 0;
+	int			decimals;
+
+	if (!decimal_layout_is_known() || !decimal_take_apart(datum, &parts) ||
+		parts.negative || parts.ndigits > 5)
+		return false;
+	for (int i = 0; i < parts.ndigits; i++)
+	{
+		uint16		group;
+
+		memcpy(&group, parts.digits + sizeof(uint16) * i, sizeof(group));
+		/* room for four more digits */
+		if (value > UINT64CONST(100000000000000))
+			return false;
+		value = value * 10000 + group;
+	}
+	decimals = (parts.ndigits - 1 - parts.weight) * 4;
+	for (; decimals < 0; decimals++)
+	{
+		if (value > UINT64CONST(100000000000000000))
+			return false;
+		value *= 10;
+	}
+	while (decimals > 0 && value % 10 == 0)
+	{
+		value /= 10;
+		decimals--;
+	}
+	*digits = value;
+	*scale = decimals;
+	*dscale = parts.dscale;
+	return true;
+#else
+	return false;
+#endif
+}
+
+/*
+ * whole + decimals / 10^16 + last_decimals / 10^20, with twenty decimals shown.
+ * Only after a number has been decoded, which says that the layout is known.
+ */
+Numeric
+decimal_encode(uint64 whole, uint64 decimals, uint32 last_decimals, bool negative)
+{
+#ifdef DECIMAL_FAST
+	return encode(whole, decimals, last_decimals, negative);
+#else
+	elog(ERROR, "numbers are not encoded here");
+	return NULL;				/* keep the compiler quiet */
+#endif
+}
+
+/*
  * value / 10^scale as a numeric that shows dscale <= scale decimals.  The
  * decimals that are not shown must be zeroes.
  */
@@ -229,7 +393,7 @@ decimal128_to_numeric(const Decimal128 *value, int scale, int dscale)
 	int128		rest = *value;
 	uint128		magnitude = rest < 0 ? -(uint128) rest : (uint128) rest;
 
-	Assert(dscale >= 0 && dscale <= scale && scale < 20);
+	Assert(dscale >= 0 && dscale <= scale && scale <= 20);
 	for (int i = dscale; i < scale; i++)
 	{
 		Assert(magnitude % 10 == 0);

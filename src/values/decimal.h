@@ -18,6 +18,8 @@
 #define DECIMAL_SCALE			4
 /* decimals of their product */
 #define DECIMAL_PRODUCT_SCALE	8
+/* decimals that decimal_encode() shows */
+#define DECIMAL_ENCODED_SCALE	20
 /* 100 % at DECIMAL_SCALE */
 #define DECIMAL_HUNDRED			1000000
 
@@ -37,12 +39,17 @@ typedef struct Decimal128
 
 extern bool decimal_decode_checked(Datum datum, int64 *value, int *dscale);
 extern bool decimal_layout_is_known(void);
+extern bool decimal_decode_digits(Datum datum, uint64 *digits, int *scale,
+								  int *dscale);
+extern Numeric decimal_encode(uint64 whole, uint64 decimals,
+							  uint32 last_decimals, bool negative);
 
 extern Numeric decimal_from_text(const char *text);
 extern char *decimal_to_text(Numeric value);
 extern Numeric decimal_add(Numeric a, Numeric b);
 extern Numeric decimal_subtract(Numeric a, Numeric b);
 extern Numeric decimal_multiply(Numeric a, Numeric b);
+extern Numeric decimal_divide(Numeric a, Numeric b);
 extern Numeric decimal_round(Numeric value, int dscale);
 extern int	decimal_compare(Numeric a, Numeric b);
 extern int	decimal_dscale(Numeric value);
@@ -61,35 +68,34 @@ extern bool decimal128_add(Decimal128 *sum, const Decimal128 *value);
 extern int64 probability_from_odd_numeric(Datum datum, int *dscale);
 extern void probability_refuse(Numeric value);
 
-/* ----------
- * Decode a numeric into an integer of DECIMAL_SCALE decimals.
- *
- * Returns false, and promises nothing about the results, where the number
- * is not finite, has more than four decimals, or is too large for the fast
- * path; the caller then computes with core's numeric.  No memory is
- * allocated unless the datum is toasted.
+#ifdef DECIMAL_FAST
+
+/* The parts of a finite numeric, as they are stored. */
+typedef struct DecimalParts
+{
+	bool		negative;
+	int			dscale;
+	int			weight;			/* of the first group, in groups */
+	int			ndigits;		/* groups of four digits */
+	const char *digits;
+} DecimalParts;
+
+/*
+ * Take a numeric apart; false where it is not finite.  No memory is allocated
+ * unless the datum is toasted.
  *
  * The layout read here is private to numeric.c but is its on-disk format,
  * which pg_upgrade depends on: a header of 16 bits (short form, tagged by
  * 0x8000) or 32 bits, then base-10000 digits, without leading or trailing
  * zeroes.  It is compared with core once per backend (see decimal.c).
- * ----------
  */
 static pg_attribute_always_inline bool
-decimal_decode_inline(Datum datum, int64 *value, int *dscale)
+decimal_take_apart(Datum datum, DecimalParts *parts)
 {
-#ifdef DECIMAL_FAST
-	static const int64 power[] = {1, INT64CONST(10000), INT64CONST(100000000),
-	INT64CONST(1000000000000), INT64CONST(10000000000000000)};
 	struct varlena *raw = (struct varlena *) DatumGetPointer(datum);
 	const char *data;
 	int			size;
 	uint16		header;
-	uint16		digit;
-	int			weight;
-	int			ndigits;
-	int64		v;
-	bool		negative;
 
 	if (unlikely(VARATT_IS_EXTENDED(raw) && !VARATT_IS_SHORT(raw)))
 		raw = pg_detoast_datum_packed(raw);
@@ -99,9 +105,9 @@ decimal_decode_inline(Datum datum, int64 *value, int *dscale)
 	memcpy(&header, data, sizeof(header));
 	if (likely((header & 0xC000) == 0x8000))
 	{
-		negative = (header & 0x2000) != 0;
-		*dscale = (header & 0x1F80) >> 7;
-		weight = (header & 0x003F) | ((header & 0x0040) ? ~0x003F : 0);
+		parts->negative = (header & 0x2000) != 0;
+		parts->dscale = (header & 0x1F80) >> 7;
+		parts->weight = (header & 0x003F) | ((header & 0x0040) ? ~0x003F : 0);
 		data += sizeof(uint16);
 		size -= sizeof(uint16);
 	}
@@ -110,18 +116,52 @@ decimal_decode_inline(Datum datum, int64 *value, int *dscale)
 		int16		long_weight;
 
 		memcpy(&long_weight, data + sizeof(uint16), sizeof(long_weight));
-		negative = (header & 0xC000) == 0x4000;
-		*dscale = header & 0x3FFF;
-		weight = long_weight;
+		parts->negative = (header & 0xC000) == 0x4000;
+		parts->dscale = header & 0x3FFF;
+		parts->weight = long_weight;
 		data += 2 * sizeof(uint16);
 		size -= 2 * sizeof(uint16);
 	}
 	else
 		return false;			/* NaN, infinity */
+	parts->ndigits = size / (int) sizeof(uint16);
+	parts->digits = data;
+	return true;
+}
+
+#endif							/* DECIMAL_FAST */
+
+/* ----------
+ * Decode a numeric into an integer of DECIMAL_SCALE decimals.
+ *
+ * Returns false, and promises nothing about the results, where the number
+ * is not finite, has more than four decimals, or is too large for the fast
+ * path; the caller then computes with core's numeric.  No memory is
+ * allocated unless the datum is toasted.
+ * ----------
+ */
+static pg_attribute_always_inline bool
+decimal_decode_inline(Datum datum, int64 *value, int *dscale)
+{
+#ifdef DECIMAL_FAST
+	static const int64 power[] = {1, INT64CONST(10000), INT64CONST(100000000),
+	INT64CONST(1000000000000), INT64CONST(10000000000000000)};
+	DecimalParts parts;
+	const char *data;
+	uint16		digit;
+	int			weight;
+	int			ndigits;
+	int64		v;
+
+	if (unlikely(!decimal_take_apart(datum, &parts)))
+		return false;
+	*dscale = parts.dscale;
+	weight = parts.weight;
+	ndigits = parts.ndigits;
+	data = parts.digits;
 
 	if (unlikely(*dscale > DECIMAL_SCALE))
 		return false;
-	ndigits = size / (int) sizeof(uint16);
 	if (unlikely(ndigits == 0))
 	{
 		*value = 0;
@@ -165,7 +205,7 @@ decimal_decode_inline(Datum datum, int64 *value, int *dscale)
 			break;
 	}
 	v *= power[weight + 2 - ndigits];
-	*value = negative ? -v : v;
+	*value = parts.negative ? -v : v;
 	return true;
 #else
 	return false;

@@ -1,0 +1,978 @@
+/*-------------------------------------------------------------------------
+ *
+ * rates.c
+ *	  Exchange rates as each backend knows them.
+ *
+ * Owns a copy of the rates that were asked for, in the backend's memory: per
+ * rate set and currency one array per base, sorted by day.  Its invariant is
+ * that of definitions.c: whoever looks something up sees the newest committed
+ * rates plus the changes of their own transaction, whatever the isolation
+ * level.  Every change of a definition table sends a relcache invalidation of
+ * that table (bookkeeping.c); the callback here only counts it, and the copy
+ * is dropped as a whole at the next look-up.
+ *
+ * A currency is read when it is first needed, by the primary key, and not by
+ * row of a query.  A copy that has grown beyond MAX_CACHED_BYTES is dropped,
+ * so that memory stays bounded however many sets there are.
+ *
+ * Rates are read without SQL, in nobody's name; so the caller must have the
+ * right to read the table himself, and there must be no policy that would
+ * hide rows of it from him.
+ *
+ * Must never allocate or touch a catalog in a callback, never drop the copy
+ * while somebody uses it (only at the beginning of a look-up), and never take
+ * 1 for a rate that is missing.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
+#include "compat.h"
+#include "definitions/definitions_private.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "money/money.h"
+#include "port/pg_bitutils.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/rls.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+/* days after its own that a rate holds for, where the set says nothing */
+#define DEFAULT_MAX_AGE		10
+/* without limit */
+#define ANY_AGE				(-1)
+
+/* the copy is dropped when it has become as large as this */
+#define MAX_CACHED_BYTES	((Size) 64 * 1024 * 1024)
+
+/* attempts at reading rates that keep changing under us */
+#define MAX_ATTEMPTS		5
+
+/* in a memo's and a path's 'from': the rates as they were known at an instant */
+#define AS_KNOWN			((CurrencyCode) 1 << 24)
+
+typedef enum RateTable
+{
+	TABLE_RATE_SET,
+	TABLE_EXCHANGE_RATE,
+	TABLE_EXCHANGE_RATE_HISTORY
+} RateTable;
+
+#define N_TABLES	(TABLE_EXCHANGE_RATE_HISTORY + 1)
+
+static const char *const table_names[N_TABLES] = {
+	"rate_set", "exchange_rate", "exchange_rate_history"
+};
+
+/* since when a rate was what it is, and until when */
+typedef struct Validity
+{
+	TimestampTz since;
+	TimestampTz until;
+} Validity;
+
+/* the rates of a currency for one base */
+typedef struct Series
+{
+	CurrencyCode base;
+	int			nrates;
+	Rate	   *rates;			/* by day, then by validity */
+	Validity   *validity;		/* beside 'rates'; NULL: all are of now */
+	/* places of days, so that no search is needed where rates are dense */
+	int			shift;			/* 2^shift days share a bucket */
+	int			nbuckets;
+	int32	   *buckets;		/* number of rates up to the bucket's end */
+} Series;
+
+typedef struct RateSet
+{
+	char	   *name;
+	int			max_age;		/* days, or ANY_AGE */
+} RateSet;
+
+/* all series of a currency */
+typedef struct QuotesKey
+{
+	int32		set;
+	CurrencyCode currency;		/* may have AS_KNOWN */
+} QuotesKey;
+
+typedef struct Quotes
+{
+	QuotesKey	key;
+	int			nseries;
+	Series	   *series;			/* by base */
+} Quotes;
+
+/* one way from a currency to another; NULL stands for the base itself */
+typedef struct Way
+{
+	const Series *from;
+	const Series *to;
+} Way;
+
+typedef struct PathKey
+{
+	int32		set;
+	CurrencyCode from;			/* may have AS_KNOWN */
+	CurrencyCode to;
+} PathKey;
+
+struct RatePath
+{
+	PathKey		key;
+	int			max_age;
+	int			nways;
+	Way		   *ways;			/* the direct ones first, then by base */
+};
+
+/* a row while it is read */
+typedef struct LoadedRate
+{
+	CurrencyCode base;
+	Rate		rate;
+	Validity	validity;
+} LoadedRate;
+
+typedef struct LoadState
+{
+	bool		is_past;		/* reading versions that ended? */
+	Oid			columns_of;		/* the table that these belong to */
+	AttrNumber	base;
+	AttrNumber	rate_on;
+	AttrNumber	rate;
+	AttrNumber	since;
+	AttrNumber	until;
+	int			n;
+	int			room;
+	LoadedRate *rates;
+	int			max_age;		/* of a rate set */
+} LoadState;
+
+/* counts invalidations; see definitions.c */
+static uint64 wanted_generation = 1;
+static uint64 resolved_generation = 0;
+static uint64 cached_generation = 0;
+static uint64 checked_generation = 0;
+
+/* counts the copies; what leads into an earlier one is void */
+static uint64 epoch = 1;
+
+static Oid	relids[N_TABLES];
+static Oid	checked_user = InvalidOid;
+
+static MemoryContext cache_context = NULL;
+static bool cached_in_parallel_mode = false;
+static int	nsets = 0;
+static int	sets_room = 0;
+static RateSet *sets = NULL;
+static HTAB *all_quotes = NULL;
+static HTAB *all_paths = NULL;
+
+/* what the base costs in itself */
+static Rate one;
+
+static void
+relcache_callback(Datum arg, Oid relid)
+{
+	int			i;
+
+	if (!OidIsValid(relid))
+	{
+		wanted_generation++;
+		return;
+	}
+	for (i = 0; i < N_TABLES; i++)
+	{
+		if (relids[i] == relid)
+		{
+			wanted_generation++;
+			return;
+		}
+	}
+}
+
+static void
+xact_callback(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_PARALLEL_COMMIT:
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PARALLEL_ABORT:
+		case XACT_EVENT_PREPARE:
+			/* read with a snapshot of that transaction: worth nothing now */
+			if (cached_in_parallel_mode)
+				cached_generation = 0;
+			break;
+		default:
+			break;
+	}
+}
+
+/*
+ * Make the fast form of a rate: value / 10^scale.
+ */
+static void
+set_rate(Rate *rate, uint64 value, int scale)
+{
+#ifdef DECIMAL_FAST
+	static const uint64 power[RATE_SCALE + 1] = {
+		1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000
+	};
+	uint64		rest = value;
+	uint64		divisor;
+	int			digits = 0;
+
+	while (rest != 0)
+	{
+		rest /= 10;
+		digits++;
+	}
+	if (value == 0 || scale > RATE_SCALE ||
+		value > PG_UINT64_MAX / 10000 / power[RATE_SCALE - scale])
+		return;
+	rate->value = value * power[RATE_SCALE - scale];
+	divisor = rate->value * 10000;
+	rate->shift = 63 - pg_leftmost_one_pos64(divisor);
+	divisor <<= rate->shift;
+	rate->inverse = (uint64) (~(uint128) 0 / divisor);
+	rate->scale = scale;
+	rate->digits = digits;
+#endif
+}
+
+void
+rates_init(void)
+{
+	set_rate(&one, 1, 0);
+	DATE_NOBEGIN(one.on);
+	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
+	RegisterXactCallback(xact_callback, NULL);
+}
+
+/*
+ * What a call of one of our functions remembers from row to row.
+ */
+RateCall *
+rates_call(FunctionCallInfo fcinfo)
+{
+	RateCall   *call = (RateCall *) fcinfo->flinfo->fn_extra;
+
+	if (unlikely(call == NULL))
+	{
+		call = (RateCall *) MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt,
+												   sizeof(RateCall));
+		call->set_size = -1;
+		fcinfo->flinfo->fn_extra = call;
+	}
+	return call;
+}
+
+static void
+resolve_tables(void)
+{
+	uint64		generation = wanted_generation;
+	Oid			owner;
+	Oid			schema;
+	int			i;
+
+	if (resolved_generation == wanted_generation)
+		return;
+	owner = definitions_owner();
+	schema = get_namespace_oid(PIPELINES_SCHEMA, false);
+	for (i = 0; i < N_TABLES; i++)
+	{
+		HeapTuple	tuple;
+		bool		is_ours;
+
+		relids[i] = get_relname_relid(table_names[i], schema);
+		tuple = OidIsValid(relids[i]) ?
+			SearchSysCache1(RELOID, ObjectIdGetDatum(relids[i])) : NULL;
+		if (!HeapTupleIsValid(tuple))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("the definition table \"%s.%s\" does not exist",
+							PIPELINES_SCHEMA, table_names[i]),
+					 errhint(SETUP_HINT)));
+		is_ours = ((Form_pg_class) GETSTRUCT(tuple))->relowner == owner &&
+			(((Form_pg_class) GETSTRUCT(tuple))->relkind == RELKIND_RELATION ||
+			 ((Form_pg_class) GETSTRUCT(tuple))->relkind == RELKIND_PARTITIONED_TABLE);
+		ReleaseSysCache(tuple);
+		if (!is_ours)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("\"%s.%s\" is not a table of role \"%s\"",
+							PIPELINES_SCHEMA, table_names[i],
+							GetUserNameFromId(owner, true)),
+					 errdetail("All definition tables must belong to the owner of \"%s.definition_lock\".",
+							   PIPELINES_SCHEMA),
+					 errhint("Find out who made it, then drop it or ALTER TABLE ... OWNER TO, and run \"SELECT pipelines.setup();\".")));
+	}
+	resolved_generation = generation;
+}
+
+/*
+ * May the current user read rates?  A change of that sends an invalidation of
+ * the table.
+ */
+static void
+check_user(void)
+{
+	int			i;
+
+	for (i = 0; i < N_TABLES; i++)
+	{
+		AclResult	result = pg_class_aclcheck(relids[i], GetUserId(), ACL_SELECT);
+
+		if (result != ACLCHECK_OK)
+			aclcheck_error(result, OBJECT_TABLE, get_rel_name(relids[i]));
+		if (check_enable_rls(relids[i], InvalidOid, true) == RLS_ENABLED)
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("row security of table \"%s.%s\" can't be kept while amounts are converted",
+							PIPELINES_SCHEMA, table_names[i]),
+					 errdetail("Rates are read once for all, and not row by row as policies demand."),
+					 errhint("Keep secret rates in another table, and disable row security on this one.")));
+	}
+	checked_user = GetUserId();
+	checked_generation = resolved_generation;
+}
+
+/* after this nothing that was found before may be used */
+static void
+forget_rates(void)
+{
+	epoch++;
+	nsets = sets_room = 0;
+	sets = NULL;
+	all_quotes = all_paths = NULL;
+	cached_generation = 0;
+	cached_in_parallel_mode = false;
+	if (cache_context != NULL)
+		MemoryContextReset(cache_context);
+}
+
+/*
+ * Begin anew where rates have changed, or the copy has become too large.
+ */
+static void
+begin_cache(void)
+{
+	HASHCTL		control = {0};
+
+	forget_rates();
+	if (cache_context == NULL)
+		cache_context = AllocSetContextCreate(CacheMemoryContext,
+											  "pipelines exchange rates",
+											  ALLOCSET_DEFAULT_SIZES);
+	control.hcxt = cache_context;
+	control.keysize = sizeof(QuotesKey);
+	control.entrysize = sizeof(Quotes);
+	all_quotes = hash_create("pipelines quotes", 64, &control,
+							 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	control.keysize = sizeof(PathKey);
+	control.entrysize = sizeof(RatePath);
+	all_paths = hash_create("pipelines rate paths", 64, &control,
+							HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	cached_generation = wanted_generation;
+}
+
+/* ----------
+ * Reading
+ * ----------
+ */
+
+static AttrNumber
+column_number(Relation rel, const char *name, Oid type)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	int			i;
+
+	for (i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (!att->attisdropped && strcmp(NameStr(att->attname), name) == 0 &&
+			att->atttypid == type)
+			return i + 1;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the definition table \"%s\" has no column \"%s\" of type %s",
+					RelationGetRelationName(rel), name, format_type_be(type)),
+			 errhint(SETUP_HINT),
+			 errtable(rel)));
+	return InvalidAttrNumber;	/* keep the compiler quiet */
+}
+
+/* the primary key, if it helps to find rows by these columns */
+static Oid
+index_on(Relation rel, const ScanKeyData *keys, int nkeys)
+{
+	List	   *indexes = RelationGetIndexList(rel);
+	Oid			result = rel->rd_pkindex;
+	Relation	index;
+	int			i;
+
+	list_free(indexes);
+	if (!OidIsValid(result))
+		return InvalidOid;
+	index = index_open(result, AccessShareLock);
+	for (i = 0; i < nkeys; i++)
+	{
+		if (i >= index->rd_index->indnkeyatts ||
+			index->rd_index->indkey.values[i] != keys[i].sk_attno)
+			result = InvalidOid;
+	}
+	index_close(index, AccessShareLock);
+	return result;
+}
+
+typedef void (*RowReader) (Relation rel, HeapTuple tuple, LoadState *state);
+
+/*
+ * Read the rows of a set (of one currency, unless that is 0) with the newest
+ * snapshot, partitions included.
+ */
+static void
+read_rows(RateTable which, const char *set, CurrencyCode currency,
+		  RowReader reader, LoadState *state)
+{
+	List	   *parts;
+	ListCell   *lc;
+	Snapshot	snapshot;
+	Datum		set_text = CStringGetTextDatum(set);
+	char		code[4] = {(char) (currency >> 16), (char) (currency >> 8), (char) currency, '\0'};
+	Datum		code_text = CStringGetTextDatum(code);
+
+	/*
+	 * Parallel mode forbids taking a snapshot; what is read there is used
+	 * there only.
+	 */
+	if (IsInParallelMode())
+		cached_in_parallel_mode = true;
+	parts = find_all_inheritors(relids[which], AccessShareLock, NULL);
+	snapshot = RegisterSnapshot(IsInParallelMode() ?
+								GetActiveSnapshot() : GetLatestSnapshot());
+	foreach(lc, parts)
+	{
+		Relation	rel = table_open(lfirst_oid(lc), NoLock);
+		ScanKeyData keys[2];
+		int			nkeys = currency == 0 ? 1 : 2;
+		SysScanDesc scan;
+		HeapTuple	tuple;
+		Oid			index;
+
+		if (rel->rd_rel->relkind != RELKIND_RELATION)
+		{
+			table_close(rel, NoLock);
+			continue;
+		}
+		ScanKeyEntryInitialize(&keys[0], 0, column_number(rel, "rate_set", TEXTOID),
+							   BTEqualStrategyNumber, InvalidOid,
+							   DEFAULT_COLLATION_OID, F_TEXTEQ, set_text);
+		if (nkeys == 2)
+			ScanKeyEntryInitialize(&keys[1], 0, column_number(rel, "currency", TEXTOID),
+								   BTEqualStrategyNumber, InvalidOid,
+								   DEFAULT_COLLATION_OID, F_TEXTEQ, code_text);
+		index = index_on(rel, keys, nkeys);
+		scan = systable_beginscan(rel, index, OidIsValid(index), snapshot, nkeys, keys);
+		while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		{
+			CHECK_FOR_INTERRUPTS();
+			reader(rel, tuple, state);
+		}
+		systable_endscan(scan);
+		table_close(rel, NoLock);
+	}
+	UnregisterSnapshot(snapshot);
+	list_free(parts);
+}
+
+static void
+read_set(Relation rel, HeapTuple tuple, LoadState *state)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(tuple, column_number(rel, "max_age", INT4OID),
+									 RelationGetDescr(rel), &isnull);
+
+	state->max_age = isnull ? ANY_AGE : DatumGetInt32(value);
+}
+
+/* a rate, or a version of one that ended */
+static void
+read_rate(Relation rel, HeapTuple tuple, LoadState *state)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	LoadedRate *row;
+	Datum		value;
+	bool		isnull;
+	uint64		digits;
+	int			scale;
+	int			dscale;
+
+	if (state->columns_of != RelationGetRelid(rel))
+	{
+		state->base = column_number(rel, "base", TEXTOID);
+		state->rate_on = column_number(rel, "rate_on", DATEOID);
+		state->rate = column_number(rel, "rate", NUMERICOID);
+		state->since = column_number(rel, state->is_past ? "valid_from" : "changed_at",
+									 TIMESTAMPTZOID);
+		state->until = state->is_past ? column_number(rel, "valid_to", TIMESTAMPTZOID) :
+			InvalidAttrNumber;
+		state->columns_of = RelationGetRelid(rel);
+	}
+	if (state->n >= state->room)
+	{
+		state->room = Max(256, state->room * 2);
+		state->rates = state->rates == NULL ?
+			palloc(sizeof(LoadedRate) * state->room) :
+			repalloc_huge(state->rates, sizeof(LoadedRate) * state->room);
+	}
+	row = &state->rates[state->n];
+	memset(row, 0, sizeof(*row));
+
+	value = heap_getattr(tuple, state->base, desc, &isnull);
+	if (isnull)
+		return;
+	row->base = currency_code(DatumGetTextPP(value));
+	value = heap_getattr(tuple, state->rate_on, desc, &isnull);
+	if (isnull)
+		return;
+	row->rate.on = DatumGetDateADT(value);
+	value = heap_getattr(tuple, state->since, desc, &isnull);
+	row->validity.since = isnull ? DT_NOBEGIN : DatumGetTimestampTz(value);
+	row->validity.until = DT_NOEND;
+	if (state->is_past)
+	{
+		value = heap_getattr(tuple, state->until, desc, &isnull);
+		if (isnull)
+			return;
+		row->validity.until = DatumGetTimestampTz(value);
+	}
+	value = heap_getattr(tuple, state->rate, desc, &isnull);
+	if (isnull)
+		return;
+	if (decimal_decode_digits(value, &digits, &scale, &dscale))
+	{
+		set_rate(&row->rate, digits, scale);
+		row->rate.dscale = Min(dscale, RATE_SCALE);
+	}
+	if (row->rate.value == 0)
+	{
+		/* dividing by nothing, or by what is no number, is for nobody */
+		Numeric		odd = DatumGetNumericCopy(value);
+
+		if (!decimal_is_finite(odd) || decimal_compare(odd, decimal_zero()) <= 0)
+			return;
+		row->rate.odd = odd;
+		row->rate.digits = 0;
+	}
+	state->n++;
+}
+
+static int
+compare_loaded(const void *a, const void *b)
+{
+	const LoadedRate *ra = (const LoadedRate *) a;
+	const LoadedRate *rb = (const LoadedRate *) b;
+
+	if (ra->base != rb->base)
+		return ra->base < rb->base ? -1 : 1;
+	if (ra->rate.on != rb->rate.on)
+		return ra->rate.on < rb->rate.on ? -1 : 1;
+	if (ra->validity.since != rb->validity.since)
+		return ra->validity.since < rb->validity.since ? -1 : 1;
+	return 0;
+}
+
+/*
+ * Make the series of one base out of rows that are sorted.  Buckets of days
+ * are as narrow as they can be without being more than four times as many as
+ * there are rates.
+ */
+static void
+make_series(Series *series, const LoadedRate *rows, int n, bool with_validity)
+{
+	int64		days = (int64) rows[n - 1].rate.on - rows[0].rate.on;
+	int			bucket = 0;
+	int			i;
+
+	series->base = rows[0].base;
+	series->nrates = n;
+	series->rates = palloc_extended(sizeof(Rate) * n, MCXT_ALLOC_HUGE);
+	if (with_validity)
+		series->validity = palloc_extended(sizeof(Validity) * n, MCXT_ALLOC_HUGE);
+	for (i = 0; i < n; i++)
+	{
+		series->rates[i] = rows[i].rate;
+		if (with_validity)
+			series->validity[i] = rows[i].validity;
+	}
+	while ((days >> series->shift) >= (int64) n * 4)
+		series->shift++;
+	series->nbuckets = (int) (days >> series->shift) + 1;
+	series->buckets = palloc_extended(sizeof(int32) * series->nbuckets, MCXT_ALLOC_HUGE);
+	for (i = 0; i < n; i++)
+	{
+		int			own = (int) (((int64) series->rates[i].on - series->rates[0].on) >> series->shift);
+
+		while (bucket < own)
+			series->buckets[bucket++] = i;
+	}
+	series->buckets[bucket] = n;
+}
+
+/*
+ * The rates of a currency, read now if they have not been yet.
+ */
+static const Quotes *
+get_quotes(int set, CurrencyCode currency)
+{
+	QuotesKey	key = {set, currency};
+	Quotes	   *quotes = (Quotes *) hash_search(all_quotes, &key, HASH_FIND, NULL);
+	MemoryContext scratch;
+	MemoryContext old_context;
+	MemoryContext own;
+	LoadState	state = {0};
+	Series	   *series = NULL;
+	int			nseries = 0;
+	int			first;
+	int			end;
+
+	if (quotes != NULL)
+		return quotes;
+
+	scratch = AllocSetContextCreate(CurrentMemoryContext, "pipelines rates being read",
+									ALLOCSET_DEFAULT_SIZES);
+	old_context = MemoryContextSwitchTo(scratch);
+	read_rows(TABLE_EXCHANGE_RATE, sets[set].name, currency & ~AS_KNOWN, read_rate, &state);
+	if (currency & AS_KNOWN)
+	{
+		state.is_past = true;
+		state.columns_of = InvalidOid;
+		read_rows(TABLE_EXCHANGE_RATE_HISTORY, sets[set].name, currency & ~AS_KNOWN,
+				  read_rate, &state);
+	}
+	if (state.n > 1)
+		qsort(state.rates, state.n, sizeof(LoadedRate), compare_loaded);
+
+	/* an error in between leaves nothing behind */
+	own = AllocSetContextCreate(scratch, "pipelines rates of a currency",
+								ALLOCSET_SMALL_SIZES);
+	MemoryContextSwitchTo(own);
+	for (first = 0; first < state.n; first = end)
+	{
+		int			i;
+
+		for (end = first + 1; end < state.n && state.rates[end].base == state.rates[first].base; end++)
+			;
+		series = series == NULL ? palloc0(sizeof(Series)) :
+			repalloc(series, sizeof(Series) * (nseries + 1));
+		memset(&series[nseries], 0, sizeof(Series));
+		for (i = first; i < end; i++)
+		{
+			Numeric		odd = state.rates[i].rate.odd;
+
+			if (odd != NULL)
+				state.rates[i].rate.odd = DatumGetNumericCopy(NumericGetDatum(odd));
+		}
+		make_series(&series[nseries++], &state.rates[first], end - first,
+					(currency & AS_KNOWN) != 0);
+	}
+	quotes = (Quotes *) hash_search(all_quotes, &key, HASH_ENTER, NULL);
+	MemoryContextSetParent(own, cache_context);
+	quotes->nseries = nseries;
+	quotes->series = series;
+	MemoryContextSwitchTo(old_context);
+	MemoryContextDelete(scratch);
+	return quotes;
+}
+
+static int
+get_set(const text *name)
+{
+	int			size = VARSIZE_ANY_EXHDR(name);
+	LoadState	state = {0};
+	char	   *copy;
+	int			i;
+
+	for (i = 0; i < nsets; i++)
+	{
+		if (strlen(sets[i].name) == (size_t) size &&
+			memcmp(sets[i].name, VARDATA_ANY(name), size) == 0)
+			return i;
+	}
+	copy = MemoryContextAlloc(cache_context, size + 1);
+	memcpy(copy, VARDATA_ANY(name), size);
+	copy[size] = '\0';
+	state.max_age = DEFAULT_MAX_AGE;
+	read_rows(TABLE_RATE_SET, copy, 0, read_set, &state);
+	if (nsets >= sets_room)
+	{
+		int			room = Max(8, sets_room * 2);
+
+		sets = sets == NULL ? MemoryContextAlloc(cache_context, sizeof(RateSet) * room) :
+			repalloc(sets, sizeof(RateSet) * room);
+		sets_room = room;
+	}
+	sets[nsets].name = copy;
+	sets[nsets].max_age = state.max_age;
+	return nsets++;
+}
+
+static const Series *
+find_series(const Quotes *quotes, CurrencyCode base)
+{
+	int			i;
+
+	for (i = 0; i < quotes->nseries; i++)
+	{
+		if (quotes->series[i].base == base)
+			return &quotes->series[i];
+	}
+	return NULL;
+}
+
+/*
+ * The ways that lead from one currency to the other: either is quoted in
+ * units for one of the other, or both for one of a third currency.  Longer
+ * ways would need more than one division.
+ */
+static const RatePath *
+get_path(int set, CurrencyCode from, CurrencyCode to)
+{
+	PathKey		key = {set, from, to};
+	CurrencyCode flag = from & AS_KNOWN;
+	RatePath   *path = (RatePath *) hash_search(all_paths, &key, HASH_FIND, NULL);
+	const Quotes *quotes_from;
+	const Quotes *quotes_to;
+	Way		   *ways;
+	int			nways = 0;
+	int			i;
+
+	if (path != NULL)
+		return path;
+	quotes_from = get_quotes(set, from);
+	quotes_to = get_quotes(set, to | flag);
+	ways = MemoryContextAlloc(cache_context, sizeof(Way) * (quotes_from->nseries + 2));
+	if ((ways[nways].from = find_series(quotes_from, to)) != NULL)
+		ways[nways++].to = NULL;
+	if ((ways[nways].to = find_series(quotes_to, from & ~AS_KNOWN)) != NULL)
+		ways[nways++].from = NULL;
+	for (i = 0; i < quotes_from->nseries; i++)
+	{
+		ways[nways].from = &quotes_from->series[i];
+		ways[nways].to = find_series(quotes_to, quotes_from->series[i].base);
+		if (ways[nways].to != NULL)
+			nways++;
+	}
+	path = (RatePath *) hash_search(all_paths, &key, HASH_ENTER, NULL);
+	path->max_age = sets[set].max_age;
+	path->nways = nways;
+	path->ways = ways;
+	return path;
+}
+
+/* ----------
+ * Looking up
+ * ----------
+ */
+
+/*
+ * The last rate on or before a day, as known at an instant; NULL if there is
+ * none.
+ */
+static pg_attribute_always_inline const Rate *
+series_find(const Series *series, DateADT on, TimestampTz known_at)
+{
+	int64		days = (int64) on - series->rates[0].on;
+	int64		bucket = days >> series->shift;
+	int			low;
+	int			high;
+
+	if (days < 0)
+		return NULL;
+	if (bucket >= series->nbuckets)
+		low = series->nrates - 1;
+	else
+	{
+		/* the last place of the bucket, or what lies before it */
+		high = series->buckets[bucket];
+		low = bucket == 0 ? 0 : series->buckets[bucket - 1] - 1;
+		if (series->shift == 0)
+			low = high - 1;
+		else
+		{
+			/* rates[low] is on or before the day, rates[high] is after it */
+			while (high - low > 1)
+			{
+				int			middle = low + (high - low) / 2;
+
+				if (series->rates[middle].on <= on)
+					low = middle;
+				else
+					high = middle;
+			}
+		}
+	}
+	if (series->validity != NULL)
+	{
+		while (low >= 0 && !(series->validity[low].since <= known_at &&
+							 known_at < series->validity[low].until))
+			low--;
+		if (low < 0)
+			return NULL;
+	}
+	return &series->rates[low];
+}
+
+static pg_attribute_always_inline RateProblem
+way_find(const RatePath *path, const Way *way, DateADT on, TimestampTz known_at,
+		 RatePair *result)
+{
+	result->from = way->from == NULL ? &one : series_find(way->from, on, known_at);
+	result->to = way->to == NULL ? &one : series_find(way->to, on, known_at);
+	if (result->from == NULL || result->to == NULL)
+		return RATE_MISSING;
+	result->oldest = way->from == NULL ? result->to->on :
+		way->to == NULL ? result->from->on :
+		Min(result->from->on, result->to->on);
+	if (path->max_age != ANY_AGE &&
+		(int64) on - result->oldest > path->max_age)
+		return RATE_TOO_OLD;
+	return RATE_FOUND;
+}
+
+/*
+ * Of several ways the one whose older rate is the newest, of equal ones the
+ * first.
+ */
+static RateProblem
+best_way(const RatePath *path, DateADT on, TimestampTz known_at, RatePair *result)
+{
+	RateProblem problem = RATE_MISSING;
+	RatePair	pair;
+	int			i;
+
+	for (i = 0; i < path->nways; i++)
+	{
+		RateProblem this_problem = way_find(path, &path->ways[i], on, known_at, &pair);
+
+		if (this_problem == RATE_MISSING)
+			continue;
+		/* who is found is newer than who is too old, so days alone decide */
+		if (problem == RATE_MISSING || pair.oldest > result->oldest)
+		{
+			*result = pair;
+			problem = this_problem;
+		}
+	}
+	return problem;
+}
+
+/*
+ * Find the path, reading what is needed for it.
+ */
+static const RatePath *
+find_path(RateCall *call, const text *set, CurrencyCode from, CurrencyCode to)
+{
+	const RatePath *path;
+	int			attempt;
+
+	for (attempt = 1;; attempt++)
+	{
+		uint64		generation;
+
+		resolve_tables();
+		if (checked_generation != resolved_generation || checked_user != GetUserId())
+			check_user();
+		if (cached_generation != wanted_generation ||
+			(cached_in_parallel_mode && !IsInParallelMode()) ||
+			MemoryContextMemAllocated(cache_context, true) > MAX_CACHED_BYTES)
+			begin_cache();
+		generation = cached_generation;
+		path = get_path(get_set(set), from, to);
+		if (generation == wanted_generation)
+			break;
+		/* what others have committed meanwhile, both rates must know */
+		if (attempt >= MAX_ATTEMPTS)
+			ereport(ERROR,
+					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+					 errmsg("exchange rates are being changed all the time"),
+					 errhint("Try again.")));
+	}
+
+	/* remember it for the rows that follow */
+	if (call->epoch != epoch || call->set_size < 0 ||
+		call->set_size != (int) VARSIZE_ANY_EXHDR(set) ||
+		memcmp(call->set, VARDATA_ANY(set), call->set_size) != 0)
+	{
+		memset(call->memos, 0, sizeof(call->memos));
+		if (call->set_size < (int) VARSIZE_ANY_EXHDR(set))
+			call->set = call->set == NULL ?
+				MemoryContextAlloc(GetMemoryChunkContext(call), VARSIZE_ANY_EXHDR(set)) :
+				repalloc(call->set, VARSIZE_ANY_EXHDR(set));
+		call->set_size = VARSIZE_ANY_EXHDR(set);
+		memcpy(call->set, VARDATA_ANY(set), call->set_size);
+		call->epoch = epoch;
+	}
+	return path;
+}
+
+/* a memo's place */
+#define MEMO_OF(from)	(((from) * 0x9E3779B1U) >> 26)
+
+/*
+ * The rates that lead from one currency to another one on a day, as they were
+ * known at an instant, or KNOWN_NOW.
+ */
+RateProblem
+rates_find(RateCall *call, const text *set, CurrencyCode from, CurrencyCode to,
+		   DateADT on, TimestampTz known_at, RatePair *result)
+{
+	RateMemo   *memo;
+
+	if (unlikely(from == 0 || to == 0 || DATE_NOT_FINITE(on)))
+		return RATE_MISSING;
+	if (known_at != KNOWN_NOW)
+		from |= AS_KNOWN;
+	memo = &call->memos[MEMO_OF(from)];
+	if (unlikely(memo->from != from || memo->to != to ||
+				 call->epoch != epoch ||
+				 cached_generation != wanted_generation ||
+				 checked_user != GetUserId() ||
+				 call->set_size != (int) VARSIZE_ANY_EXHDR(set) ||
+				 memcmp(call->set, VARDATA_ANY(set), call->set_size) != 0 ||
+				 (cached_in_parallel_mode && !IsInParallelMode())))
+	{
+		const RatePath *path = find_path(call, set, from, to);
+
+		memo->from = from;
+		memo->to = to;
+		memo->path = path;
+	}
+	if (likely(memo->path->nways == 1))
+		return way_find(memo->path, &memo->path->ways[0], on, known_at, result);
+	return best_way(memo->path, on, known_at, result);
+}
