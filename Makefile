@@ -133,7 +133,8 @@ REGRESS = \
 	access \
 	access_views \
 	load_order \
-	sales_units
+	sales_units \
+	fiscal_calendars
 
 PG_CPPFLAGS = -I$(srcdir)/src
 

@@ -54,5 +54,9 @@
 #define ERRCODE_PIPELINES_STAGES_DISAGREE	MAKE_SQLSTATE('2', '3', 'S', '1', '8')
 /* the application's column for the stage has no value for that stage */
 #define ERRCODE_PIPELINES_STAGE_UNWRITABLE	MAKE_SQLSTATE('2', '3', 'S', '1', '9')
+/* what was closed in a locked fiscal period can't change, nor the period */
+#define ERRCODE_PIPELINES_PERIOD_LOCKED		MAKE_SQLSTATE('2', '3', 'S', '2', '2')
+/* the periods of a fiscal calendar overlap, leave gaps, or don't nest */
+#define ERRCODE_PIPELINES_CALENDAR_BROKEN	MAKE_SQLSTATE('2', '3', 'S', '2', '3')
 
 #endif							/* PIPELINES_ERRORS_H */

@@ -12,6 +12,7 @@
 
 #include <limits.h>
 
+#include "calendar/calendar.h"
 #include "compat.h"
 #include "deals/deals.h"
 #include "definitions/definitions.h"
@@ -75,6 +76,7 @@ _PG_init(void)
 	compat_reserve_guc_prefix("pipelines");
 
 	definitions_init();
+	calendar_init();
 	deals_init();
 	rates_init();
 }

@@ -26,6 +26,7 @@
 
 #include "compat.h"
 #include "deals/deals.h"
+#include "deals/locked.h"
 #include "definitions/definitions.h"
 #include "errors.h"
 #include "miscadmin.h"
@@ -210,7 +211,7 @@ is_progress(const StageDef *stage)
 		stage->outcome == OUTCOME_DONE;
 }
 
-static DateADT
+DateADT
 day_of(TimestampTz instant, pg_tz *tz)
 {
 	struct pg_tm tm;
@@ -354,7 +355,8 @@ judge_new_deal_needed(const DealState *state)
 
 	return stage == NULL || !stage->may_start || stage->archived || pipeline->archived ||
 		stage->entry_rule != NULL || pipeline->napprovals > 0 ||
-		(pipeline->close_requires != 0 && OUTCOME_IS_CLOSED(stage->outcome));
+		(pipeline->close_requires != 0 && OUTCOME_IS_CLOSED(stage->outcome)) ||
+		closed_in_locked_period(state);
 }
 
 /*
@@ -1283,7 +1285,8 @@ judge_entry(const DealContext *deal, const DealState *state, Refusal *refusal)
 	if (stage == NULL ||
 		!is_not_archived(deal, pipeline, stage, true, refusal) ||
 		!may_start(deal, pipeline, stage, true, refusal) ||
-		!rule_allows(deal, pipeline, stage, true, JUDGE_AFTER, &postponed, refusal))
+		!rule_allows(deal, pipeline, stage, true, JUDGE_AFTER, &postponed, refusal) ||
+		!lock_allows_entry(deal, state, refusal))
 		return false;
 	return (!state->has_closed_at ||
 			closing_is_complete(deal, NULL, state, JUDGE_AFTER, &postponed, refusal)) &&

@@ -117,6 +117,9 @@ extern bool judge_requirements(const DealContext *deal, const DealState *old,
 extern int32 furthest_after_transfer(const DealState *old, int32 pipeline_id,
 									 int32 stage_id);
 
+/* the day of an instant in a time zone */
+extern DateADT day_of(TimestampTz instant, pg_tz *tz);
+
 /* raise a refusal at once */
 extern void refuse_now(const DealContext *deal, const Refusal *refusal);
 

@@ -38,6 +38,7 @@
 #include "deals/application.h"
 #include "deals/deals.h"
 #include "deals/history.h"
+#include "deals/locked.h"
 #include "deals/mapping.h"
 #include "deals/refusals.h"
 #include "deals/requirements.h"
@@ -855,8 +856,9 @@ complete_update(Relation rel, const DealsTable *table, const DealRow *old, DealR
 
 	changed = verdict->moved || tracked_column_changed(table, old, row);
 	/* an amount that is computed may grow without anything that we look at */
-	if ((changed || amount_is_generated(&deal)) &&
-		!judge_requirements(&deal, old_state, state, verdict))
+	if (!lock_allows_change(&deal, old_state, state, verdict) ||
+		((changed || amount_is_generated(&deal)) &&
+		 !judge_requirements(&deal, old_state, state, verdict)))
 	{
 		keep_in_place(&deal, row, old_state);
 		*state = *old_state;
@@ -1070,6 +1072,8 @@ end_by_delete(Relation rel, const DealsTable *table, HeapTuple tuple)
 		(void) application_complete(&deal, old.values, old.nulls, true);
 	read_state(table, &old, &old_state);
 	memset(&verdict, 0, sizeof(verdict));
+	if (!lock_allows_delete(&deal, &old_state, &verdict.refusal))
+		refuse_now(&deal, &verdict.refusal);
 	verdict.kind = CHANGE_DELETE;
 	history_append(table, tupdesc, old.values, old.nulls, &old_state, NULL, &verdict,
 				   instant_of_change(&deal, true, old_state.changed_at, false));

@@ -494,7 +494,7 @@ column_number(Relation rel, const char *name, Oid type)
 /*
  * Reading one definition table, its partitions included.
  */
-#define MAX_COLUMNS		16
+#define MAX_COLUMNS		20
 
 typedef struct ColumnSpec
 {
@@ -689,7 +689,7 @@ static const ColumnSpec pipeline_columns[] = {
 	{"time_zone", TEXTOID}, {"archived_at", TIMESTAMPTZOID},
 	{"backward", TEXTOID}, {"close_requires", TEXTARRAYOID},
 	{"bypass_role", TEXTOID}, {"protected", BOOLOID},
-	{"totals_from", INT4OID}, {NULL, InvalidOid}
+	{"totals_from", INT4OID}, {"calendar_id", INT4OID}, {NULL, InvalidOid}
 };
 
 static int
@@ -745,6 +745,7 @@ read_pipeline(const Datum *values, const bool *nulls, void *arg)
 	p->def.is_protected = !nulls[13] && DatumGetBool(values[13]);
 	/* without the column nothing is shown */
 	p->def.totals_from = nulls[14] ? PG_INT32_MAX : DatumGetInt32(values[14]);
+	p->def.calendar_id = nulls[15] ? 0 : DatumGetInt32(values[15]);
 }
 
 static const ColumnSpec pipeline_stage_columns[] = {

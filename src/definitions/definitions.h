@@ -112,6 +112,7 @@ typedef struct PipelineDef
 	bool		archived;
 	bool		is_protected;	/* only 'roles' see it */
 	int32		totals_from;	/* deals that a total must have to be shown */
+	int32		calendar_id;	/* fiscal calendar; 0: the standard one */
 	pg_tz	   *tz;				/* of time_zone; never NULL */
 	char	   *name;
 	char	   *bypass_role;	/* NULL: nobody may bypass rules */
@@ -240,6 +241,14 @@ extern void definitions_change_outcome(int32 pipeline_id, int32 stage_id,
 extern int	definitions_pipelines(const PipelineDef ***pipelines);
 /* the word for an outcome */
 extern const char *definitions_outcome_word(StageOutcome outcome);
+
+/*
+ * Locks of those who change definitions, kept until the end of the
+ * transaction, or 55P03: one at a time; and after that nobody who changes
+ * deals beside it.
+ */
+extern void usage_take_turn(void);
+extern void usage_lock(void);
 
 /* owner of the definition tables; ERROR with hint when they are not there */
 extern Oid	definitions_owner(void);

@@ -69,8 +69,6 @@ typedef struct Usage
 	bool		in_history;		/* does the past count, too? */
 } Usage;
 
-extern void usage_take_turn(void);
-extern void usage_lock(void);
 extern char *usage_report(const Usage *usage);
 extern void usage_check_rule(int32 layout_id, const char *rule, const char *what);
 

@@ -378,7 +378,8 @@ BEGIN
 			UNION ALL
 			VALUES ('purge_log', 'pipelines_guard'), ('purge_log', 'pipelines_guard_truncate'),
 				('adjustment', 'pipelines_guard'), ('adjustment', 'pipelines_guard_truncate'),
-				('submission', 'pipelines_guard'), ('submission', 'pipelines_guard_truncate')
+				('submission', 'pipelines_guard'), ('submission', 'pipelines_guard_truncate'),
+				('fiscal_calendar', 'pipelines_calendar'), ('fiscal_period', 'pipelines_calendar')
 		) AS d
 		WHERE NOT EXISTS (SELECT FROM pg_trigger AS t
 			WHERE t.tgrelid = to_regclass(format('pipelines.%I', d.relation))

@@ -103,6 +103,27 @@ static const Reference references[] =
 		"pipeline_stage", {"pipeline_id", "stage_id"}, NULL, true
 	},
 	{
+		"pipeline_is_reckoned_by_a_calendar",
+		"pipeline", {"calendar_id", NULL}, "fiscal_calendar", {"calendar_id", NULL},
+		"pg_catalog.format('pipeline \"%s\"', r.name)", false
+	},
+	{
+		"period_belongs_to_a_calendar",
+		"fiscal_period", {"calendar_id", NULL}, "fiscal_calendar", {"calendar_id", NULL}, NULL, true
+	},
+	{
+		"period_is_part_of_a_period",
+		"fiscal_period", {"parent_id", NULL}, "fiscal_period", {"period_id", NULL}, NULL, true
+	},
+	{
+		"hours_belong_to_a_calendar",
+		"business_hours", {"calendar_id", NULL}, "fiscal_calendar", {"calendar_id", NULL}, NULL, true
+	},
+	{
+		"holiday_belongs_to_a_calendar",
+		"holiday", {"calendar_id", NULL}, "fiscal_calendar", {"calendar_id", NULL}, NULL, true
+	},
+	{
 		"tracked_table_belongs_to_a_layout",
 		"tracked_table", {"layout_id", NULL}, "layout", {"layout_id", NULL},
 		"pg_catalog.format('deals table %s', r.relation)", false
