@@ -121,6 +121,7 @@ REGRESS = \
 	import_formats \
 	as_of \
 	known_at \
+	bridge \
 	verify \
 	views \
 	activities \

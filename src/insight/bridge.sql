@@ -66,3 +66,220 @@ END
 $$;
 COMMENT ON FUNCTION pipelines.definitions_as_of(anyelement, timestamptz) IS
 'A definition table (pipelines, stages, maps, rates, quotas, ...: all that have a twin <table>_history) as it was at an instant: SELECT * FROM pipelines.definitions_as_of(NULL::pipelines.pipeline_stage, ''2026-03-03''). The first version of a row counts for all times before it, as everywhere in reports. changed_at is the beginning of the version. A NULL instant gives no rows. Errors: 42804 (not a row of a table), 42809 (not a definition table with a past). Runs with the rights of the caller.';
+
+CREATE FUNCTION pipelines._condition_columns(deals regclass, condition text, OUT name text, OUT attnum smallint)
+RETURNS SETOF record
+LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 ROWS 5
+AS 'MODULE_PATHNAME', 'pipelines_condition_columns';
+COMMENT ON FUNCTION pipelines._condition_columns(regclass, text) IS
+'What a condition over a table of deals calls columns (their names, or the parts that they play), and which they are. Raises 42601, 42703, 42804 and 0A000 for what is not a condition of immutable functions of pg_catalog.';
+
+-- The deals or their history as one arm of a query: FROM and the columns of a
+-- deal that conditions look at.  A column that is not tracked is that of the
+-- present row, also in the past (NULL where the deal is gone).
+CREATE FUNCTION pipelines._bridge_from(deals regclass, of_history boolean, conditions text[])
+RETURNS text
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	history regclass := (SELECT t.history FROM pipelines.tracked_table t WHERE t.relation = _bridge_from.deals);
+	result text := CASE WHEN of_history THEN format('%s h', history) ELSE format('%s d', deals) END;
+	condition text;
+	columns text;
+	present boolean;
+	n integer := 0;
+BEGIN
+	SELECT string_agg(CASE WHEN NOT of_history THEN format('d.%I AS %I', a.attname, w.name)
+				WHEN m.history_column IS NULL THEN format('n.%I AS %I', a.attname, w.name)
+				ELSE format('CAST(h.%I AS %s) AS %I', m.history_column, format_type(a.atttypid, a.atttypmod), w.name) END, ', '),
+		   coalesce(bool_or(m.history_column IS NULL), false) AND of_history
+	INTO columns, present
+	FROM (SELECT DISTINCT k.name, k.attnum FROM unnest(conditions) c (text), pipelines._condition_columns(_bridge_from.deals, c.text) k) w
+	JOIN pg_attribute a ON a.attrelid = _bridge_from.deals AND a.attnum = w.attnum
+	LEFT JOIN pipelines._layout_columns(_bridge_from.deals) m ON m.attnum = a.attnum;
+	IF present THEN
+		result := result || format(' LEFT JOIN %s n ON %s', deals,
+			(SELECT string_agg(format('n.%I = h.%I', m.column_name, m.history_column), ' AND ' ORDER BY m.n)
+			 FROM pipelines._roles(_bridge_from.deals) m WHERE m.role ~ '^key[1-9]'));
+	END IF;
+	FOREACH condition IN ARRAY conditions LOOP
+		n := n + 1;
+		CONTINUE WHEN condition IS NULL;
+		result := result || format(E' CROSS JOIN LATERAL (SELECT (%s\n) IS TRUE AS met FROM (SELECT %s) x) c%s',
+								   condition, coalesce(columns, '1'), n);
+	END LOOP;
+	RETURN result;
+END
+$$;
+COMMENT ON FUNCTION pipelines._bridge_from(regclass, boolean, text[]) IS
+'What stands after FROM for the deals (d) or their history (h), with the conditions as c1.met, c2.met, ..., as SQL text.';
+
+-- The queries of bridge.c.  Parameters: $1 and $2 the instants, $3 pipelines,
+-- $4 owners, $5 days of the expected closing, $6 stages that were redefined.
+-- changed: versions that ended or began after $1 and up to $2, with those
+-- before and after them, by key.  rows, groups: versions that were valid all
+-- the time, one by one or added up.
+CREATE FUNCTION pipelines._bridge_query(deals regclass, part text, of_pipelines boolean, of_owners boolean,
+										of_days boolean, filter text, listed boolean, redefined_only boolean)
+RETURNS text
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	registration record;
+	of_history boolean;
+	arm text;
+	arms text[] := '{}';
+	missing text;
+	span text;
+	columns text;
+	key_names text;
+	key_order text;
+	began text;
+	ended text;
+BEGIN
+	SELECT t.* INTO registration FROM pipelines.tracked_table t WHERE t.relation = _bridge_query.deals;
+	FOREACH of_history IN ARRAY '{true,false}'::boolean[] LOOP
+		began := CASE WHEN of_history THEN format('h.%I', pipelines._own_column(registration.history, 'valid_from'))
+			ELSE pipelines._column(deals, 'changed_at') END;
+		ended := CASE WHEN of_history THEN format('h.%I', pipelines._own_column(registration.history, 'valid_to')) END;
+		missing := coalesce((
+			SELECT string_agg(format('CASE WHEN %s THEN 0 ELSE %s END', w.condition, w.bit), ' + ')
+			FROM (VALUES
+				(of_pipelines, 1, pipelines._column(deals, 'pipeline_id', NULL::text, of_history) || ' = ANY ($3)'),
+				(of_owners, 2, pipelines._column(deals, 'owner', 'text'::text, of_history) || ' = ANY ($4)'),
+				(of_days, 4, pipelines._column(deals, 'expected_close_on', 'date'::text, of_history) || ' <@ $5'),
+				(filter IS NOT NULL, 8, 'c1.met')) AS w (wanted, bit, condition)
+			WHERE w.wanted), '0');
+		span := CASE WHEN part = 'changed' THEN
+				CASE WHEN of_history
+					THEN format('(%2$s > $1 AND %2$s <= $2 OR %1$s > $1 AND %1$s <= $2 AND %2$s > $2)', began, ended)
+					ELSE format('%1$s > $1 AND %1$s <= $2', began) END
+			WHEN of_history THEN format('%s <= $1 AND %s > $2', began, ended)
+			ELSE format('%s <= $1', began) END;
+		IF redefined_only AND part = 'rows' THEN
+			span := format('%s AND ((%s)::bigint << 32 | (%s)::bigint) = ANY ($6)', span,
+				pipelines._column(deals, 'pipeline_id', NULL::text, of_history), pipelines._column(deals, 'stage_id', NULL::text, of_history));
+		END IF;
+		SELECT string_agg(CASE WHEN of_history THEN format('h.%I', m.history_column) ELSE format('d.%I', m.column_name) END, ', ' ORDER BY m.n),
+			   string_agg(format('k%s%s', m.n, CASE WHEN y.typcollation <> 0 THEN ' COLLATE "C"' ELSE '' END), ', ' ORDER BY m.n),
+			   string_agg(format('k%s', m.n), ', ' ORDER BY m.n)
+		INTO STRICT columns, key_order, key_names
+		FROM pipelines._roles(_bridge_query.deals) m
+		JOIN pg_attribute a ON a.attrelid = _bridge_query.deals AND a.attname = m.column_name AND a.attnum > 0
+		JOIN pg_type y ON y.oid = a.atttypid
+		WHERE m.role ~ '^key[1-9]';
+
+		IF part = 'groups' THEN
+			arm := format('SELECT %s AS p, %s AS s, %s AS currency, %s AS probability, %s AS category, %s AS amount',
+				pipelines._column(deals, 'pipeline_id', NULL::text, of_history), pipelines._column(deals, 'stage_id', NULL::text, of_history),
+				pipelines._column(deals, 'currency', 'text'::text, of_history), pipelines._column(deals, 'probability', 'numeric'::text, of_history),
+				pipelines._column(deals, 'forecast_category', 'text'::text, of_history), pipelines._column(deals, 'amount', 'numeric'::text, of_history));
+			span := concat_ws(' AND ', span, CASE WHEN missing <> '0' THEN format('%s = 0', missing) END,
+							  CASE WHEN registration.live IS NOT NULL THEN 'c2.met' END);
+		ELSE
+			arm := format('SELECT %s AS v, %s AS change, %s, %s, %s, %s, %s, coalesce(%s, %L), %s, %s, %s, %s, %s, %s, %s, %s',
+				CASE WHEN of_history THEN format('h.%I', pipelines._own_column(registration.history, 'version')) ELSE pipelines._column(deals, 'version') END,
+				CASE WHEN of_history THEN format('h.%I::text', pipelines._own_column(registration.history, 'change')) ELSE 'NULL::text' END,
+				began, coalesce(ended, '''infinity''::timestamptz'),
+				pipelines._column(deals, 'pipeline_id', NULL::text, of_history), pipelines._column(deals, 'stage_id', NULL::text, of_history),
+				pipelines._column(deals, 'amount', 'numeric'::text, of_history),
+				pipelines._column(deals, 'currency', 'text'::text, of_history), registration.currency,
+				pipelines._column(deals, 'probability', 'numeric'::text, of_history),
+				pipelines._column(deals, 'forecast_category', 'text'::text, of_history),
+				CASE WHEN registration.live IS NOT NULL THEN 'c2.met' ELSE 'true' END, missing,
+				CASE WHEN listed THEN pipelines._column(deals, 'owner', 'text'::text, of_history) ELSE 'NULL::text' END,
+				CASE WHEN listed THEN pipelines._column(deals, 'expected_close_on', 'date'::text, of_history) ELSE 'NULL::date' END,
+				CASE WHEN NOT listed THEN 'NULL::text'
+					WHEN columns LIKE '%, %' THEN format('ROW(%s)::text', columns) ELSE format('%s::text', columns) END,
+				columns);
+		END IF;
+		arms := arms || format('%s FROM %s WHERE %s', arm,
+			pipelines._bridge_from(deals, of_history, ARRAY[filter, registration.live]), span);
+	END LOOP;
+
+	IF part = 'groups' THEN
+		RETURN format('SELECT p, s, coalesce(currency, %L), probability, category, count(*), count(amount), sum(amount), count(*) FILTER (WHERE amount <> 0) FROM (%s) AS u GROUP BY 1, 2, 3, 4, 5',
+					  registration.currency, array_to_string(arms, ' UNION ALL '));
+	END IF;
+	RETURN format('SELECT * FROM (%s) AS u (v, change, f, t, p, s, amount, currency, probability, category, live, missing, owner, expected, deal, %s)%s',
+				  array_to_string(arms, ' UNION ALL '), key_names,
+				  CASE WHEN part = 'changed' THEN format(' ORDER BY %s, v, t', key_order) ELSE '' END);
+END
+$$;
+COMMENT ON FUNCTION pipelines._bridge_query(regclass, text, boolean, boolean, boolean, text, boolean, boolean) IS
+'Text of a query behind bridge() and changes(): part changed, rows or groups; what the scope names; for changes() or not; only of stages that were redefined or not.';
+
+-- Composite types, since a result may not be called as an argument is.
+CREATE TYPE pipelines.bridge_leg AS (
+	currency text,
+	n integer,
+	leg text,
+	reason text,
+	deals bigint,
+	unpriced bigint,
+	value numeric
+);
+COMMENT ON TYPE pipelines.bridge_leg IS 'A row of pipelines.bridge().';
+COMMENT ON COLUMN pipelines.bridge_leg.currency IS 'Currency of the value; NULL: the table has no default currency, and none was given.';
+COMMENT ON COLUMN pipelines.bridge_leg.n IS 'Order of the legs.';
+COMMENT ON COLUMN pipelines.bridge_leg.leg IS 'start, created, reopened, moved_in, increased, decreased, stage_move, override, probability_redefined (these three where it is weighted), fx (where it is converted), won, lost, disqualified, done, moved_out, deleted, end.';
+COMMENT ON COLUMN pipelines.bridge_leg.reason IS 'Of moved_in and moved_out: pipeline, owner, date (of the expected closing), currency, other (the filter; on hold, or omitted from forecasts).';
+COMMENT ON COLUMN pipelines.bridge_leg.deals IS 'How many deals make the leg.';
+COMMENT ON COLUMN pipelines.bridge_leg.unpriced IS 'How many of them have no amount, or none that could be converted: they are counted, and worth nothing.';
+COMMENT ON COLUMN pipelines.bridge_leg.value IS 'What the leg adds; start and all legs add up to end.';
+
+CREATE TYPE pipelines.deal_change AS (
+	deal text,
+	currency text,
+	leg text,
+	reason text,
+	value numeric,
+	amount_before numeric,
+	amount_after numeric,
+	currency_before text,
+	currency_after text,
+	pipeline_before integer,
+	pipeline_after integer,
+	stage_before integer,
+	stage_after integer,
+	outcome_before text,
+	outcome_after text,
+	probability_before numeric,
+	probability_after numeric,
+	weighted_before numeric,
+	weighted_after numeric,
+	owner_before text,
+	owner_after text,
+	expected_before date,
+	expected_after date
+);
+COMMENT ON TYPE pipelines.deal_change IS 'A row of pipelines.changes(): a deal, one leg of the bridge that it makes, and what it was before and after. ..._before is NULL for a deal that was not there at the first instant, ..._after for one that is not at the second.';
+COMMENT ON COLUMN pipelines.deal_change.deal IS 'The deal: text form of its key.';
+COMMENT ON COLUMN pipelines.deal_change.leg IS 'The leg, as in bridge(); NULL: changed in a way that the bridge does not count.';
+COMMENT ON COLUMN pipelines.deal_change.value IS 'What the deal adds to the leg.';
+COMMENT ON COLUMN pipelines.deal_change.pipeline_before IS 'pipeline_id at the first instant.';
+COMMENT ON COLUMN pipelines.deal_change.stage_before IS 'stage_id at the first instant.';
+COMMENT ON COLUMN pipelines.deal_change.probability_before IS 'Percent, by the definitions in force at the first instant.';
+COMMENT ON COLUMN pipelines.deal_change.probability_after IS 'Percent, by the definitions in force at the second instant.';
+
+CREATE FUNCTION pipelines.bridge(deals regclass, "from" timestamptz DEFAULT now() - interval '7 days', "to" timestamptz DEFAULT now(),
+		pipelines text[] DEFAULT NULL, owners text[] DEFAULT NULL, expected daterange DEFAULT NULL, filter text DEFAULT NULL,
+		weighted boolean DEFAULT false, currency text DEFAULT NULL, rate_set text DEFAULT 'spot')
+RETURNS SETOF pipelines.bridge_leg
+LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 ROWS 20
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pipelines_bridge';
+COMMENT ON FUNCTION pipelines.bridge(regclass, timestamptz, timestamptz, text[], text[], daterange, text, boolean, text, text) IS
+'What led from the open pipeline of one instant to that of another: start plus the legs is end, exactly, for every scope and any two instants. In scope are open deals that count in forecasts (not of category omitted), of the pipelines (names, codes or ids) and owners given, expected to close on days of the range, for which the filter is true (a condition over columns of the deals: immutable functions of pg_catalog only; a column that is not tracked is taken from the present row). weighted: amount times probability. One row a leg and currency, or converted to one currency: at the rate of the day of each instant, of the closing for closed deals. A deal made and closed in between makes both legs; changes before a closing, and what the closing itself sets, go to increased and decreased, and won is the amount it was won with. Definitions count as they were at each instant. Errors: 22023 (the instants, or nothing is known of the first one), 42601, 42703, 42804, 0A000 (the filter), 23S01 (no such pipeline).';
+
+CREATE FUNCTION pipelines.changes(deals regclass, "from" timestamptz DEFAULT now() - interval '7 days', "to" timestamptz DEFAULT now(),
+		pipelines text[] DEFAULT NULL, owners text[] DEFAULT NULL, expected daterange DEFAULT NULL, filter text DEFAULT NULL,
+		weighted boolean DEFAULT false, currency text DEFAULT NULL, rate_set text DEFAULT 'spot')
+RETURNS SETOF pipelines.deal_change
+LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 ROWS 10000
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pipelines_changes';
+COMMENT ON FUNCTION pipelines.changes(regclass, timestamptz, timestamptz, text[], text[], daterange, text, boolean, text, text) IS
+'The deals behind bridge(), with the same arguments: one row for each deal and leg, what the deal was before and after side by side. The values of a leg add up to the bridge''s. A deal that changed in scope without making a leg has one row with leg NULL and value 0. A key that was deleted and came back makes the legs of both lives.';

@@ -1,0 +1,199 @@
+-- The bridge between two instants, and the deals behind it (SEMANTICS 3.10: R-10.1, R-10.2, R-10.4; I9).
+-- In a database of its own, since schema pipelines is one per database.
+\set SHOW_CONTEXT never
+SET client_min_messages = warning;
+SELECT current_database() AS home \gset
+DROP DATABASE IF EXISTS regress_pipelines_bridge;
+CREATE DATABASE regress_pipelines_bridge;
+CREATE ROLE regress_bridge_owner;
+CREATE ROLE regress_bridge_reader;
+\c regress_pipelines_bridge
+SET lc_messages = 'C';
+SET client_min_messages = warning;
+SET timezone = 'UTC';
+SET datestyle = 'ISO, YMD';
+CREATE EXTENSION pipelines;
+
+SELECT pipelines.create_pipeline('Sales', time_zone => 'UTC', stages => '[{"name": "Lead", "probability": 10}, {"name": "Quote", "probability": 50},
+	{"name": "Held", "outcome": "on_hold", "probability": 20}, {"name": "Won", "outcome": "won"}, {"name": "Lost", "outcome": "lost"},
+	{"name": "Junk", "outcome": "disqualified"}, {"name": "Done", "outcome": "done"}]');
+SELECT pipelines.create_pipeline('Renewal', time_zone => 'UTC', stages => '[{"name": "Lead", "probability": 60}, {"name": "Won", "outcome": "won"}]');
+SELECT pipelines.create_deals('deals', currency => 'EUR');
+CREATE FUNCTION st(stage text) RETURNS integer LANGUAGE sql STABLE AS 'SELECT pipelines.stage_id(''Sales'', stage)';
+-- what isn't nothing, and whether it balances
+CREATE FUNCTION legs(VARIADIC arguments text[]) RETURNS TABLE (currency text, leg text, deals bigint, unpriced bigint, value numeric, balances boolean) LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN QUERY EXECUTE format('SELECT b.currency, concat_ws('': '', b.leg, b.reason), b.deals, b.unpriced, b.value,
+		CASE b.leg WHEN ''end'' THEN sum(CASE b.leg WHEN ''end'' THEN -b.value ELSE b.value END) OVER (PARTITION BY b.currency) = 0 END
+		FROM pipelines.bridge(%s) b WHERE b.deals <> 0 OR b.leg IN (''start'', ''end'') ORDER BY b.currency, b.n, b.reason', array_to_string(arguments, ', '));
+END $$;
+-- changes() adds up to bridge(): rows are differences
+CREATE FUNCTION unlike(arguments text) RETURNS TABLE (currency text, leg text, reason text, deals bigint, value numeric) LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN QUERY EXECUTE format('WITH b AS (
+			SELECT b.currency, b.leg, b.reason, b.deals, b.value FROM pipelines.bridge(%1$s) b WHERE b.leg NOT IN (''start'', ''end'') AND b.deals <> 0
+		), c AS (
+			SELECT c.currency, c.leg, c.reason, count(*), sum(c.value) FROM pipelines.changes(%1$s) c WHERE c.leg IS NOT NULL GROUP BY 1, 2, 3
+		)
+		(SELECT * FROM b EXCEPT SELECT * FROM c) UNION ALL (SELECT * FROM c EXCEPT SELECT * FROM b)', arguments);
+END $$;
+
+-- ----- one deal for each leg
+
+SET pipelines.event_time = '2026-01-01 12:00';
+INSERT INTO deals (deal_id, name, amount, owner, expected_close_on, stage_id) VALUES
+	(1, 'stays', 100, 'ann', '2026-03-15', st('Lead')), (2, 'grows', 200, 'ann', '2026-03-15', st('Lead')), (3, 'shrinks', 300, 'bob', '2026-03-15', st('Lead')),
+	(4, 'is won', 400, 'bob', '2026-03-15', st('Quote')), (5, 'is lost', 500, 'bob', '2026-03-15', st('Lead')), (6, 'is junk', 600, 'bob', NULL, st('Lead')),
+	(7, 'is done', 700, 'bob', NULL, st('Lead')), (8, 'is deleted', 800, 'ann', NULL, st('Lead')), (9, 'was lost', 900, 'ann', '2026-03-15', st('Lost')),
+	(10, 'is held', 1000, 'ann', NULL, st('Lead')), (11, 'was held', 1100, 'ann', NULL, st('Held')), (12, 'no amount', NULL, 'ann', NULL, st('Lead')),
+	(13, 'changes hands', 1300, 'ann', '2026-03-15', st('Lead')), (14, 'is put off', 1400, 'ann', '2026-03-20', st('Lead')),
+	(15, 'goes over', 1500, 'ann', '2026-03-15', st('Lead')), (16, 'was won, stays', 1600, 'ann', NULL, st('Won')), (17, 'is grown, then won', 1700, 'ann', NULL, st('Lead')),
+	(18, 'changes money', 1800, 'ann', NULL, st('Lead'));
+SET pipelines.event_time = '2026-02-10 12:00';
+UPDATE deals SET amount = 250.55 WHERE deal_id = 2;
+UPDATE deals SET amount = 299.99 WHERE deal_id = 3;
+UPDATE deals SET stage_id = st('Won') WHERE deal_id = 4;
+UPDATE deals SET stage_id = st('Lost') WHERE deal_id = 5;
+UPDATE deals SET stage_id = st('Junk') WHERE deal_id = 6;
+UPDATE deals SET stage_id = st('Done') WHERE deal_id = 7;
+DELETE FROM deals WHERE deal_id = 8;
+UPDATE deals SET stage_id = st('Quote') WHERE deal_id = 9;
+UPDATE deals SET stage_id = st('Held') WHERE deal_id = 10;
+UPDATE deals SET stage_id = st('Lead') WHERE deal_id = 11;
+UPDATE deals SET owner = 'bob' WHERE deal_id = 13;
+UPDATE deals SET expected_close_on = '2026-04-20' WHERE deal_id = 14;
+UPDATE deals SET pipeline_id = 2, stage_id = st('Lead') WHERE deal_id = 15;
+UPDATE deals SET amount = 1750 WHERE deal_id = 17;
+UPDATE deals SET amount = 1900, currency = 'USD' WHERE deal_id = 18;
+INSERT INTO deals (deal_id, name, amount, owner, stage_id) VALUES (20, 'comes', 20, 'ann', st('Lead')), (21, 'comes and is won', 21, 'bob', st('Lead')),
+	(22, 'comes and goes', 22, 'bob', st('Lead')), (23, 'comes won', 23, 'bob', st('Won')), (24, 'comes held', 24, 'bob', st('Held'));
+SET pipelines.event_time = '2026-02-11 12:00';
+UPDATE deals SET stage_id = st('Won'), amount = 1751 WHERE deal_id = 17;
+UPDATE deals SET amount = 25 WHERE deal_id = 21;
+UPDATE deals SET stage_id = st('Won') WHERE deal_id = 21;
+DELETE FROM deals WHERE deal_id = 22;
+UPDATE deals SET stage_id = st('Quote'), amount = 26 WHERE deal_id = 24;
+-- a correction after the closing is no part of it
+SET pipelines.event_time = '2026-02-12 12:00';
+UPDATE deals SET amount = 9999 WHERE deal_id = 21;
+RESET pipelines.event_time;
+
+SELECT * FROM pipelines.bridge('deals', '2026-02-01', '2026-03-01');
+SELECT deal, currency, leg, reason, value, amount_before, amount_after, stage_before, stage_after, outcome_before, outcome_after
+FROM pipelines.changes('deals', '2026-02-01', '2026-03-01') ORDER BY deal::integer, value DESC;
+SELECT * FROM unlike($$'deals', '2026-02-01', '2026-03-01'$$);
+-- start and end are what as_of() says
+SELECT coalesce(a.currency, 'EUR'), sum(a.amount) FROM pipelines.as_of(NULL::deals, '2026-03-01') a JOIN pipelines.pipeline_stage s USING (pipeline_id, stage_id) WHERE s.outcome = 'open' GROUP BY 1 ORDER BY 1;
+-- nothing in between, nothing before, nothing at all
+SELECT * FROM legs($$'deals'$$, $$'2026-03-01'$$, $$'2026-03-01'$$);
+SELECT * FROM legs($$'deals'$$, $$'-infinity'$$, $$'infinity'$$);
+SELECT * FROM legs($$'deals'$$, $$'2020-01-01'$$, $$'2020-02-01'$$);
+-- each half adds up to the whole at its end
+SELECT * FROM legs($$'deals'$$, $$'2026-02-01'$$, $$'2026-02-10 12:00'$$) WHERE leg IN ('end', 'start');
+SELECT * FROM legs($$'deals'$$, $$'2026-02-10 12:00'$$, $$'2026-03-01'$$);
+
+-- ----- scopes, and why a deal came in or went out (R-2.18)
+
+SELECT * FROM legs($$'deals'$$, $$'2026-02-01'$$, $$'2026-03-01'$$, $$owners => '{ann}'$$);
+SELECT * FROM legs($$'deals'$$, $$'2026-02-01'$$, $$'2026-03-01'$$, $$owners => '{bob,nobody}'$$);
+SELECT * FROM legs($$'deals'$$, $$'2026-02-01'$$, $$'2026-03-01'$$, $$pipelines => '{Renewal}'$$);
+SELECT * FROM legs($$'deals'$$, $$'2026-02-01'$$, $$'2026-03-01'$$, $$expected => '[2026-03-01,2026-04-01)'$$);
+SELECT * FROM legs($$'deals'$$, $$'2026-02-01'$$, $$'2026-03-01'$$, $$expected => '[2026-04-01,2026-05-01)'$$, $$owners => '{ann}'$$);
+SELECT * FROM legs($$'deals'$$, $$'2026-02-01'$$, $$'2026-03-01'$$, $$filter => 'amount > 250 AND amount < 1000'$$);
+-- name is not tracked: it is the present one, and nobody's where the deal is gone
+SELECT * FROM legs($$'deals'$$, $$'2026-02-01'$$, $$'2026-03-01'$$, $$filter => 'name LIKE ''%won%'' AND coalesce(owner, ''x'') <> ''x'' -- and so on'$$);
+-- a column by the part that it plays
+ALTER TABLE deals RENAME COLUMN owner TO "the rep";
+SELECT leg, value FROM pipelines.bridge('deals', '2026-02-01', '2026-03-01', filter => 'owner = ''ann'' AND "the rep" = owner', owners => '{ann}') WHERE currency = 'EUR' AND leg IN ('start', 'end');
+ALTER TABLE deals RENAME COLUMN "the rep" TO owner;
+SELECT * FROM unlike($$'deals', '2026-02-01', '2026-03-01', filter => 'name LIKE ''%won%''', owners => '{ann}', pipelines => '{Sales,Renewal}'$$);
+
+-- ----- weighted, and what definitions say (R-10.2, R-2.33, R-2.34)
+
+SET pipelines.event_time = '2026-03-05 12:00';
+UPDATE deals SET stage_id = st('Quote') WHERE deal_id = 1;
+UPDATE deals SET probability = 30 WHERE deal_id = 2;
+UPDATE deals SET probability = 70, amount = 400, stage_id = st('Quote') WHERE deal_id = 3;
+SET pipelines.event_time = '2026-03-06 12:00';
+UPDATE deals SET stage_id = st('Won') WHERE deal_id = 9;
+RESET pipelines.event_time;
+SELECT * FROM legs($$'deals'$$, $$'2026-03-01'$$, $$'2026-04-01'$$, 'weighted => true');
+SELECT * FROM legs($$'deals'$$, $$'2026-03-01'$$, $$'2026-04-01'$$);
+SELECT deal, leg, value, probability_before, probability_after, weighted_before, weighted_after
+FROM pipelines.changes('deals', '2026-03-01', '2026-04-01', weighted => true) ORDER BY deal::integer, leg;
+SELECT * FROM unlike($$'deals', '2026-03-01', '2026-04-01', weighted => true$$);
+-- the forecast of now, and the end of a bridge to now
+SELECT f.currency, sum(f.pipeline) = (SELECT value FROM pipelines.bridge('deals') b WHERE b.leg = 'end' AND b.currency = f.currency),
+	sum(f.weighted) = (SELECT value FROM pipelines.bridge('deals', weighted => true) b WHERE b.leg = 'end' AND b.currency = f.currency)
+FROM deals_forecast f GROUP BY 1 ORDER BY 1;
+-- a definition that changes, and deals that move besides: their move counts first, by the definitions that were
+CREATE TABLE mark AS SELECT clock_timestamp() AS at;
+UPDATE pipelines.pipeline_stage SET probability = 20 WHERE pipeline_id = 1 AND stage_id = st('Lead');
+UPDATE deals SET stage_id = st('Lead') WHERE deal_id = 24;
+SELECT * FROM legs($$'deals'$$, '(SELECT at FROM mark)', 'now()', 'weighted => true');
+SELECT deal, leg, value, probability_before, probability_after FROM pipelines.changes('deals', (SELECT at FROM mark), weighted => true) ORDER BY deal::integer, leg;
+SELECT * FROM unlike($$'deals', (SELECT at FROM mark), now(), weighted => true$$);
+SELECT * FROM unlike($$'deals', (SELECT at FROM mark), now()$$);
+-- a closing without a move: the stage was given another outcome
+UPDATE mark SET at = clock_timestamp();
+SELECT * FROM pipelines.change_outcome('Sales', 'Quote', 'lost', apply_to => 'all');
+SELECT * FROM legs($$'deals'$$, '(SELECT at FROM mark)', 'now()', 'weighted => true');
+UPDATE mark SET at = clock_timestamp();
+SELECT * FROM pipelines.change_outcome('Sales', 'Quote', 'open', apply_to => 'all', probability => 45);
+SELECT * FROM legs($$'deals'$$, '(SELECT at FROM mark)', 'now()', 'weighted => true');
+SELECT * FROM unlike($$'deals', (SELECT at FROM mark), now(), weighted => true$$);
+-- omitted from forecasts, or counted again
+UPDATE mark SET at = clock_timestamp();
+UPDATE pipelines.pipeline_stage SET forecast_category = 'omitted' WHERE pipeline_id = 1 AND stage_id = st('Quote');
+UPDATE deals SET forecast_category = 'commit' WHERE deal_id = 10;
+SELECT * FROM legs($$'deals'$$, '(SELECT at FROM mark)', 'now()');
+SELECT * FROM unlike($$'deals', (SELECT at FROM mark), now()$$);
+
+-- ----- a key that comes back has two lives
+
+SELECT pipelines.create_deals('lives', key => '{a,b}', currency => 'EUR');
+SET pipelines.event_time = '2026-01-01';
+INSERT INTO lives (a, b, amount) VALUES (1, 1, 10), (1, 2, 20);
+SET pipelines.event_time = '2026-02-01';
+DELETE FROM lives WHERE b = 1;
+INSERT INTO lives (a, b, amount) VALUES (1, 1, 11);
+SET pipelines.event_time = '2026-02-02';
+UPDATE lives SET amount = 12 WHERE b = 1;
+SET pipelines.event_time = '2026-02-03';
+DELETE FROM lives WHERE b = 1;
+INSERT INTO lives (a, b, amount, owner) VALUES (1, 1, 13, 'me');
+-- what no instant sees makes no leg
+UPDATE lives SET amount = 14 WHERE b = 1;
+RESET pipelines.event_time;
+SELECT * FROM legs($$'lives'$$, $$'2026-01-15'$$, $$'2026-03-01'$$);
+SELECT deal, leg, value, amount_before, amount_after, owner_after FROM pipelines.changes('lives', '2026-01-15', '2026-03-01') ORDER BY 3 DESC;
+
+-- ----- what it can't be asked, and rights
+
+SELECT * FROM pipelines.bridge('deals', '2026-03-01', '2026-02-01');
+SELECT * FROM pipelines.bridge('mark', '2026-02-01', '2026-03-01');
+SELECT * FROM pipelines.bridge('deals', NULL, '2026-03-01');
+SELECT * FROM pipelines.bridge('deals', '2026-02-01', '2026-03-01', pipelines => '{Nothing}');
+SELECT * FROM pipelines.bridge('deals', '2026-02-01', '2026-03-01', filter => 'pg_sleep(1) IS NULL');
+SELECT * FROM pipelines.bridge('deals', '2026-02-01', '2026-03-01', filter => 'nothing > 1');
+SELECT * FROM pipelines.bridge('deals', '2026-02-01', '2026-03-01', filter => 'amount');
+SELECT * FROM pipelines.bridge('deals', '2026-02-01', '2026-03-01', filter => 'true) OR (true');
+SELECT * FROM pipelines.bridge('deals', '2026-02-01', '2026-03-01', filter => E'name = ''\\''');
+SET ROLE regress_bridge_reader;
+SELECT * FROM pipelines.bridge('deals', '2026-02-01', '2026-03-01');
+RESET ROLE;
+SELECT count(*) > 0 FROM pipelines.grant_access('deals', 'regress_bridge_reader', 'read');
+SELECT pipelines.protect_pipeline('Renewal');
+-- of a protected pipeline a reader sees neither deals nor that they went there
+SET ROLE regress_bridge_reader;
+SELECT * FROM legs($$'deals'$$, $$'2026-02-01'$$, $$'2026-03-01'$$, $$expected => '[2026-03-01,2026-04-01)'$$);
+SELECT * FROM pipelines.changes('deals', '2026-02-01', '2026-03-01') WHERE deal = '15';
+SELECT * FROM pipelines.bridge('deals', '2026-02-01', '2026-03-01', pipelines => '{Renewal}');
+RESET ROLE;
+SELECT leg, deals, value FROM pipelines.bridge('deals', '2026-02-01', '2026-03-01', pipelines => '{Renewal}') WHERE deals > 0;
+
+\c :home
+SET client_min_messages = warning;
+DROP DATABASE regress_pipelines_bridge;
+DROP ROLE regress_bridge_owner;
+DROP ROLE regress_bridge_reader;
