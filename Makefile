@@ -135,7 +135,8 @@ REGRESS = \
 	access_views \
 	load_order \
 	sales_units \
-	fiscal_calendars
+	fiscal_calendars \
+	locked_periods
 
 PG_CPPFLAGS = -I$(srcdir)/src
 

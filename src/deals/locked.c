@@ -125,16 +125,15 @@ lock_allows_change(const DealContext *deal, const DealState *old,
 
 	same_day = closing_day(state, definitions_pipeline(state->pipeline_id), &new_day) &&
 		new_day == old_day && old->closed_at == state->closed_at;
-	if (!same_day ||
-		(verdict->moved && verdict->kind != CHANGE_MERGE))
-		return refuse(deal, &verdict->refusal,
-					  deal->table->role[state->has_closed_at && !same_day ?
-										ROLE_CLOSED_ON : ROLE_STAGE_ID], &was,
-					  !state->has_closed_at ?
-					  "%s can't be reopened: it was closed in fiscal period \"%s\"" :
-					  !same_day ?
-					  "the closing day of %s can't be changed: it lies in fiscal period \"%s\"" :
-					  "%s can't be moved: it was closed in fiscal period \"%s\"",
+	if (verdict->moved && verdict->kind != CHANGE_MERGE)
+		return refuse(deal, &verdict->refusal, deal->table->role[ROLE_STAGE_ID], &was,
+					  state->has_closed_at ?
+					  "%s can't be moved: it was closed in fiscal period \"%s\"" :
+					  "%s can't be reopened: it was closed in fiscal period \"%s\"",
+					  psprintf("It was closed on %s.", day_text(old_day)));
+	if (!same_day)
+		return refuse(deal, &verdict->refusal, deal->table->role[ROLE_CLOSED_ON], &was,
+					  "the closing day of %s can't be changed: it lies in fiscal period \"%s\"",
 					  psprintf("It was closed on %s.", day_text(old_day)));
 
 	for (int i = 0; i < (int) lengthof(reported); i++)
