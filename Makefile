@@ -136,7 +136,8 @@ REGRESS = \
 	load_order \
 	sales_units \
 	fiscal_calendars \
-	locked_periods
+	locked_periods \
+	business_time
 
 PG_CPPFLAGS = -I$(srcdir)/src
 

@@ -605,3 +605,31 @@ AS $$
 $$;
 COMMENT ON FUNCTION pipelines.unlock_period(text, text, text, text) IS
 'Unlocks the fiscal period of this label in the calendar (NULL: the standard one); the kind is needed where several are called so (22023).';
+
+--
+-- Business time (R-3.3)
+--
+
+CREATE FUNCTION pipelines.business_time("from" timestamptz, "to" timestamptz, calendar text DEFAULT NULL) RETURNS interval
+LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 5
+AS 'MODULE_PATHNAME', 'pipelines_business_time';
+COMMENT ON FUNCTION pipelines.business_time(timestamptz, timestamptz, text) IS
+'Business time between two instants, in hours, minutes and seconds: as long as the clocks of the calendar''s time zone show hours of pipelines.business_hours (none given: Monday to Friday, 9 to 17) of a day that is not in pipelines.holiday. Negative if the second instant is the earlier one; NULL for NULL. calendar NULL: the standard one. Unknown calendar: 22023; infinite instant: 22008.';
+
+CREATE FUNCTION pipelines.business_days("from" date, "to" date, calendar text DEFAULT NULL) RETURNS integer
+LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1
+AS 'MODULE_PATHNAME', 'pipelines_business_days';
+COMMENT ON FUNCTION pipelines.business_days(date, date, text) IS
+'Business days from the first day on, before the second one: weekdays that have business hours (none given: Monday to Friday) and are no holidays. Negative if the second day is the earlier one; NULL for NULL. Unknown calendar: 22023; infinite day: 22008.';
+
+CREATE FUNCTION pipelines.add_business_time("from" timestamptz, duration interval, calendar text DEFAULT NULL) RETURNS timestamptz
+LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100
+AS 'MODULE_PATHNAME', 'pipelines_add_business_time';
+COMMENT ON FUNCTION pipelines.add_business_time(timestamptz, interval, text) IS
+'The first instant up to which that much business time has passed; of a negative duration, the last one from which on it has. The duration is in hours, minutes and seconds (22023). NULL for NULL. Unknown calendar: 22023; not within 10000 years: 22008.';
+
+CREATE FUNCTION pipelines.add_business_days("from" date, days integer, calendar text DEFAULT NULL) RETURNS date
+LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 5
+AS 'MODULE_PATHNAME', 'pipelines_add_business_days';
+COMMENT ON FUNCTION pipelines.add_business_days(date, integer, text) IS
+'The business day that comes so many business days after the day, or before it if negative; the day itself does not count, and 0 gives it back. NULL for NULL. Unknown calendar: 22023; not within 10000 years: 22008.';
