@@ -34,7 +34,7 @@ static Numeric
 rate_numeric(const Rate *rate)
 {
 #ifdef DECIMAL_FAST
-	if (rate->odd == NULL)
+	if (rate_odd(rate) == NULL)
 	{
 		Decimal128	value = rate->value;
 
@@ -43,7 +43,7 @@ rate_numeric(const Rate *rate)
 	}
 #endif
 	/* the base itself, where nothing is fast */
-	return rate->odd == NULL ? decimal_from_text("1") : rate->odd;
+	return rate_odd(rate) == NULL ? decimal_from_text("1") : rate_odd(rate);
 }
 
 /*
@@ -62,16 +62,16 @@ converted_scale(int decimals, int digits_of_from)
 static void
 measure_rate(const Rate *rate, int *scale, int *digits)
 {
-	if (rate->odd == NULL)
+	if (rate_odd(rate) == NULL)
 	{
 		*scale = rate->scale;
 		*digits = Max(rate->digits, 1);
 	}
 	else
 	{
-		char	   *text = decimal_to_text(rate->odd);
+		char	   *text = decimal_to_text(rate_odd(rate));
 
-		*scale = decimal_dscale(rate->odd);
+		*scale = decimal_dscale(rate_odd(rate));
 		*digits = (int) strlen(text);
 		pfree(text);
 	}

@@ -32,9 +32,19 @@ typedef struct Rate
 	uint8		dscale;			/* decimals as stored */
 	uint8		shift;			/* see 'inverse' */
 	uint64		value;			/* at RATE_SCALE; 0: not on the fast path */
-	uint64		inverse;		/* of value * 10^DECIMAL_SCALE << shift */
-	Numeric		odd;			/* the rate, where it is not on the fast path */
+	union
+	{
+		uint64		inverse;	/* of value * 10^DECIMAL_SCALE << shift */
+		Numeric		odd;		/* the rate, where it is not on the fast path */
+	}			u;
 } Rate;
+
+/* the rate where it is not on the fast path; NULL: it is, or it is the base */
+static inline Numeric
+rate_odd(const Rate *rate)
+{
+	return rate->value == 0 ? rate->u.odd : NULL;
+}
 
 /* what an amount is multiplied with and divided by */
 typedef struct RatePair
@@ -169,10 +179,10 @@ quotient_begin(Quotient *quotient, int64 amount, const Rate *from, const Rate *t
 	quotient->divisor = (from->value * 10000) << from->shift;
 	if (unlikely(high >= quotient->divisor))
 		return false;
-	quotient->inverse = from->inverse;
+	quotient->inverse = from->u.inverse;
 	quotient->negative = amount < 0;
 	quotient->whole = divide_by_inverse(high, (uint64) product,
-										quotient->divisor, from->inverse,
+										quotient->divisor, from->u.inverse,
 										&quotient->rest);
 	return true;
 }

@@ -94,9 +94,15 @@ typedef struct Series
 {
 	CurrencyCode base;
 	int			nrates;
+	DateADT		first;			/* day of the first one */
 	Rate	   *rates;			/* by day, then by validity */
 	Validity   *validity;		/* beside 'rates'; NULL: all are of now */
-	/* places of days, so that no search is needed where rates are dense */
+
+	/*
+	 * Where most days have a rate there is one for each day, if need be that
+	 * of a day before.  Else buckets of days narrow the search down.
+	 */
+	bool		is_dense;
 	int			shift;			/* 2^shift days share a bucket */
 	int			nbuckets;
 	int32	   *buckets;		/* number of rates up to the bucket's end */
@@ -255,7 +261,7 @@ set_rate(Rate *rate, uint64 value, int scale)
 	divisor = rate->value * 10000;
 	rate->shift = 63 - pg_leftmost_one_pos64(divisor);
 	divisor <<= rate->shift;
-	rate->inverse = (uint64) (~(uint128) 0 / divisor);
+	rate->u.inverse = (uint64) (~(uint128) 0 / divisor);
 	rate->scale = scale;
 	rate->digits = digits;
 #endif
@@ -585,7 +591,7 @@ read_rate(Relation rel, HeapTuple tuple, LoadState *state)
 
 		if (!decimal_is_finite(odd) || decimal_compare(odd, decimal_zero()) <= 0)
 			return;
-		row->rate.odd = odd;
+		row->rate.u.odd = odd;
 		row->rate.digits = 0;
 	}
 	state->n++;
@@ -607,20 +613,36 @@ compare_loaded(const void *a, const void *b)
 }
 
 /*
- * Make the series of one base out of rows that are sorted.  Buckets of days
- * are as narrow as they can be without being more than four times as many as
- * there are rates.
+ * Make the series of one base out of rows that are sorted.  It takes at most
+ * two places per rate, or else one and four buckets, which are as narrow as
+ * that allows.
  */
 static void
 make_series(Series *series, const LoadedRate *rows, int n, bool with_validity)
 {
-	int64		days = (int64) rows[n - 1].rate.on - rows[0].rate.on;
+	DateADT		first = rows[0].rate.on;
+	int64		days = (int64) rows[n - 1].rate.on - first;
 	int			bucket = 0;
 	int			i;
 
 	series->base = rows[0].base;
-	series->nrates = n;
-	series->rates = palloc_extended(sizeof(Rate) * n, MCXT_ALLOC_HUGE);
+	series->first = first;
+	series->is_dense = !with_validity && days < (int64) n * 2;
+	series->nrates = series->is_dense ? (int) days + 1 : n;
+	series->rates = palloc_extended(sizeof(Rate) * series->nrates, MCXT_ALLOC_HUGE);
+	if (series->is_dense)
+	{
+		int			row = 0;
+
+		for (i = 0; i < series->nrates; i++)
+		{
+			while (row + 1 < n && (int64) rows[row + 1].rate.on - first <= i)
+				row++;
+			series->rates[i] = rows[row].rate;
+		}
+		return;
+	}
+
 	if (with_validity)
 		series->validity = palloc_extended(sizeof(Validity) * n, MCXT_ALLOC_HUGE);
 	for (i = 0; i < n; i++)
@@ -635,7 +657,7 @@ make_series(Series *series, const LoadedRate *rows, int n, bool with_validity)
 	series->buckets = palloc_extended(sizeof(int32) * series->nbuckets, MCXT_ALLOC_HUGE);
 	for (i = 0; i < n; i++)
 	{
-		int			own = (int) (((int64) series->rates[i].on - series->rates[0].on) >> series->shift);
+		int			own = (int) (((int64) rows[i].rate.on - first) >> series->shift);
 
 		while (bucket < own)
 			series->buckets[bucket++] = i;
@@ -692,10 +714,10 @@ get_quotes(int set, CurrencyCode currency)
 		memset(&series[nseries], 0, sizeof(Series));
 		for (i = first; i < end; i++)
 		{
-			Numeric		odd = state.rates[i].rate.odd;
+			Numeric		odd = rate_odd(&state.rates[i].rate);
 
 			if (odd != NULL)
-				state.rates[i].rate.odd = DatumGetNumericCopy(NumericGetDatum(odd));
+				state.rates[i].rate.u.odd = DatumGetNumericCopy(NumericGetDatum(odd));
 		}
 		make_series(&series[nseries++], &state.rates[first], end - first,
 					(currency & AS_KNOWN) != 0);
@@ -800,40 +822,29 @@ get_path(int set, CurrencyCode from, CurrencyCode to)
  */
 
 /*
- * The last rate on or before a day, as known at an instant; NULL if there is
- * none.
+ * The last rate on or before a day, as known at an instant, of a series that
+ * is not dense; NULL if there is none.
  */
-static pg_attribute_always_inline const Rate *
-series_find(const Series *series, DateADT on, TimestampTz known_at)
+static const Rate *
+series_search(const Series *series, int64 days, DateADT on, TimestampTz known_at)
 {
-	int64		days = (int64) on - series->rates[0].on;
 	int64		bucket = days >> series->shift;
-	int			low;
-	int			high;
+	int			low = series->nrates - 1;
 
-	if (days < 0)
-		return NULL;
-	if (bucket >= series->nbuckets)
-		low = series->nrates - 1;
-	else
+	if (bucket < series->nbuckets)
 	{
-		/* the last place of the bucket, or what lies before it */
-		high = series->buckets[bucket];
-		low = bucket == 0 ? 0 : series->buckets[bucket - 1] - 1;
-		if (series->shift == 0)
-			low = high - 1;
-		else
-		{
-			/* rates[low] is on or before the day, rates[high] is after it */
-			while (high - low > 1)
-			{
-				int			middle = low + (high - low) / 2;
+		/* rates[low] is on or before the day, rates[high] is after it */
+		int			high = series->buckets[bucket];
 
-				if (series->rates[middle].on <= on)
-					low = middle;
-				else
-					high = middle;
-			}
+		low = bucket == 0 ? 0 : series->buckets[bucket - 1] - 1;
+		while (high - low > 1)
+		{
+			int			middle = low + (high - low) / 2;
+
+			if (series->rates[middle].on <= on)
+				low = middle;
+			else
+				high = middle;
 		}
 	}
 	if (series->validity != NULL)
@@ -845,6 +856,18 @@ series_find(const Series *series, DateADT on, TimestampTz known_at)
 			return NULL;
 	}
 	return &series->rates[low];
+}
+
+static pg_attribute_always_inline const Rate *
+series_find(const Series *series, DateADT on, TimestampTz known_at)
+{
+	int64		days = (int64) on - series->first;
+
+	if (days < 0)
+		return NULL;
+	if (likely(series->is_dense))
+		return &series->rates[Min(days, series->nrates - 1)];
+	return series_search(series, days, on, known_at);
 }
 
 static pg_attribute_always_inline RateProblem
@@ -940,8 +963,9 @@ find_path(RateCall *call, const text *set, CurrencyCode from, CurrencyCode to)
 	return path;
 }
 
-/* a memo's place */
+/* places of a memo, one of which is its own, to begin with */
 #define MEMO_OF(from)	(((from) * 0x9E3779B1U) >> 26)
+#define MEMO_PLACES		4
 
 /*
  * The rates that lead from one currency to another one on a day, as they were
@@ -952,27 +976,48 @@ rates_find(RateCall *call, const text *set, CurrencyCode from, CurrencyCode to,
 		   DateADT on, TimestampTz known_at, RatePair *result)
 {
 	RateMemo   *memo;
+	const RatePath *path = NULL;
+	uint32		place;
+	int			i;
 
 	if (unlikely(from == 0 || to == 0 || DATE_NOT_FINITE(on)))
 		return RATE_MISSING;
 	if (known_at != KNOWN_NOW)
 		from |= AS_KNOWN;
-	memo = &call->memos[MEMO_OF(from)];
-	if (unlikely(memo->from != from || memo->to != to ||
-				 call->epoch != epoch ||
-				 cached_generation != wanted_generation ||
-				 checked_user != GetUserId() ||
-				 call->set_size != (int) VARSIZE_ANY_EXHDR(set) ||
-				 memcmp(call->set, VARDATA_ANY(set), call->set_size) != 0 ||
-				 (cached_in_parallel_mode && !IsInParallelMode())))
+	place = MEMO_OF(from);
+	if (likely(call->epoch == epoch &&
+			   cached_generation == wanted_generation &&
+			   checked_user == GetUserId() &&
+			   call->set_size == (int) VARSIZE_ANY_EXHDR(set) &&
+			   memcmp(call->set, VARDATA_ANY(set), call->set_size) == 0 &&
+			   (!cached_in_parallel_mode || IsInParallelMode())))
 	{
-		const RatePath *path = find_path(call, set, from, to);
-
+		for (i = 0; i < MEMO_PLACES; i++)
+		{
+			memo = &call->memos[(place + i) % RATE_MEMOS];
+			if (memo->from == from && memo->to == to)
+			{
+				path = memo->path;
+				break;
+			}
+		}
+	}
+	if (unlikely(path == NULL))
+	{
+		path = find_path(call, set, from, to);
+		for (i = 0; i < MEMO_PLACES; i++)
+		{
+			memo = &call->memos[(place + i) % RATE_MEMOS];
+			if (memo->from == 0)
+				break;
+		}
+		if (i == MEMO_PLACES)
+			memo = &call->memos[place];
 		memo->from = from;
 		memo->to = to;
 		memo->path = path;
 	}
-	if (likely(memo->path->nways == 1))
-		return way_find(memo->path, &memo->path->ways[0], on, known_at, result);
-	return best_way(memo->path, on, known_at, result);
+	if (likely(path->nways == 1))
+		return way_find(path, &path->ways[0], on, known_at, result);
+	return best_way(path, on, known_at, result);
 }
