@@ -137,7 +137,8 @@ REGRESS = \
 	sales_units \
 	fiscal_calendars \
 	locked_periods \
-	business_time
+	business_time \
+	money
 
 PG_CPPFLAGS = -I$(srcdir)/src
 

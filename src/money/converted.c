@@ -871,6 +871,8 @@ from_text(char *text, const char **problem)
 	int			i;
 	char	   *word;
 
+	if (text[0] != '\0' && text[strlen(text) - 1] == ' ')
+		reader.problem = "end";
 	(void) next_integer(&reader, CONVERTED_FORMAT, CONVERTED_FORMAT, "format");
 	head->format = CONVERTED_FORMAT;
 	word = next_word(&reader, "currency");
