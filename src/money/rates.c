@@ -277,7 +277,9 @@ rates_init(void)
 }
 
 /*
- * What a call of one of our functions remembers from row to row.
+ * What a call of one of our functions remembers from row to row.  A new
+ * statement begins with nothing.  It hears of what others have committed: in a
+ * transaction that holds its locks already nothing else would tell.
  */
 RateCall *
 rates_call(FunctionCallInfo fcinfo)
@@ -290,6 +292,7 @@ rates_call(FunctionCallInfo fcinfo)
 												   sizeof(RateCall));
 		call->set_size = -1;
 		fcinfo->flinfo->fn_extra = call;
+		AcceptInvalidationMessages();
 	}
 	return call;
 }
