@@ -7,8 +7,9 @@
  * definitions and of deals alike.  The invariant: while the trigger is
  * enabled (ENABLE ALWAYS, so in the replica role, too), no UPDATE, DELETE or
  * TRUNCATE passes, whoever runs it, but for the one statement by which purge()
- * erases a deal, and logs it.  Must never make an exception that can be
- * reached by a setting.
+ * erases a deal, and logs it, and for what arrives from a publisher, where it
+ * was purge() that passed.  Must never make an exception that can be reached
+ * by a setting.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,6 +20,7 @@
 #include "definitions/guard.h"
 #include "errors.h"
 #include "fmgr.h"
+#include "replication/logicalworker.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -95,6 +97,11 @@ pipelines_history_guard(PG_FUNCTION_ARGS)
 
 	if (unlikely(OidIsValid(open_history)) &&
 		TRIGGER_FIRED_FOR_ROW(trigdata->tg_event) && is_open(trigdata->tg_relation))
+		return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ?
+							   trigdata->tg_newtuple : trigdata->tg_trigtuple);
+
+	/* a subscriber that refused what the publisher purged would stop for ever */
+	if (TRIGGER_FIRED_FOR_ROW(trigdata->tg_event) && IsLogicalWorker())
 		return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ?
 							   trigdata->tg_newtuple : trigdata->tg_trigtuple);
 

@@ -77,7 +77,8 @@ sub arrived
 sub errors_since
 {
 	my ($offset) = @_;
-	return join("\n", grep { /ERROR/ } split /\n/, substr(slurp_file($sub->logfile), $offset));
+	my %said = map { $_ => 1 } substr(slurp_file($sub->logfile), $offset) =~ /(ERROR:  .*)/g;
+	return join("\n", sort keys %said);
 }
 
 sub rows { my ($node, $target) = @_; return join "\n", grep { /\|/ } split /\n/, contents($node, $target) }
@@ -92,9 +93,10 @@ sub reports
 	{
 		for my $view (qw(current board forecast visits closings))
 		{
-			# days since something depend on the moment of asking
+			# days since something depend on the moment of asking, the last digits of a distribution on the order of the rows
+			my $rounded = $view eq 'forecast' ? q{|| jsonb_build_object('about', ARRAY[round(stddev::numeric, 3), round(p10::numeric, 3), round(p50::numeric, 3), round(p90::numeric, 3)])} : '';
 			$text .= "${t}_$view " . $node->safe_psql($target, "SELECT count(*), md5(string_agg(j::text, ',' ORDER BY j::text))
-				FROM (SELECT to_jsonb(v) - '{days_in_stage,age_days,avg_days_in_stage,duration}'::text[] AS j FROM ${t}_$view v) x") . "\n";
+				FROM (SELECT to_jsonb(v) - '{days_in_stage,age_days,avg_days_in_stage,duration,stddev,p10,p50,p90}'::text[] $rounded AS j FROM ${t}_$view v) x") . "\n";
 		}
 		$text .= "$t as of $_: " . $node->safe_psql($target, "SELECT count(*), sum(amount), sum(version), md5(string_agg(d::text, ',' ORDER BY d::text)) FROM pipelines.as_of(NULL::$t, '$_') d") . "\n" for @instants;
 	}
@@ -135,7 +137,7 @@ SELECT pipelines.create_pipeline('Extra $round', stages => '["A", "B", "C", {"na
 INSERT INTO app.deals (name, pipeline_id, stage_id) SELECT 'e' || n, pipelines.pipeline_id('Extra $round'), pipelines.stage_id('Extra $round', (ARRAY['A', 'B', 'C'])[n]) FROM generate_series(1, 3) n;
 SELECT count(*) FROM pipelines.merge_stages('Extra $round', 'A', 'B');
 SELECT count(*) FROM pipelines.change_outcome('Extra $round', 'C', 'won', apply_to => 'all');
-SELECT count(*) FROM pipelines.archive_pipeline('Extra $round', '"Vans"') WHERE $round % 2 = 0;
+SELECT count(*) FROM pipelines.archive_pipeline('Extra $round', '{"B": {"pipeline": "Vans", "stage": "Lead"}}') WHERE $round % 2 = 0;
 SELECT pipelines.create_pipeline('Gone $round', stages => '["A"]');
 DELETE FROM pipelines.pipeline WHERE name = 'Gone $round';
 END
@@ -151,7 +153,7 @@ $pub->safe_psql($db, 'CREATE PUBLICATION everything FOR ALL TABLES');
 ok(subscribe($db, 'everything', 'everything'), 'everything: the copy is made');
 same_text(rows($sub, $db), rows($pub, $db), 'everything: the initial copy is equal');
 is(problems($sub, $db), '', 'everything: verify finds nothing');
-for my $n (1 .. 3)
+for my $n (1 .. 2)
 {
 	busy_day();
 	ok(arrived('everything'), "everything, day $n: all that was done arrives") or diag(errors_since(0));
@@ -186,7 +188,6 @@ fails_with($sub, $db, 'UPDATE app.deals_history SET amount = 0', '23S11', 'the g
 # a deals table that is made later: its registration waits for the table
 my $log = -s $sub->logfile;
 $pub->safe_psql($db, q{SELECT pipelines.create_deals('app.later'); INSERT INTO app.later (name) VALUES ('one'), ('two'); UPDATE app.later SET stage_id = pipelines.stage_id('Vans', 'Won') WHERE name = 'two'});
-$sub->poll_query_until($db, q{SELECT true}) for 1 .. 3;
 copy_schema($db, '--schema-only', '-t', 'app.later', '-t', 'app.later_history', '-t', 'app.later_activity', '-t', 'app.later_current');
 $sub->safe_psql($db, 'ALTER SUBSCRIPTION everything REFRESH PUBLICATION');
 ok(synced($db, 'everything'), 'a table that is made later arrives once its schema is there') or diag(errors_since($log));
@@ -213,14 +214,14 @@ is(problems($sub, $db), '', 'verify finds nothing then');
 # ----- the quadrants
 
 $pub->safe_psql($db, 'CREATE PUBLICATION only_deals FOR TABLE app.deals; CREATE PUBLICATION only_history FOR TABLE app.deals_history;
-	CREATE PUBLICATION both FOR TABLE app.deals, app.deals_history');
+	CREATE PUBLICATION deals_and_history FOR TABLE app.deals, app.deals_history');
 my $count = q{SELECT (SELECT count(*) || ' ' || sum(version) || ' ' || md5(string_agg(d::text, ',' ORDER BY deal_id)) FROM app.deals d)};
 my $past_of = q{SELECT count(*) || ' ' || coalesce(md5(string_agg(h::text, ',' ORDER BY deal_id, version)), '') FROM app.deals_history h};
 my $nothing = '0 ';
 for my $case (
 	# title, publication, has the subscriber our triggers, are deals and history copied
-	[ 'deals and history, to triggers', 'both', 1, 1, 1 ],
-	[ 'deals and history, to plain tables', 'both', 0, 1, 1 ],
+	[ 'deals and history, to triggers', 'deals_and_history', 1, 1, 1 ],
+	[ 'deals and history, to plain tables', 'deals_and_history', 0, 1, 1 ],
 	[ 'deals only, to triggers', 'only_deals', 1, 1, 0 ],
 	[ 'deals only, to plain tables', 'only_deals', 0, 1, 0 ],
 	[ 'history only, to triggers', 'only_history', 1, 0, 1 ],
