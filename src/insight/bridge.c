@@ -16,9 +16,9 @@
  * Outcome, probability and category are those of the definitions of the
  * instant that they are asked for.
  *
- * Deals with one and the same version at both instants are added up by the
- * database, by stage, and come as one life that stands for many; the others
- * come in the order of their keys and versions.
+ * History and deals are read in one pass.  Deals with one and the same version
+ * at both instants are added up by stage, as one life that stands for many;
+ * the others are sorted by their keys and versions.
  *
  * It reads with the rights of the caller and writes nothing.  The text of the
  * queries is made by pipelines._bridge_query(), with every name qualified.
@@ -29,11 +29,13 @@
 
 #include "access/relation.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "definitions/conditions.h"
 #include "definitions/definitions.h"
 #include "executor/spi.h"
+#include "executor/tuptable.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "insight/insight.h"
@@ -50,14 +52,16 @@
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
+#include "utils/tuplesort.h"
 #include "utils/tuplestore.h"
+#include "utils/typcache.h"
 #include "values/decimal.h"
 
 PG_FUNCTION_INFO_V1(pipelines_bridge);
 PG_FUNCTION_INFO_V1(pipelines_changes);
 PG_FUNCTION_INFO_V1(pipelines_condition_columns);
 
-/* rows that are read at once, and deals between two looks at memory */
+/* rows that are read at once, and after which memory is given back */
 #define BRIDGE_BATCH	2000
 
 typedef enum Reason
@@ -116,11 +120,26 @@ typedef struct StageVersion
 	Numeric		probability;
 } StageVersion;
 
+/* deals of a stage that stayed as they were, in one currency */
+typedef struct DealGroup
+{
+	struct DealGroup *next;
+	char	   *currency;		/* NULL: none */
+	int64		deals;
+	int64		priced;
+	int64		valued;			/* with an amount that isn't zero */
+	Decimal128	sum;			/* of the amounts, at DECIMAL_SCALE */
+	int			dscale;
+	Numeric		odd;			/* of those that don't fit there; NULL: none */
+} DealGroup;
+
 typedef struct StagePast
 {
 	int64		id;				/* pipeline and stage; key of the hash table */
 	int			count;
 	StageVersion *versions;		/* oldest first */
+	bool		redefined;		/* do the two instants differ? */
+	DealGroup	   *groups;
 } StagePast;
 
 typedef struct PipelineZone
@@ -221,6 +240,14 @@ typedef struct Bridge
 	Version    *after;
 	bool		told;			/* has it made a leg? */
 
+	/* see read_all() */
+	bool		whole;			/* are all versions read? */
+	bool		incomplete;		/* would that have been necessary? */
+	Tuplesortstate *sort;
+	TupleTableSlot *slot;
+	int			nkeys;
+	int64		rows;
+
 	/* what comes out */
 	MemoryContext context;
 	List	   *sums;			/* of CurrencySum */
@@ -313,6 +340,7 @@ read_definitions(Bridge *bridge)
 		if (!found)
 		{
 			stage->count = 0;
+			stage->groups = NULL;
 			stage->versions = palloc(sizeof(StageVersion));
 		}
 		else
@@ -388,20 +416,31 @@ is_redefined(const Bridge *bridge, const StagePast *stage)
 					  decimal_compare(a->probability, b->probability) != 0);
 }
 
-/* pipelines and stages that are, as an array of int8 */
-static Datum
-redefined_stages(Bridge *bridge)
+/*
+ * Which stages are.  Where any became open, closed or omitted between the
+ * instants, deals may have come and gone without a version of their own: then
+ * every version matters.
+ */
+static void
+mark_redefined(Bridge *bridge)
 {
 	HASH_SEQ_STATUS status;
 	StagePast  *stage;
-	Datum	   *keys = palloc(sizeof(Datum) * (hash_get_num_entries(bridge->stages) + 1));
-	int			n = 0;
 
 	hash_seq_init(&status, bridge->stages);
 	while ((stage = hash_seq_search(&status)) != NULL)
-		if (is_redefined(bridge, stage))
-			keys[n++] = Int64GetDatum(stage->id);
-	return PointerGetDatum(construct_array(keys, n, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	{
+		stage->redefined = is_redefined(bridge, stage);
+		for (int i = 1; i < stage->count; i++)
+		{
+			const StageVersion *a = &stage->versions[i - 1];
+			const StageVersion *b = &stage->versions[i];
+
+			if (b->from > bridge->from && b->from <= bridge->to &&
+				(a->outcome != b->outcome || a->omitted != b->omitted))
+				bridge->whole = true;
+		}
+	}
 }
 
 /* ----------------------------------------------------------------
@@ -747,10 +786,20 @@ point_at(Version *version, TimestampTz at, bool before)
 	return point;
 }
 
-/* the first point in scope of a life that began inside the interval */
+/*
+ * The first point in scope of a life that began inside the interval.  Of a
+ * life that was not in scope from its beginning on all versions are needed.
+ */
 static Point
 first_in_scope(Bridge *bridge)
 {
+	Version    *first = &bridge->versions[0];
+
+	if (!bridge->whole &&
+		(first->number != 1 || first->from >= first->to ||
+		 standing(first, first->from, false) != STANDING_IN) &&
+		(bridge->nversions > 1 || first->number != 1))
+		bridge->incomplete = true;
 	for (int i = 0; i < bridge->nversions; i++)
 	{
 		Version    *version = &bridge->versions[i];
@@ -761,8 +810,15 @@ first_in_scope(Bridge *bridge)
 			continue;
 		if (standing(version, version->from, false) == STANDING_IN)
 			return point_at(version, version->from, false);
-		if (end > version->from && standing(version, end, true) == STANDING_IN)
-			return point_at(version, end, true);
+		/* a new definition may have brought it in */
+		for (int k = 0; version->stage != NULL && k < version->stage->count; k++)
+		{
+			TimestampTz at = version->stage->versions[k].from;
+
+			if (at > version->from && (at < version->to && at <= end) &&
+				standing(version, at, false) == STANDING_IN)
+				return point_at(version, at, false);
+		}
 	}
 	return point_at(NULL, 0, false);
 }
@@ -782,9 +838,14 @@ last_open(Bridge *bridge, int *index)
 			continue;
 		if (end > begin && standing(version, end, true) >= STANDING_OUT)
 			return point_at(version, end, true);
-		/* a new definition closed it */
-		if (standing(version, begin, false) >= STANDING_OUT)
-			return point_at(version, begin, false);
+		/* a new definition may have closed it */
+		for (int k = version->stage == NULL ? -1 : version->stage->count - 1; k >= 0; k--)
+		{
+			TimestampTz at = version->stage->versions[k].from;
+
+			if (at > begin && at <= end && standing(version, at, true) >= STANDING_OUT)
+				return point_at(version, at, true);
+		}
 	}
 	return point_at(NULL, 0, false);
 }
@@ -942,85 +1003,164 @@ finish_life(Bridge *bridge)
 	bridge->nversions = 0;
 }
 
-static char *
-get_string(HeapTuple tuple, TupleDesc desc, int column)
+/*
+ * A row of the query: version, is it ended by a deletion, from, to, pipeline,
+ * stage, amount, currency, probability, category, live, missing, owner,
+ * expected, deal, keys.
+ */
+enum
 {
-	bool		isnull;
-	Datum		value = SPI_getbinval(tuple, desc, column, &isnull);
+	COLUMN_VERSION,
+	COLUMN_DELETED,
+	COLUMN_FROM,
+	COLUMN_TO,
+	COLUMN_PIPELINE,
+	COLUMN_STAGE,
+	COLUMN_AMOUNT,
+	COLUMN_CURRENCY,
+	COLUMN_PROBABILITY,
+	COLUMN_CATEGORY,
+	COLUMN_LIVE,
+	COLUMN_MISSING,
+	COLUMN_OWNER,
+	COLUMN_EXPECTED,
+	COLUMN_DEAL,
+	COLUMN_KEYS
+};
 
-	return isnull ? NULL : TextDatumGetCString(value);
+static char *
+get_string(const TupleTableSlot *slot, int column)
+{
+	return slot->tts_isnull[column] ? NULL : TextDatumGetCString(slot->tts_values[column]);
 }
 
 static Numeric
-get_numeric(HeapTuple tuple, TupleDesc desc, int column)
+get_numeric(const TupleTableSlot *slot, int column)
 {
-	bool		isnull;
-	Datum		value = SPI_getbinval(tuple, desc, column, &isnull);
-
-	if (isnull)
+	if (slot->tts_isnull[column])
 		return NULL;
-	return DatumGetNumeric(datumCopy(NumericGetDatum(DatumGetNumeric(value)), false, -1));
+	return DatumGetNumeric(datumCopy(NumericGetDatum(DatumGetNumeric(slot->tts_values[column])), false, -1));
 }
 
-/*
- * A row of the query: version, change, from, to, pipeline, stage, amount,
- * currency, probability, category, live, missing, [owner, expected, deal], keys.
- */
-#define COLUMN_KEYS		16
-
 static void
-read_version(Bridge *bridge, HeapTuple tuple, TupleDesc desc)
+read_version(Bridge *bridge, const TupleTableSlot *slot)
 {
 	Version    *version = next_version(bridge);
-	bool		isnull;
-	char	   *change = get_string(tuple, desc, 2);
 
-	version->number = DatumGetInt32(SPI_getbinval(tuple, desc, 1, &isnull));
-	version->deleted = change != NULL && strcmp(change, "delete") == 0;
-	version->from = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 3, &isnull));
-	version->to = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 4, &isnull));
-	version->pipeline_id = DatumGetInt32(SPI_getbinval(tuple, desc, 5, &isnull));
-	version->stage_id = DatumGetInt32(SPI_getbinval(tuple, desc, 6, &isnull));
+	version->number = DatumGetInt32(slot->tts_values[COLUMN_VERSION]);
+	version->deleted = DatumGetBool(slot->tts_values[COLUMN_DELETED]);
+	version->from = DatumGetTimestampTz(slot->tts_values[COLUMN_FROM]);
+	version->to = DatumGetTimestampTz(slot->tts_values[COLUMN_TO]);
+	version->pipeline_id = DatumGetInt32(slot->tts_values[COLUMN_PIPELINE]);
+	version->stage_id = DatumGetInt32(slot->tts_values[COLUMN_STAGE]);
 	version->stage = find_stage(bridge, version->pipeline_id, version->stage_id);
-	version->amount = get_numeric(tuple, desc, 7);
+	version->amount = get_numeric(slot, COLUMN_AMOUNT);
 	version->deals = version->valued = 1;
 	version->unpriced = version->amount == NULL ? 1 : 0;
-	version->currency = get_string(tuple, desc, 8);
-	version->override = get_numeric(tuple, desc, 9);
-	version->category = get_string(tuple, desc, 10);
-	version->live = DatumGetBool(SPI_getbinval(tuple, desc, 11, &isnull)) && !isnull;
-	version->missing = DatumGetInt32(SPI_getbinval(tuple, desc, 12, &isnull));
+	version->currency = get_string(slot, COLUMN_CURRENCY);
+	version->override = get_numeric(slot, COLUMN_PROBABILITY);
+	version->category = get_string(slot, COLUMN_CATEGORY);
+	version->live = DatumGetBool(slot->tts_values[COLUMN_LIVE]);
+	version->missing = DatumGetInt32(slot->tts_values[COLUMN_MISSING]);
 	if (bridge->list)
 	{
-		version->owner = get_string(tuple, desc, 13);
-		version->expected = DatumGetDateADT(SPI_getbinval(tuple, desc, 14, &isnull));
-		version->has_expected = !isnull;
-		version->deal = get_string(tuple, desc, 15);
+		version->owner = get_string(slot, COLUMN_OWNER);
+		version->has_expected = !slot->tts_isnull[COLUMN_EXPECTED];
+		version->expected = version->has_expected ?
+			DatumGetDateADT(slot->tts_values[COLUMN_EXPECTED]) : 0;
+		version->deal = get_string(slot, COLUMN_DEAL);
 	}
 }
 
-/* many deals alike, which have not changed */
-static void
-read_group(Bridge *bridge, HeapTuple tuple, TupleDesc desc)
+/* is a text datum the same as a string? */
+static bool
+same_text(const TupleTableSlot *slot, int column, const char *string)
 {
-	Version    *version = next_version(bridge);
-	bool		isnull;
+	struct varlena *value;
 
-	version->live = true;
-	version->from = DT_NOBEGIN;
-	version->to = DT_NOEND;
-	version->pipeline_id = DatumGetInt32(SPI_getbinval(tuple, desc, 1, &isnull));
-	version->stage_id = DatumGetInt32(SPI_getbinval(tuple, desc, 2, &isnull));
-	version->stage = find_stage(bridge, version->pipeline_id, version->stage_id);
-	version->currency = get_string(tuple, desc, 3);
-	version->override = get_numeric(tuple, desc, 4);
-	version->category = get_string(tuple, desc, 5);
-	version->deals = DatumGetInt64(SPI_getbinval(tuple, desc, 6, &isnull));
-	version->unpriced = version->deals - DatumGetInt64(SPI_getbinval(tuple, desc, 7, &isnull));
-	version->amount = get_numeric(tuple, desc, 8);
-	version->valued = DatumGetInt64(SPI_getbinval(tuple, desc, 9, &isnull));
-	if (version->amount == NULL)
-		version->amount = decimal_zero();
+	if (slot->tts_isnull[column] || string == NULL)
+		return slot->tts_isnull[column] && string == NULL;
+	value = PG_DETOAST_DATUM_PACKED(slot->tts_values[column]);
+	return strlen(string) == VARSIZE_ANY_EXHDR(value) &&
+		memcmp(VARDATA_ANY(value), string, VARSIZE_ANY_EXHDR(value)) == 0;
+}
+
+/* one more deal that stayed as it was */
+static void
+add_to_group(Bridge *bridge, StagePast *stage, const TupleTableSlot *slot)
+{
+	DealGroup	   *group;
+	int64		value;
+	int			dscale;
+
+	for (group = stage->groups; group != NULL; group = group->next)
+		if (same_text(slot, COLUMN_CURRENCY, group->currency))
+			break;
+	if (group == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(bridge->context);
+
+		group = palloc0(sizeof(DealGroup));
+		group->currency = get_string(slot, COLUMN_CURRENCY);
+		group->next = stage->groups;
+		stage->groups = group;
+		MemoryContextSwitchTo(old);
+	}
+
+	group->deals++;
+	if (slot->tts_isnull[COLUMN_AMOUNT])
+		return;
+	group->priced++;
+	if (decimal_decode(slot->tts_values[COLUMN_AMOUNT], &value, &dscale))
+	{
+		group->valued += value != 0;
+		group->dscale = Max(group->dscale, dscale);
+		decimal128_add_value(&group->sum, value);
+	}
+	else
+	{
+		Numeric		amount = DatumGetNumeric(slot->tts_values[COLUMN_AMOUNT]);
+
+		group->valued += decimal_compare(amount, decimal_zero()) != 0;
+		add_value(bridge, &group->odd, amount);
+	}
+}
+
+/* the deals of a group as one life that stands for all of them */
+static void
+fold_groups(Bridge *bridge)
+{
+	HASH_SEQ_STATUS status;
+	StagePast  *stage;
+	MemoryContext old = MemoryContextSwitchTo(bridge->life_context);
+
+	hash_seq_init(&status, bridge->stages);
+	while ((stage = hash_seq_search(&status)) != NULL)
+	{
+		for (DealGroup *group = stage->groups; group != NULL; group = group->next)
+		{
+			Version    *version = next_version(bridge);
+
+			version->number = 1;
+			version->live = true;
+			version->from = DT_NOBEGIN;
+			version->to = DT_NOEND;
+			version->pipeline_id = (int32) (stage->id >> 32);
+			version->stage_id = (int32) stage->id;
+			version->stage = stage;
+			version->currency = group->currency;
+			version->deals = group->deals;
+			version->unpriced = group->deals - group->priced;
+			version->valued = group->valued;
+			version->amount = decimal128_to_numeric(&group->sum, DECIMAL_SCALE, group->dscale);
+			if (group->odd != NULL)
+				version->amount = decimal_add(version->amount, group->odd);
+			finish_life(bridge);
+		}
+		stage->groups = NULL;
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(bridge->life_context);
 }
 
 typedef struct Scope
@@ -1034,28 +1174,27 @@ typedef struct Scope
 	bool		has_expected;
 } Scope;
 
-/* the text of a query, made by SQL */
+/* the text of the query, made by SQL */
 static char *
-query_text(Bridge *bridge, const Scope *scope, const char *part)
+query_text(Bridge *bridge, const Scope *scope)
 {
-	Oid			types[8] = {REGCLASSOID, TEXTOID, BOOLOID, BOOLOID, BOOLOID, TEXTOID, BOOLOID, BOOLOID};
-	Datum		values[8];
-	char		nulls[8];
+	Oid			types[7] = {REGCLASSOID, BOOLOID, BOOLOID, BOOLOID, TEXTOID, BOOLOID, BOOLOID};
+	Datum		values[7];
+	char		nulls[7];
 	char	   *result;
 
 	values[0] = ObjectIdGetDatum(bridge->deals);
-	values[1] = CStringGetTextDatum(part);
-	values[2] = BoolGetDatum(scope->has_pipelines);
-	values[3] = BoolGetDatum(scope->has_owners);
-	values[4] = BoolGetDatum(scope->has_expected);
-	values[5] = scope->filter == NULL ? (Datum) 0 : CStringGetTextDatum(scope->filter);
-	values[6] = BoolGetDatum(bridge->list);
-	values[7] = BoolGetDatum(bridge->list && bridge->currency == NULL);
+	values[1] = BoolGetDatum(scope->has_pipelines);
+	values[2] = BoolGetDatum(scope->has_owners);
+	values[3] = BoolGetDatum(scope->has_expected);
+	values[4] = scope->filter == NULL ? (Datum) 0 : CStringGetTextDatum(scope->filter);
+	values[5] = BoolGetDatum(bridge->list);
+	values[6] = BoolGetDatum(bridge->whole);
 	memset(nulls, ' ', sizeof(nulls));
 	if (scope->filter == NULL)
-		nulls[5] = 'n';
-	if (SPI_execute_with_args("SELECT pipelines._bridge_query($1, $2, $3, $4, $5, $6, $7, $8)",
-							  8, types, values, nulls, true, 1) != SPI_OK_SELECT ||
+		nulls[4] = 'n';
+	if (SPI_execute_with_args("SELECT pipelines._bridge_query($1, $2, $3, $4, $5, $6, $7)",
+							  7, types, values, nulls, true, 1) != SPI_OK_SELECT ||
 		SPI_processed != 1)
 		elog(ERROR, "could not make the query of a bridge");
 	result = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
@@ -1063,117 +1202,207 @@ query_text(Bridge *bridge, const Scope *scope, const char *part)
 	return result;
 }
 
-static Portal
-open_query(Bridge *bridge, const Scope *scope, const char *part, Datum redefined)
+/* sort by the keys, then by the version */
+static void
+begin_sort(Bridge *bridge, TupleDesc desc)
 {
-	Oid			types[6] = {TIMESTAMPTZOID, TIMESTAMPTZOID, INT4ARRAYOID, TEXTARRAYOID, DATERANGEOID, INT8ARRAYOID};
-	Datum		values[6];
-	char		nulls[6];
+	AttrNumber	columns[INDEX_MAX_KEYS + 2];
+	Oid			operators[INDEX_MAX_KEYS + 2];
+	Oid			collations[INDEX_MAX_KEYS + 2];
+	bool		nulls_first[INDEX_MAX_KEYS + 2];
+	int			n;
+
+	bridge->nkeys = desc->natts - COLUMN_KEYS;
+	for (n = 0; n < bridge->nkeys + 2; n++)
+	{
+		int			column = n < bridge->nkeys ? COLUMN_KEYS + n :
+			n == bridge->nkeys ? COLUMN_VERSION : COLUMN_TO;
+
+		columns[n] = column + 1;
+		operators[n] = lookup_type_cache(TupleDescAttr(desc, column)->atttypid,
+										 TYPECACHE_LT_OPR)->lt_opr;
+		/* keys in the order of bytes: that is faster, and any order will do */
+		collations[n] = OidIsValid(TupleDescAttr(desc, column)->attcollation) ?
+			C_COLLATION_OID : InvalidOid;
+		nulls_first[n] = false;
+	}
+	bridge->sort = tuplesort_begin_heap(desc, n, columns, operators, collations, nulls_first,
+										work_mem, NULL, 0);
+	bridge->slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
+}
+
+/* a row as it comes, in no order */
+static void
+take_row(Bridge *bridge, TupleTableSlot *slot)
+{
+	StagePast  *stage;
+
+	slot_getallattrs(slot);
+	if (++bridge->rows % BRIDGE_BATCH == 0)
+	{
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextReset(bridge->life_context);
+	}
+
+	if (DatumGetTimestampTz(slot->tts_values[COLUMN_FROM]) > bridge->from ||
+		DatumGetTimestampTz(slot->tts_values[COLUMN_TO]) <= bridge->to)
+	{
+		tuplesort_puttupleslot(bridge->sort, slot);
+		return;
+	}
+
+	/* the same at both instants: out of scope at both, or in it */
+	if (!DatumGetBool(slot->tts_values[COLUMN_LIVE]) ||
+		DatumGetInt32(slot->tts_values[COLUMN_MISSING]) != 0)
+		return;
+	stage = find_stage(bridge, DatumGetInt32(slot->tts_values[COLUMN_PIPELINE]),
+					   DatumGetInt32(slot->tts_values[COLUMN_STAGE]));
+	if (bridge->currency == NULL && stage != NULL)
+	{
+		if (bridge->list && !stage->redefined)
+			return;
+		if (!bridge->list && slot->tts_isnull[COLUMN_PROBABILITY] &&
+			slot->tts_isnull[COLUMN_CATEGORY])
+		{
+			add_to_group(bridge, stage, slot);
+			return;
+		}
+	}
+	read_version(bridge, slot);
+	finish_life(bridge);
+}
+
+/* those that changed, version by version in the order of their keys */
+static void
+fold_sorted(Bridge *bridge)
+{
+	MemoryContext old = MemoryContextSwitchTo(bridge->life_context);
+	TupleTableSlot *slot = bridge->slot;
+	Datum		key[INDEX_MAX_KEYS];
+	bool		known = false;	/* is there a key? */
+	bool		ended = true;	/* does the next version begin a life? */
+	int			lives = 0;
+
+	tuplesort_performsort(bridge->sort);
+	while (!bridge->incomplete && tuplesort_gettupleslot(bridge->sort, true, false, slot, NULL))
+	{
+		bool		same = known;
+
+		slot_getallattrs(slot);
+		for (int i = 0; same && i < bridge->nkeys; i++)
+		{
+			Form_pg_attribute att = TupleDescAttr(slot->tts_tupleDescriptor, COLUMN_KEYS + i);
+
+			same = datum_image_eq(key[i], slot->tts_values[COLUMN_KEYS + i],
+								  att->attbyval, att->attlen);
+		}
+		if (!same || ended)
+		{
+			finish_life(bridge);
+			/* memory goes back in lumps, or it would cost more than it is worth */
+			if (++lives % BRIDGE_BATCH == 0)
+			{
+				CHECK_FOR_INTERRUPTS();
+				MemoryContextReset(bridge->life_context);
+				same = false;
+			}
+		}
+		if (!same)
+		{
+			known = true;
+			for (int i = 0; i < bridge->nkeys; i++)
+			{
+				Form_pg_attribute att = TupleDescAttr(slot->tts_tupleDescriptor, COLUMN_KEYS + i);
+
+				key[i] = datumCopy(slot->tts_values[COLUMN_KEYS + i], att->attbyval, att->attlen);
+			}
+		}
+		read_version(bridge, slot);
+		ended = bridge->versions[bridge->nversions - 1].deleted;
+	}
+	if (!bridge->incomplete)
+		finish_life(bridge);
+	bridge->nversions = 0;
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(bridge->life_context);
+}
+
+/* one pass over the history and the deals */
+static void
+read_once(Bridge *bridge, const Scope *scope)
+{
+	Oid			types[5] = {TIMESTAMPTZOID, TIMESTAMPTZOID, INT4ARRAYOID, TEXTARRAYOID, DATERANGEOID};
+	Datum		values[5];
+	char		nulls[5];
+	Portal		portal;
+	TupleTableSlot *slot = NULL;
 
 	values[0] = TimestampTzGetDatum(bridge->from);
 	values[1] = TimestampTzGetDatum(bridge->to);
 	values[2] = scope->pipelines;
 	values[3] = scope->owners;
 	values[4] = scope->expected;
-	values[5] = redefined;
 	memset(nulls, ' ', sizeof(nulls));
 	nulls[2] = scope->has_pipelines ? ' ' : 'n';
 	nulls[3] = scope->has_owners ? ' ' : 'n';
 	nulls[4] = scope->has_expected ? ' ' : 'n';
-	return SPI_cursor_open_with_args(NULL, query_text(bridge, scope, part),
-									 6, types, values, nulls, true,
-									 CURSOR_OPT_NO_SCROLL | CURSOR_OPT_PARALLEL_OK);
-}
-
-/* deals added up, or one by one with nothing but one version each */
-static void
-read_unchanged(Bridge *bridge, const Scope *scope, bool groups, Datum redefined)
-{
-	Portal		portal = open_query(bridge, scope, groups ? "groups" : "rows", redefined);
-	MemoryContext old = MemoryContextSwitchTo(bridge->life_context);
+	portal = SPI_cursor_open_with_args(NULL, query_text(bridge, scope), 5, types, values, nulls,
+									   true, CURSOR_OPT_NO_SCROLL);
 
 	for (;;)
 	{
-		CHECK_FOR_INTERRUPTS();
+		MemoryContext old;
+
 		SPI_cursor_fetch(portal, true, BRIDGE_BATCH);
+		if (slot == NULL)
+		{
+			TupleDesc	desc = CreateTupleDescCopy(SPI_tuptable->tupdesc);
+
+			begin_sort(bridge, desc);
+			slot = MakeSingleTupleTableSlot(desc, &TTSOpsHeapTuple);
+		}
 		if (SPI_processed == 0)
 			break;
+		old = MemoryContextSwitchTo(bridge->life_context);
 		for (uint64 row = 0; row < SPI_processed; row++)
 		{
-			if (groups)
-				read_group(bridge, SPI_tuptable->vals[row], SPI_tuptable->tupdesc);
-			else
-				read_version(bridge, SPI_tuptable->vals[row], SPI_tuptable->tupdesc);
-			finish_life(bridge);
+			ExecStoreHeapTuple(SPI_tuptable->vals[row], slot, false);
+			take_row(bridge, slot);
 		}
+		MemoryContextSwitchTo(old);
+		ExecClearTuple(slot);
 		SPI_freetuptable(SPI_tuptable);
-		MemoryContextReset(bridge->life_context);
 	}
-	MemoryContextSwitchTo(old);
 	SPI_cursor_close(portal);
+	ExecDropSingleTupleTableSlot(slot);
+
+	fold_sorted(bridge);
+	ExecDropSingleTupleTableSlot(bridge->slot);
+	tuplesort_end(bridge->sort);
+	fold_groups(bridge);
 }
 
-/* those that changed, version by version in the order of their keys */
+/*
+ * Versions that lie between the two instants and neither begin a deal's life
+ * nor precede a closing or a deletion don't matter as long as each life that
+ * began in between was in scope from its first version on.  If one wasn't, all
+ * are read after all; so they are at once where it can be foreseen.
+ */
 static void
-read_changed(Bridge *bridge, const Scope *scope, Datum redefined)
+read_all(Bridge *bridge, const Scope *scope)
 {
-	Portal		portal = open_query(bridge, scope, "changed", redefined);
-	MemoryContext old = MemoryContextSwitchTo(bridge->life_context);
-	Datum		key[INDEX_MAX_KEYS];
-	int			nkeys = 0;
-	bool		ended = true;	/* does the next version begin a life? */
-	int			lives = 0;
-
-	for (;;)
+	if (scope->has_pipelines || scope->has_owners || scope->has_expected || scope->filter != NULL)
+		bridge->whole = true;
+	read_once(bridge, scope);
+	if (bridge->incomplete)
 	{
-		CHECK_FOR_INTERRUPTS();
-		SPI_cursor_fetch(portal, true, BRIDGE_BATCH);
-		if (SPI_processed == 0)
-			break;
-		for (uint64 row = 0; row < SPI_processed; row++)
-		{
-			HeapTuple	tuple = SPI_tuptable->vals[row];
-			TupleDesc	desc = SPI_tuptable->tupdesc;
-			bool		same = nkeys > 0;
-			bool		isnull;
-
-			for (int i = 0; same && i < nkeys; i++)
-			{
-				Form_pg_attribute att = TupleDescAttr(desc, COLUMN_KEYS - 1 + i);
-
-				same = datum_image_eq(key[i], SPI_getbinval(tuple, desc, COLUMN_KEYS + i, &isnull),
-									  att->attbyval, att->attlen);
-			}
-			if (!same || ended)
-			{
-				finish_life(bridge);
-				/* memory goes back in lumps, or it would cost more than it is worth */
-				if (++lives % BRIDGE_BATCH == 0)
-				{
-					MemoryContextReset(bridge->life_context);
-					same = false;
-				}
-			}
-			if (!same)
-			{
-				nkeys = desc->natts - COLUMN_KEYS + 1;
-				for (int i = 0; i < nkeys; i++)
-				{
-					Form_pg_attribute att = TupleDescAttr(desc, COLUMN_KEYS - 1 + i);
-
-					key[i] = datumCopy(SPI_getbinval(tuple, desc, COLUMN_KEYS + i, &isnull),
-									   att->attbyval, att->attlen);
-				}
-			}
-			read_version(bridge, tuple, desc);
-			ended = bridge->versions[bridge->nversions - 1].deleted;
-		}
-		SPI_freetuptable(SPI_tuptable);
+		bridge->whole = true;
+		bridge->incomplete = false;
+		bridge->sums = NIL;
+		bridge->last_sum = NULL;
+		tuplestore_clear(bridge->store);
+		read_once(bridge, scope);
 	}
-	finish_life(bridge);
-	MemoryContextReset(bridge->life_context);
-	MemoryContextSwitchTo(old);
-	SPI_cursor_close(portal);
 }
 
 /* ----------------------------------------------------------------
@@ -1288,7 +1517,6 @@ bridge_main(FunctionCallInfo fcinfo, bool list)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	Bridge	   *bridge = palloc0(sizeof(Bridge));
 	Scope		scope;
-	Datum		redefined;
 
 	compat_materialize(fcinfo);
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
@@ -1348,9 +1576,8 @@ bridge_main(FunctionCallInfo fcinfo, bool list)
 	SPI_connect();
 	prepare_conversion(bridge);
 	read_definitions(bridge);
-	redefined = redefined_stages(bridge);
-	read_changed(bridge, &scope, redefined);
-	read_unchanged(bridge, &scope, !list && bridge->currency == NULL, redefined);
+	mark_redefined(bridge);
+	read_all(bridge, &scope);
 	SPI_finish();
 
 	if (!list)

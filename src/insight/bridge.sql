@@ -115,13 +115,13 @@ $$;
 COMMENT ON FUNCTION pipelines._bridge_from(regclass, boolean, text[]) IS
 'What stands after FROM for the deals (d) or their history (h), with the conditions as c1.met, c2.met, ..., as SQL text.';
 
--- The queries of bridge.c.  Parameters: $1 and $2 the instants, $3 pipelines,
--- $4 owners, $5 days of the expected closing, $6 stages that were redefined.
--- changed: versions that ended or began after $1 and up to $2, with those
--- before and after them, by key.  rows, groups: versions that were valid all
--- the time, one by one or added up.
-CREATE FUNCTION pipelines._bridge_query(deals regclass, part text, of_pipelines boolean, of_owners boolean,
-										of_days boolean, filter text, listed boolean, redefined_only boolean)
+-- The query of bridge.c: all versions that were valid at any time from $1 to $2,
+-- in no order.  Further parameters: $3 pipelines, $4 owners, $5 days of the
+-- expected closing.  Unless all of them are wanted (whole), those are left out
+-- that began and ended in between and neither begin a life nor precede a closing
+-- or deletion.  Columns that only changes() needs are NULL where it isn't asked.
+CREATE FUNCTION pipelines._bridge_query(deals regclass, of_pipelines boolean, of_owners boolean, of_days boolean,
+										filter text, listed boolean, whole boolean)
 RETURNS text
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
@@ -129,21 +129,25 @@ AS $$
 DECLARE
 	registration record;
 	of_history boolean;
-	arm text;
 	arms text[] := '{}';
 	missing text;
-	span text;
-	columns text;
-	key_names text;
-	key_order text;
+	keys text;
 	began text;
 	ended text;
+	change text;
+	version text;
 BEGIN
 	SELECT t.* INTO registration FROM pipelines.tracked_table t WHERE t.relation = _bridge_query.deals;
 	FOREACH of_history IN ARRAY '{true,false}'::boolean[] LOOP
-		began := CASE WHEN of_history THEN format('h.%I', pipelines._own_column(registration.history, 'valid_from'))
-			ELSE pipelines._column(deals, 'changed_at') END;
-		ended := CASE WHEN of_history THEN format('h.%I', pipelines._own_column(registration.history, 'valid_to')) END;
+		IF of_history THEN
+			began := format('h.%I', pipelines._own_column(registration.history, 'valid_from'));
+			ended := format('h.%I', pipelines._own_column(registration.history, 'valid_to'));
+			change := format('h.%I', pipelines._own_column(registration.history, 'change'));
+			version := format('h.%I', pipelines._own_column(registration.history, 'version'));
+		ELSE
+			began := pipelines._column(deals, 'changed_at');
+			version := pipelines._column(deals, 'version');
+		END IF;
 		missing := coalesce((
 			SELECT string_agg(format('CASE WHEN %s THEN 0 ELSE %s END', w.condition, w.bit), ' + ')
 			FROM (VALUES
@@ -152,64 +156,38 @@ BEGIN
 				(of_days, 4, pipelines._column(deals, 'expected_close_on', 'date'::text, of_history) || ' <@ $5'),
 				(filter IS NOT NULL, 8, 'c1.met')) AS w (wanted, bit, condition)
 			WHERE w.wanted), '0');
-		span := CASE WHEN part = 'changed' THEN
-				CASE WHEN of_history
-					THEN format('(%2$s > $1 AND %2$s <= $2 OR %1$s > $1 AND %1$s <= $2 AND %2$s > $2)', began, ended)
-					ELSE format('%1$s > $1 AND %1$s <= $2', began) END
-			WHEN of_history THEN format('%s <= $1 AND %s > $2', began, ended)
-			ELSE format('%s <= $1', began) END;
-		IF redefined_only AND part = 'rows' THEN
-			span := format('%s AND ((%s)::bigint << 32 | (%s)::bigint) = ANY ($6)', span,
-				pipelines._column(deals, 'pipeline_id', NULL::text, of_history), pipelines._column(deals, 'stage_id', NULL::text, of_history));
-		END IF;
-		SELECT string_agg(CASE WHEN of_history THEN format('h.%I', m.history_column) ELSE format('d.%I', m.column_name) END, ', ' ORDER BY m.n),
-			   string_agg(format('k%s%s', m.n, CASE WHEN y.typcollation <> 0 THEN ' COLLATE "C"' ELSE '' END), ', ' ORDER BY m.n),
-			   string_agg(format('k%s', m.n), ', ' ORDER BY m.n)
-		INTO STRICT columns, key_order, key_names
+		SELECT string_agg(CASE WHEN of_history THEN format('h.%I', m.history_column) ELSE format('d.%I', m.column_name) END, ', ' ORDER BY m.n)
+		INTO STRICT keys
 		FROM pipelines._roles(_bridge_query.deals) m
-		JOIN pg_attribute a ON a.attrelid = _bridge_query.deals AND a.attname = m.column_name AND a.attnum > 0
-		JOIN pg_type y ON y.oid = a.atttypid
 		WHERE m.role ~ '^key[1-9]';
 
-		IF part = 'groups' THEN
-			arm := format('SELECT %s AS p, %s AS s, %s AS currency, %s AS probability, %s AS category, %s AS amount',
-				pipelines._column(deals, 'pipeline_id', NULL::text, of_history), pipelines._column(deals, 'stage_id', NULL::text, of_history),
-				pipelines._column(deals, 'currency', 'text'::text, of_history), pipelines._column(deals, 'probability', 'numeric'::text, of_history),
-				pipelines._column(deals, 'forecast_category', 'text'::text, of_history), pipelines._column(deals, 'amount', 'numeric'::text, of_history));
-			span := concat_ws(' AND ', span, CASE WHEN missing <> '0' THEN format('%s = 0', missing) END,
-							  CASE WHEN registration.live IS NOT NULL THEN 'c2.met' END);
-		ELSE
-			arm := format('SELECT %s AS v, %s AS change, %s, %s, %s, %s, %s, coalesce(%s, %L), %s, %s, %s, %s, %s, %s, %s, %s',
-				CASE WHEN of_history THEN format('h.%I', pipelines._own_column(registration.history, 'version')) ELSE pipelines._column(deals, 'version') END,
-				CASE WHEN of_history THEN format('h.%I::text', pipelines._own_column(registration.history, 'change')) ELSE 'NULL::text' END,
-				began, coalesce(ended, '''infinity''::timestamptz'),
-				pipelines._column(deals, 'pipeline_id', NULL::text, of_history), pipelines._column(deals, 'stage_id', NULL::text, of_history),
-				pipelines._column(deals, 'amount', 'numeric'::text, of_history),
-				pipelines._column(deals, 'currency', 'text'::text, of_history), registration.currency,
-				pipelines._column(deals, 'probability', 'numeric'::text, of_history),
-				pipelines._column(deals, 'forecast_category', 'text'::text, of_history),
-				CASE WHEN registration.live IS NOT NULL THEN 'c2.met' ELSE 'true' END, missing,
-				CASE WHEN listed THEN pipelines._column(deals, 'owner', 'text'::text, of_history) ELSE 'NULL::text' END,
-				CASE WHEN listed THEN pipelines._column(deals, 'expected_close_on', 'date'::text, of_history) ELSE 'NULL::date' END,
-				CASE WHEN NOT listed THEN 'NULL::text'
-					WHEN columns LIKE '%, %' THEN format('ROW(%s)::text', columns) ELSE format('%s::text', columns) END,
-				columns);
-		END IF;
-		arms := arms || format('%s FROM %s WHERE %s', arm,
-			pipelines._bridge_from(deals, of_history, ARRAY[filter, registration.live]), span);
+		arms := arms || format('SELECT %s, %s, %s, %s, %s, %s, %s, coalesce(%s, %L), %s, %s, %s, %s, %s, %s, %s, %s FROM %s WHERE %s',
+			version,
+			CASE WHEN of_history THEN format('%s = %L', change, 'delete') ELSE 'false' END,
+			began, CASE WHEN of_history THEN ended ELSE format('%L::timestamptz', 'infinity') END,
+			pipelines._column(deals, 'pipeline_id', NULL::text, of_history), pipelines._column(deals, 'stage_id', NULL::text, of_history),
+			pipelines._column(deals, 'amount', 'numeric'::text, of_history),
+			pipelines._column(deals, 'currency', 'text'::text, of_history), registration.currency,
+			pipelines._column(deals, 'probability', 'numeric'::text, of_history),
+			pipelines._column(deals, 'forecast_category', 'text'::text, of_history),
+			CASE WHEN registration.live IS NOT NULL THEN 'c2.met' ELSE 'true' END, missing,
+			CASE WHEN listed THEN pipelines._column(deals, 'owner', 'text'::text, of_history) ELSE 'NULL::text' END,
+			CASE WHEN listed THEN pipelines._column(deals, 'expected_close_on', 'date'::text, of_history) ELSE 'NULL::date' END,
+			CASE WHEN NOT listed THEN 'NULL::text'
+				WHEN keys LIKE '%, %' THEN format('ROW(%s)::text', keys) ELSE format('%s::text', keys) END,
+			keys,
+			pipelines._bridge_from(deals, of_history, ARRAY[filter, registration.live]),
+			concat_ws(' AND ',
+				CASE WHEN of_history THEN format('%s > $1', ended) END,
+				format('%s <= $2', began),
+				CASE WHEN of_history AND NOT (whole OR registration.live IS NOT NULL)
+					THEN format('(%s = 1 OR %s IN (%L, %L) OR %s > $2 OR %s <= $1)', version, change, 'close', 'delete', ended, began) END));
 	END LOOP;
-
-	IF part = 'groups' THEN
-		RETURN format('SELECT p, s, coalesce(currency, %L), probability, category, count(*), count(amount), sum(amount), count(*) FILTER (WHERE amount <> 0) FROM (%s) AS u GROUP BY 1, 2, 3, 4, 5',
-					  registration.currency, array_to_string(arms, ' UNION ALL '));
-	END IF;
-	RETURN format('SELECT * FROM (%s) AS u (v, change, f, t, p, s, amount, currency, probability, category, live, missing, owner, expected, deal, %s)%s',
-				  array_to_string(arms, ' UNION ALL '), key_names,
-				  CASE WHEN part = 'changed' THEN format(' ORDER BY %s, v, t', key_order) ELSE '' END);
+	RETURN array_to_string(arms, ' UNION ALL ');
 END
 $$;
-COMMENT ON FUNCTION pipelines._bridge_query(regclass, text, boolean, boolean, boolean, text, boolean, boolean) IS
-'Text of a query behind bridge() and changes(): part changed, rows or groups; what the scope names; for changes() or not; only of stages that were redefined or not.';
+COMMENT ON FUNCTION pipelines._bridge_query(regclass, boolean, boolean, boolean, text, boolean, boolean) IS
+'Text of the query behind bridge() and changes(): what the scope names, whether for changes(), whether of all versions.';
 
 -- Composite types, since a result may not be called as an argument is.
 CREATE TYPE pipelines.bridge_leg AS (
