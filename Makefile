@@ -5,6 +5,13 @@
 #   make check, make check-all
 #       install what is missing, build, and run the quick set of every suite,
 #       or everything, on throwaway clusters of their own
+#   make matrix
+#       the same with every PostgreSQL from 13 to 19 that can be had; VERSIONS
+#       chooses (test/matrix/matrix.sh)
+#   make catalog
+#       writes the checked-in listing of all that the extension consists of
+#       anew, for whoever changes a function's arguments, volatility, comment...
+#       on purpose
 #   make demo, make demo-stop
 #       a car dealer's pipelines, live in a throwaway cluster
 #   make bench
@@ -12,11 +19,11 @@
 #   make style
 #       the mechanical house rules
 #
-# The goals of the last four groups work without pg_config and without a
+# The goals of all groups but the first work without pg_config and without a
 # compiler: PGXS is not even looked at for them.  (Besides, PGXS has a `check`
 # of its own, which only refuses.)
 
-HOUSE_GOALS = check check-all demo demo-stop bench style
+HOUSE_GOALS = check check-all matrix catalog demo demo-stop bench style
 
 .PHONY: $(HOUSE_GOALS)
 
@@ -27,6 +34,12 @@ check:
 
 check-all:
 	@bash test/check.sh all
+
+matrix:
+	@bash test/matrix/matrix.sh $(VERSIONS)
+
+catalog:
+	@bash test/upgrade/catalog.sh
 
 demo:
 	@bash test/demo/demo.sh start

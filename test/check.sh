@@ -17,7 +17,8 @@
 # PIPELINES_DATA names the folder of real data (default: ../shared/data beside
 # the project, where there is one); tests that need it skip without.
 # KEEP_SCRATCH=1 keeps the clusters' files and logs.  ONLY="regress tap" chooses
-# suites; PROVE_TESTS="test/t/a.pl ..." chooses TAP files.
+# suites; PROVE_TESTS="test/t/a.pl ..." chooses TAP files; TEST_LIMIT is how many
+# seconds a suite, or a TAP file, may take.
 #
 set -u
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -26,10 +27,10 @@ extent=${1:-quick}
 only=${ONLY:-style regress isolation tap demo}
 case $extent in
 quick)
-	limit=480
+	limit=${TEST_LIMIT:-480}
 	;;
 all)
-	limit=7200
+	limit=${TEST_LIMIT:-7200}
 	export PIPELINES_TEST_ALL=1
 	;;
 *) die "usage: check.sh quick|all" ;;
