@@ -95,7 +95,13 @@ INSTALL_SQL = \
 	src/calendar/calendar.sql \
 	src/quota/quota.sql \
 	src/insight/insight.sql \
-	src/insight/bridge.sql
+	src/insight/bridge.sql \
+	src/insight/reports.sql \
+	src/insight/time_in_stage.sql \
+	src/insight/funnel.sql \
+	src/insight/rates.sql \
+	src/insight/flow.sql \
+	src/insight/stalled.sql
 INSTALL_PARTS = $(wildcard $(INSTALL_SQL))
 
 DATA = $(wildcard sql/$(EXTENSION)--*--*.sql)
@@ -146,6 +152,7 @@ REGRESS = \
 	move_functions \
 	access \
 	access_views \
+	reports \
 	load_order \
 	sales_units \
 	fiscal_calendars \

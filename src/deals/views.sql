@@ -89,7 +89,7 @@ AS $$
 	('visits', 'change', 'Kind of change that ended the visit; NULL while it runs.'),
 	('stalled', 'stalled_at', 'When the limit of the stage was reached.'),
 	('stalled', 'days_over', 'Days of 24 hours since then.'),
-	('stalled', 'reasons', 'Why the deal needs a look: over_limit, past_expected_close, no_amount, no_next_action (none planned, or missed), pipeline_mismatch (deals of its type belong to another pipeline), skipped_stage:<name>.'),
+	('stalled', 'reasons', 'Why the deal needs a look: over_limit, past_expected_close, no_amount, no_next_action (none planned, or missed), pipeline_mismatch (deals of its type belong to another pipeline), pushed_<n>_times (its closing was expected later and later), skipped_stage:<name>.'),
 	('closings', 'episode', 'Episode that was closed: 1, and one more for each reopening.'),
 	('closings', 'outcome', 'Outcome, as the definitions were then: won, lost, disqualified, done.'),
 	('closings', 'closed_at', 'Instant of the closing.'),
@@ -685,7 +685,7 @@ AS $$
 	SELECT %1$s%2$s
 	CROSS JOIN LATERAL (
 		SELECT coalesce(p.time_zone, current_setting('TimeZone')) AS zone,
-			   ((CASE ps.stall_basis WHEN 'activity' THEN %3$s WHEN 'age' THEN %4$s ELSE %5$s END
+			   ((CASE ps.stall_basis WHEN 'activity' THEN %6$s WHEN 'age' THEN %4$s ELSE %5$s END
 				 AT TIME ZONE coalesce(p.time_zone, current_setting('TimeZone'))) + ps.stall_limit)
 				AT TIME ZONE coalesce(p.time_zone, current_setting('TimeZone')) AS stalled_at
 	) w
@@ -693,7 +693,7 @@ AS $$
 		pipelines._select_list(array_agg(c.name ORDER BY c.n), array_agg(c.expression ORDER BY c.n), $2),
 		pipelines._deal_from($1),
 		pipelines._column($1, 'changed_at'), pipelines._column($1, 'created_at', 'timestamptz'),
-		pipelines._column($1, 'stage_entered_at'))
+		pipelines._column($1, 'stage_entered_at'), pipelines._last_activity($1, 'now()'))
 	FROM (
 		SELECT x.n, x.name, x.expression FROM pipelines._current_columns($1) x
 		UNION ALL
@@ -711,6 +711,27 @@ AS $$
 $$;
 COMMENT ON FUNCTION pipelines._stalled_view(regclass, regclass) IS 'The text of the view T_stalled.';
 
+-- The last time that anything was done about a deal (d): a change of a tracked
+-- column, or an activity; what was done by the instant counts.
+CREATE FUNCTION pipelines._last_activity(deals regclass, instant text)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE WHEN a.attname IS NULL THEN pipelines._column($1, 'changed_at')
+		ELSE format('greatest(%s, (SELECT max(a.%I) FROM %s a WHERE %s AND a.%I <= %s))',
+					pipelines._column($1, 'changed_at'), a.attname, t.activity,
+					(SELECT string_agg(format('a.%I = d.%I', coalesce(t.activity_columns ->> m.role, m.column_name), m.column_name), ' AND ' ORDER BY m.n)
+					 FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]'),
+					a.attname, $2) END
+	FROM pipelines.tracked_table t
+	LEFT JOIN pg_attribute a
+		ON a.attrelid = t.activity AND a.attname = t.activity_columns ->> 'done_at' AND a.attnum > 0 AND NOT a.attisdropped
+	WHERE t.relation = $1
+$$;
+COMMENT ON FUNCTION pipelines._last_activity(regclass, text) IS
+	'When something was last done about a deal, as SQL text.';
+
 -- Why a stalled deal needs a look.  A row of deal_type names a column by its
 -- part, else by its name, whenever it was added.
 CREATE FUNCTION pipelines._reasons(deals regclass)
@@ -726,7 +747,14 @@ AS $$
 					   FROM pipelines.deal_type y
 					   WHERE y.layout_id = p.layout_id AND %4$s = y.value
 					   ORDER BY y.position, y.column_name, y.value
-					   LIMIT 1) <> %5$s THEN 'pipeline_mismatch' END], NULL)
+					   LIMIT 1) <> %5$s THEN 'pipeline_mismatch' END,
+			(SELECT 'pushed_' || count(*) || '_times'
+			 FROM (SELECT lead(v.expected) OVER (ORDER BY v.version) > v.expected AS pushed
+				   FROM (SELECT h.%7$I AS version, %8$s AS expected FROM %9$s h WHERE %10$s AND h.%7$I < %11$s
+						 UNION ALL
+						 SELECT %11$s, %1$s) v) v
+			 WHERE v.pushed
+			 HAVING count(*) > 0)], NULL)
 		|| ARRAY(%6$s)$sql$,
 		pipelines._column($1, 'expected_close_on', 'date'), pipelines._column($1, 'amount', 'numeric'),
 		pipelines._column($1, 'next_action_at', 'timestamptz'),
@@ -734,7 +762,12 @@ AS $$
 					   string_agg(format('WHEN %L THEN CAST(d.%I AS text)', m.role, m.column_name), ' ' ORDER BY m.n))
 		 FROM pipelines._roles($1) m
 		 WHERE m.column_name IS NOT NULL),
-		pipelines._column($1, 'pipeline_id'), pipelines._skipped($1))
+		pipelines._column($1, 'pipeline_id'), pipelines._skipped($1),
+		pipelines._own_column(t.history, 'version'), pipelines._column($1, 'expected_close_on', 'date', true), t.history,
+		(SELECT string_agg(format('h.%I = d.%I', m.history_column, m.column_name), ' AND ' ORDER BY m.n)
+		 FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]'), pipelines._column($1, 'version'))
+	FROM pipelines.tracked_table t
+	WHERE t.relation = $1
 $$;
 COMMENT ON FUNCTION pipelines._reasons(regclass) IS
 	'The expression for the column reasons of T_stalled.';
@@ -752,12 +785,12 @@ AS $$
 	SELECT format(CASE WHEN NOT pipelines._secured($1) THEN $sql$SELECT 'skipped_stage:' || ks.name
 				 FROM (SELECT DISTINCT k.stage_id
 					   FROM %1$s h, unnest(h.%2$I) k(stage_id)
-					   WHERE %3$s AND %4$s = %5$s AND %6$s = %7$s AND h.%14$I = %7$s) k
+					   WHERE %3$s AND %4$s = %5$s AND %6$s = %7$s AND h.%14$I = %7$s AND h.%12$I < %13$s) k
 				 JOIN pipelines.stage ks ON ks.stage_id = k.stage_id
 				 LEFT JOIN pipelines.pipeline_stage kp ON kp.pipeline_id = %7$s AND kp.stage_id = k.stage_id
 				 WHERE k.stage_id <> %8$s
 					AND NOT EXISTS (SELECT FROM %1$s h
-									WHERE %3$s AND %4$s = %5$s AND %6$s = %7$s AND %9$s = k.stage_id)
+									WHERE %3$s AND %4$s = %5$s AND %6$s = %7$s AND %9$s = k.stage_id AND h.%12$I < %13$s)
 				 ORDER BY kp.position, ks.name$sql$
 		ELSE $sql$SELECT 'skipped_stage:' || ks.name
 				 FROM pipelines.pipeline_stage kp
@@ -771,10 +804,10 @@ AS $$
 									  SELECT %13$s, %10$s) n ON n.version_ = h.%12$I + 1
 								JOIN pipelines.pipeline_stage kf ON kf.pipeline_id = %7$s AND kf.stage_id = %11$s
 								JOIN pipelines.pipeline_stage kn ON kn.pipeline_id = %7$s AND kn.stage_id = n.furthest_
-								WHERE %3$s AND %4$s = %5$s AND %6$s = %7$s
+								WHERE %3$s AND %4$s = %5$s AND %6$s = %7$s AND h.%12$I < %13$s
 									AND kf.position < kp.position AND kp.position < kn.position)
 					AND NOT EXISTS (SELECT FROM %1$s h
-									WHERE %3$s AND %4$s = %5$s AND %6$s = %7$s AND %9$s = kp.stage_id)
+									WHERE %3$s AND %4$s = %5$s AND %6$s = %7$s AND %9$s = kp.stage_id AND h.%12$I < %13$s)
 				 ORDER BY kp.position, ks.name$sql$ END,
 		t.history, pipelines._own_column(t.history, 'skipped_stages'), k.matches,
 		pipelines._column($1, 'episode', NULL, true), pipelines._column($1, 'episode'),

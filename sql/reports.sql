@@ -1,0 +1,158 @@
+-- reports.sql: time in stage (R-3.1 to R-3.4), funnel, transitions, win rate,
+-- cycle, velocity and load (R-3.7, R-7.1).  In a database of its own.
+\set ECHO none
+SET client_min_messages = warning;
+DROP DATABASE IF EXISTS regress_pipelines_reports;
+CREATE DATABASE regress_pipelines_reports TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C';
+\set home :DBNAME
+\c regress_pipelines_reports
+\i test/data/checks.sql
+\set ECHO all
+SET timezone = 'UTC';
+SELECT pipelines.create_pipeline('Sales', time_zone => 'UTC', stages => '[
+	{"name": "Lead", "probability": 10}, {"name": "Demo", "probability": 30}, {"name": "Offer", "probability": 60},
+	{"name": "Parked", "outcome": "on_hold", "probability": 5},
+	{"name": "Won", "outcome": "won"}, {"name": "Lost", "outcome": "lost"}, {"name": "Junk", "outcome": "disqualified"}]');
+SELECT pipelines.create_pipeline('Service', time_zone => 'Pacific/Auckland', stages => '["Demo", {"name": "Over", "outcome": "done"}]');
+SELECT pipelines.create_deals('deals', currency => 'EUR');
+-- a deal's way: a list of day and stage
+CREATE PROCEDURE go(id bigint, way text, amount numeric DEFAULT 100, owner text DEFAULT 'eve', product text DEFAULT 'car') LANGUAGE plpgsql AS $$
+DECLARE step text; d text; stage text; pipe text := 'Sales';
+BEGIN
+	FOREACH step IN ARRAY string_to_array(way, ' ') LOOP
+		d := split_part(step, ':', 1); stage := split_part(step, ':', 2);
+		PERFORM set_config('pipelines.event_time', '2026-01-' || lpad(d, 2, '0') || ' 12:00+00', true);
+		IF stage = 'Over' THEN pipe := 'Service'; END IF;
+		IF NOT EXISTS (SELECT FROM deals WHERE deal_id = id) THEN
+			INSERT INTO deals (deal_id, name, amount, owner, product, source, stage_id, created_at, pipeline_id)
+			VALUES (id, 'n', go.amount, go.owner, go.product, 'web', pipelines.stage_id(pipe, stage), current_setting('pipelines.event_time')::timestamptz, pipelines.pipeline_id(pipe));
+		ELSIF stage LIKE '@%' THEN
+			UPDATE deals SET owner = substr(stage, 2) WHERE deal_id = id;
+		ELSIF stage = 'X' THEN
+			DELETE FROM deals WHERE deal_id = id;
+		ELSE
+			UPDATE deals SET pipeline_id = pipelines.pipeline_id(pipe), stage_id = pipelines.stage_id(pipe, stage) WHERE deal_id = id;
+		END IF;
+	END LOOP;
+END
+$$;
+CALL go(1, '1:Lead 3:Demo 6:Offer 10:Won', 1000, 'ann');
+CALL go(2, '1:Lead 5:Offer 7:Demo 8:Offer 9:Lost', 500, 'ann', 'van');
+CALL go(3, '2:Lead 4:Demo 5:Lead 9:Demo', 300, 'bob');
+CALL go(4, '2:Lead 12:Won', 700, 'bob', 'van');
+CALL go(5, '3:Lead 4:Demo 6:Parked 11:Demo 13:Offer', NULL, 'bob');
+CALL go(6, '3:Lead 4:Junk', 50, 'ann');
+CALL go(7, '4:Lead 6:Demo 8:@bob 9:Won 10:@cat', 900, 'ann');
+CALL go(8, '5:Lead 6:X', 10, 'ann');
+CALL go(9, '6:Won', 400, 'bob');
+CALL go(10, '6:Lead 7:Won 9:Offer 14:Lost', 600, 'ann', 'van');
+CALL go(11, '7:Lead 8:Demo 9:Over', 80, 'cat');
+-- what everybody asks for is now: the day is fixed here
+\set at '''2026-01-20 12:00+00'''
+
+-- time in stage: closed stages are left out (R-3.2), running and deleted stays are counted
+SELECT pipeline_name, stage_name, outcome, n, running, deleted, transient, total, mean, shortest, longest, median, p75, p90
+FROM pipelines.time_in_stage('deals', as_of => :at);
+-- the same by hand, from the visits
+SELECT stage_name, count(*) AS n, sum(exited_at - entered_at) AS total,
+	percentile_cont(0.5) WITHIN GROUP (ORDER BY exited_at - entered_at) AS median, percentile_cont(0.9) WITHIN GROUP (ORDER BY exited_at - entered_at) AS p90
+FROM deals_visits WHERE exited_at IS NOT NULL AND change <> 'delete' AND stage_name NOT IN ('Won', 'Lost') GROUP BY 1 ORDER BY 1;
+-- as everything was on the 8th, before noon
+SELECT pipeline_name, stage_name, n, running, deleted, total, median FROM pipelines.time_in_stage('deals', as_of => '2026-01-08 11:00+00');
+-- R-3.4: running stays are censored, or take part with their time so far
+SELECT stage_name, n, running, mean, survival_median FROM pipelines.time_in_stage('deals', survival => true, as_of => :at);
+SELECT stage_name, n, running, mean, longest FROM pipelines.time_in_stage('deals', include_running => true, as_of => :at);
+-- one figure per deal and stage
+SELECT stage_name, m, n, running, total FROM unnest('{first,latest,cumulative}'::text[]) m
+CROSS JOIN LATERAL pipelines.time_in_stage('deals', measure => m, pipeline => 'Sales', as_of => :at) ORDER BY position, m DESC;
+-- by the owner who had the deal when it left the stage; by a column that is not tracked, and by an expression
+SELECT stage_name, value, n, running, total FROM pipelines.time_in_stage('deals', by => 'owner', pipeline => 'Sales', as_of => :at);
+SELECT stage_name, value, n, total FROM pipelines.time_in_stage('deals', by => 'name', pipeline => 'Sales', as_of => :at);
+SELECT stage_name, value, n, total FROM pipelines.time_in_stage('deals', by => 'coalesce(amount, 0) >= 500', pipeline => 'Sales', as_of => :at);
+-- stays begun in a period; days of the calendar
+SELECT stage_name, n, running, total FROM pipelines.time_in_stage('deals', since => '2026-01-03', until => '2026-01-06', as_of => :at);
+SELECT pipeline_name, stage_name, n, total FROM pipelines.time_in_stage('deals', days => true, as_of => :at);
+-- R-3.1 deal by deal
+SELECT stage_name, visits, running, first_entered, last_entered, last_exited, latest_time, cumulative_time, stage_time FROM pipelines.stage_times('deals', '5', as_of => :at);
+SELECT stage_name, visits, running, latest_time, cumulative_time FROM pipelines.stage_times('deals', '3', as_of => '2026-01-09 06:00+00');
+SELECT pipeline_name, stage_name, cumulative_time, stage_time FROM pipelines.stage_times('deals', '11', as_of => :at);
+-- the parts of a life are the whole life
+SELECT count(*) AS wrong FROM (
+	SELECT deal, sum(cumulative_time) AS s FROM pipelines.stage_times('deals', as_of => :at) GROUP BY 1) t
+JOIN deals d ON d.deal_id::text = t.deal
+WHERE t.s <> coalesce(CASE WHEN d.episode = 1 THEN d.closed_at END, CASE WHEN d.episode = 1 THEN :at::timestamptz END, d.closed_at - interval '2 days') - d.created_at;
+
+-- funnel
+SELECT stage_name, n, won, lost, still_open, other, next_n, round(next_rate, 4) AS next, round(cumulative_rate, 4) AS cumulative, round(win_rate, 4) AS win
+FROM pipelines.funnel('deals', pipeline => 'Sales', as_of => :at);
+SELECT mode, string_agg(concat_ws(' ', stage_name, n), ', ' ORDER BY position) AS counts
+FROM unnest('{any,strict,reached,direct}'::text[]) mode
+CROSS JOIN LATERAL pipelines.funnel('deals', mode, pipeline => 'Sales', as_of => :at) GROUP BY 1 ORDER BY 1;
+SELECT stage_name, n, exits, next_n, round(next_rate, 4) AS next, round(win_rate, 4) AS win FROM pipelines.funnel('deals', 'direct', pipeline => 'Sales', as_of => :at);
+SELECT pipeline_name, stage_name, outcome, n, won, other FROM pipelines.funnel('deals', pipeline => 'Service', as_of => :at);
+-- cohorts
+SELECT cohort, string_agg(concat_ws(' ', stage_name, n), ', ' ORDER BY position) AS counts
+FROM unnest('{created_in,entered_first_stage_in,entered_stage_in,closed_in}'::text[]) cohort
+CROSS JOIN LATERAL pipelines.funnel('deals', cohort => cohort, since => '2026-01-02', until => '2026-01-05', pipeline => 'Sales', as_of => :at) GROUP BY 1 ORDER BY 1;
+SELECT stage_name, n FROM pipelines.funnel('deals', cohort => 'closed_in', since => '2026-01-09', until => '2026-01-13', pipeline => 'Sales', as_of => :at);
+-- by the owner at the closing (deal 7 was bob's then), and as of the past
+SELECT value, string_agg(concat_ws(' ', stage_name, n, 'won', won), ', ' ORDER BY position) AS counts
+FROM pipelines.funnel('deals', by => 'owner', pipeline => 'Sales', as_of => :at) GROUP BY 1 ORDER BY 1;
+SELECT stage_name, n, won, lost, still_open FROM pipelines.funnel('deals', pipeline => 'Sales', as_of => '2026-01-08 11:00+00');
+SELECT stage_name, n, won FROM pipelines.funnel('deals', mature_only => true, pipeline => 'Sales', as_of => '2026-01-12 13:00+00');
+-- a stage that was archived is nobody's duty; one that was merged counts as the other (R-2.35)
+BEGIN;
+SELECT deals, moved FROM pipelines.merge_stages('Sales', 'Demo', 'Offer');
+SELECT string_agg(concat_ws(' ', stage_name, n), ', ' ORDER BY position) AS counts FROM pipelines.funnel('deals', 'strict', pipeline => 'Sales');
+ROLLBACK;
+BEGIN;
+DELETE FROM deals WHERE deal_id = 3;
+SELECT pipelines.archive_stage('Sales', 'Demo');
+SELECT string_agg(concat_ws(' ', stage_name, n), ', ' ORDER BY position) AS counts FROM pipelines.funnel('deals', 'strict', pipeline => 'Sales');
+ROLLBACK;
+
+-- transitions
+SELECT pipeline_name, stage_name, to_pipeline_name, to_stage_name, kind, n, exits, round(rate, 4) AS rate FROM pipelines.transitions('deals', as_of => :at);
+SELECT stage_name, to_stage_name, kind, value, n, exits FROM pipelines.transitions('deals', by => 'owner', since => '2026-01-09', until => '2026-01-10', as_of => :at);
+SELECT sum(n) FROM pipelines.transitions('deals', as_of => '2026-01-06 13:00+00');
+
+-- win rate
+SELECT pipeline_name, currency, won, lost, disqualified, done, created, created_won, overdue, old, unpriced, won_amount, lost_amount,
+	round(count_rate, 4) AS count, round(value_rate, 4) AS value, round(cohort_rate, 4) AS cohort, round(penalised_rate, 4) AS penalised
+FROM pipelines.win_rate('deals', as_of => :at);
+SELECT value, won, lost, created, round(count_rate, 4) AS rate FROM pipelines.win_rate('deals', by => 'owner', pipeline => 'Sales', as_of => :at);
+SELECT value, won, lost FROM pipelines.win_rate('deals', by => 'product', since => '2026-01-09', until => '2026-01-13', pipeline => 'Sales', as_of => :at);
+SELECT won, lost, round(count_rate, 4) AS rate FROM pipelines.win_rate('deals', all_closed => true, pipeline => 'Sales', as_of => :at);
+-- R-2.27: deal 10 was won, and reopened
+SELECT won, lost FROM pipelines.win_rate('deals', pipeline => 'Sales', as_of => '2026-01-08 11:00+00');
+SELECT won, lost FROM pipelines.win_rate('deals', pipeline => 'Sales', as_of => '2026-01-09 13:00+00');
+SELECT won, lost FROM pipelines.win_rate('deals', pipeline => 'Sales', count_reopened => true, as_of => '2026-01-09 13:00+00');
+SELECT old, round(penalised_rate, 4) AS rate FROM pipelines.win_rate('deals', pipeline => 'Sales', old_after => '10 days', as_of => :at);
+
+-- cycle: deal 9 was made closed (R-1.3)
+SELECT pipeline_name, n, unknown, total, mean, shortest, longest, median, p90 FROM pipelines.cycle('deals', as_of => :at);
+SELECT value, n, unknown, mean FROM pipelines.cycle('deals', by => 'owner', as_of => :at);
+SELECT n, unknown, mean FROM pipelines.cycle('deals', from_stage => 'Demo', as_of => :at);
+SELECT n, unknown, mean, longest FROM pipelines.cycle('deals', closed_as => 'any', pipeline => 'Sales', as_of => :at);
+SELECT n, mean FROM pipelines.cycle('deals', since => '2026-01-10', until => '2026-01-12', as_of => :at);
+-- velocity: four factors and their product
+SELECT pipeline_name, n_basis, n, mean_value, round(win_rate, 4) AS win_rate, cycle_days, round(velocity, 4) AS velocity
+FROM unnest('{open,created,closed}'::text[]) n_basis CROSS JOIN LATERAL pipelines.velocity('deals', n_basis, as_of => :at) ORDER BY 1, 2;
+-- load
+SELECT pipeline_name, value, currency, n, on_hold, unpriced, amount, weighted, largest, overdue, without_next_action, mean_age_days FROM pipelines.load('deals', as_of => :at);
+SELECT value, n, on_hold, amount, weighted FROM pipelines.load('deals', by => 'product', as_of => '2026-01-08 13:00+00');
+
+-- refusals
+SELECT try($t$SELECT pipelines.funnel('deals', 'some')$t$);
+SELECT try($t$SELECT pipelines.funnel('deals', cohort => 'mine')$t$);
+SELECT try($t$SELECT pipelines.win_rate('deals', by => 'nothing')$t$);
+SELECT try($t$SELECT pipelines.win_rate('deals', by => 'random()')$t$);
+SELECT try($t$SELECT pipelines.cycle('deals', from_stage => 'Nowhere')$t$);
+SELECT try($t$SELECT pipelines.time_in_stage('deals', pipeline => 'Nowhere')$t$);
+SELECT try($t$SELECT pipelines.time_in_stage('deals', business => true, days => true)$t$);
+SELECT try($t$SELECT pipelines.time_in_stage('pg_class')$t$);
+
+\set ECHO none
+\c :home
+SET client_min_messages = warning;
+DROP DATABASE regress_pipelines_reports;

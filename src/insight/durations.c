@@ -1,0 +1,365 @@
+/*-------------------------------------------------------------------------
+ *
+ * durations.c
+ *	  Aggregates over many durations: sums, quantiles, survival.
+ *
+ * Owns the state in which the lengths of stays are gathered, each exact in
+ * microseconds, those that were cut off (the deal is still there, or was
+ * deleted) apart from those that ended.  Quantiles are those of
+ * percentile_cont(), found by selection and not by sorting: the reports ask
+ * for three of them over millions of stays.
+ *
+ * Invariant: what is returned depends on the set of durations only, not on
+ * their order.  It must never lose a duration: a stay that was cut off counts
+ * for survival, and is no end.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "catalog/pg_type.h"
+#include "common/int.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(pipelines_durations_add);
+PG_FUNCTION_INFO_V1(pipelines_stay_add);
+PG_FUNCTION_INFO_V1(pipelines_stay_counts);
+PG_FUNCTION_INFO_V1(pipelines_durations_result);
+PG_FUNCTION_INFO_V1(pipelines_survival_result);
+
+/* durations that the array has room for at first; it doubles from there */
+#define FIRST_ROOM	16
+
+typedef struct Gathered
+{
+	int64		n;
+	int64		room;
+	int64	   *values;
+} Gathered;
+
+typedef struct Durations
+{
+	Gathered	ended;
+	Gathered	cut;
+	int64		running;
+	int64		deleted;
+	int64		transient;
+} Durations;
+
+static void
+gather(Gathered *set, int64 value, MemoryContext context)
+{
+	if (set->values == NULL)
+	{
+		set->room = FIRST_ROOM;
+		set->values = MemoryContextAllocHuge(context, sizeof(int64) * set->room);
+	}
+	else if (set->n == set->room)
+	{
+		set->room *= 2;
+		set->values = repalloc_huge(set->values, sizeof(int64) * set->room);
+	}
+	set->values[set->n++] = value;
+}
+
+/*
+ * pipelines_durations_add(internal, from timestamptz, to timestamptz, cut bool)
+ *		Rows without one of the instants are left out; a stay that would end
+ *		before it began (clocks that went back) has no length.
+ */
+Datum
+pipelines_durations_add(PG_FUNCTION_ARGS)
+{
+	MemoryContext context;
+	Durations  *state;
+	int64		length;
+
+	if (!AggCheckCallContext(fcinfo, &context))
+		elog(ERROR, "pipelines_durations_add called in non-aggregate context");
+	if (PG_ARGISNULL(0))
+		state = MemoryContextAllocZero(context, sizeof(Durations));
+	else
+		state = (Durations *) PG_GETARG_POINTER(0);
+	if (PG_ARGISNULL(1) || PG_ARGISNULL(2))
+		PG_RETURN_POINTER(state);
+
+	if (pg_sub_s64_overflow(PG_GETARG_TIMESTAMPTZ(2), PG_GETARG_TIMESTAMPTZ(1), &length))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERVAL_FIELD_OVERFLOW),
+				 errmsg("a stay is too long to be measured")));
+	if (!PG_ARGISNULL(3) && PG_GETARG_BOOL(3))
+		gather(&state->cut, Max(length, 0), context);
+	else
+		gather(&state->ended, Max(length, 0), context);
+	PG_RETURN_POINTER(state);
+}
+
+/* a stay that is over sooner than this was never seen by anybody */
+#define TRANSIENT_USECS	20
+
+/*
+ * pipelines_stay_add(internal, entered timestamptz, left timestamptz,
+ *					  now timestamptz, change text, count_running bool, length interval)
+ *		One stay in a stage.  left is NULL while it runs, change is what ended
+ *		it; length is given where it is not the time from entered to left.
+ *		What a running stay has lasted is taken as its length if that is asked
+ *		for, and is a length that was cut off in any case.
+ */
+Datum
+pipelines_stay_add(PG_FUNCTION_ARGS)
+{
+	MemoryContext context;
+	Durations  *state;
+	bool		running = PG_ARGISNULL(2);
+	int64		length;
+
+	if (!AggCheckCallContext(fcinfo, &context))
+		elog(ERROR, "pipelines_stay_add called in non-aggregate context");
+	if (PG_ARGISNULL(0))
+		state = MemoryContextAllocZero(context, sizeof(Durations));
+	else
+		state = (Durations *) PG_GETARG_POINTER(0);
+	if (PG_ARGISNULL(1) || (running && PG_ARGISNULL(3)))
+		PG_RETURN_POINTER(state);
+
+	if (pg_sub_s64_overflow(PG_GETARG_TIMESTAMPTZ(running ? 3 : 2), PG_GETARG_TIMESTAMPTZ(1), &length))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERVAL_FIELD_OVERFLOW),
+				 errmsg("a stay is too long to be measured")));
+	if (!running && length < TRANSIENT_USECS)
+	{
+		state->transient++;
+		PG_RETURN_POINTER(state);
+	}
+	if (!PG_ARGISNULL(6))
+	{
+		Interval   *given = PG_GETARG_INTERVAL_P(6);
+
+		length = given->time + ((int64) given->day + (int64) given->month * DAYS_PER_MONTH) * USECS_PER_DAY;
+	}
+	length = Max(length, 0);
+
+	if (running)
+	{
+		state->running++;
+		gather(&state->cut, length, context);
+		if (!PG_ARGISNULL(5) && PG_GETARG_BOOL(5))
+			gather(&state->ended, length, context);
+		PG_RETURN_POINTER(state);
+	}
+	if (!PG_ARGISNULL(4))
+	{
+		text	   *change = PG_GETARG_TEXT_PP(4);
+
+		if (VARSIZE_ANY_EXHDR(change) == 6 && memcmp(VARDATA_ANY(change), "delete", 6) == 0)
+		{
+			state->deleted++;
+			gather(&state->cut, length, context);
+			PG_RETURN_POINTER(state);
+		}
+	}
+	gather(&state->ended, length, context);
+	PG_RETURN_POINTER(state);
+}
+
+/* {measured, running, deleted, transient} */
+Datum
+pipelines_stay_counts(PG_FUNCTION_ARGS)
+{
+	Durations  *state;
+	Datum		elements[4];
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	state = (Durations *) PG_GETARG_POINTER(0);
+	elements[0] = Int64GetDatum(state->ended.n);
+	elements[1] = Int64GetDatum(state->running);
+	elements[2] = Int64GetDatum(state->deleted);
+	elements[3] = Int64GetDatum(state->transient);
+	PG_RETURN_ARRAYTYPE_P(construct_array(elements, lengthof(elements), INT8OID,
+										  sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+static inline void
+swap(int64 *a, int64 *b)
+{
+	int64		t = *a;
+
+	*a = *b;
+	*b = t;
+}
+
+/*
+ * The k-th smallest (from 0) of values[0..n-1], which are reordered so that
+ * nothing before it is larger and nothing after it smaller.
+ */
+static int64
+select_kth(int64 *values, int64 n, int64 k)
+{
+	int64		low = 0;
+	int64		high = n - 1;
+
+	while (low < high)
+	{
+		int64		middle = low + (high - low) / 2;
+		int64		i = low;
+		int64		j = high;
+		int64		pivot;
+
+		CHECK_FOR_INTERRUPTS();
+		if (values[middle] < values[low])
+			swap(&values[middle], &values[low]);
+		if (values[high] < values[low])
+			swap(&values[high], &values[low]);
+		if (values[high] < values[middle])
+			swap(&values[high], &values[middle]);
+		pivot = values[middle];
+		while (i <= j)
+		{
+			while (values[i] < pivot)
+				i++;
+			while (values[j] > pivot)
+				j--;
+			if (i <= j)
+				swap(&values[i++], &values[j--]);
+		}
+		if (k <= j)
+			high = j;
+		else if (k >= i)
+			low = i;
+		else
+			break;
+	}
+	return values[k];
+}
+
+/* percentile_cont() */
+static int64
+quantile(Gathered *set, double fraction)
+{
+	double		place = fraction * (set->n - 1);
+	int64		k = (int64) floor(place);
+	int64		below = select_kth(set->values, set->n, k);
+	int64		above;
+
+	if (place == k)
+		return below;
+	above = set->values[k + 1];
+	for (int64 i = k + 2; i < set->n; i++)
+		above = Min(above, set->values[i]);
+	return below + (int64) rint((above - below) * (place - k));
+}
+
+/* microseconds as an interval of days and less */
+static Datum
+as_interval(int128 length)
+{
+	Interval   *result = palloc0(sizeof(Interval));
+	int128		days = length / USECS_PER_DAY;
+
+	if (days > PG_INT32_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERVAL_FIELD_OVERFLOW),
+				 errmsg("the sum of the durations is too long")));
+	result->day = (int32) days;
+	result->time = (TimeOffset) (length % USECS_PER_DAY);
+	return IntervalPGetDatum(result);
+}
+
+/*
+ * pipelines_durations_result
+ *		{sum, mean, least, greatest, median, p75, p90} of the stays that ended,
+ *		NULL without any.
+ */
+Datum
+pipelines_durations_result(PG_FUNCTION_ARGS)
+{
+	Durations  *state;
+	Gathered   *set;
+	Datum		elements[7];
+	int128		sum = 0;
+	int64		least = PG_INT64_MAX;
+	int64		greatest = 0;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	state = (Durations *) PG_GETARG_POINTER(0);
+	set = &state->ended;
+	if (set->n == 0)
+		PG_RETURN_NULL();
+
+	for (int64 i = 0; i < set->n; i++)
+	{
+		sum += set->values[i];
+		least = Min(least, set->values[i]);
+		greatest = Max(greatest, set->values[i]);
+	}
+	elements[0] = as_interval(sum);
+	elements[1] = as_interval((sum + set->n / 2) / set->n);
+	elements[2] = as_interval(least);
+	elements[3] = as_interval(greatest);
+	elements[4] = as_interval(quantile(set, 0.5));
+	elements[5] = as_interval(quantile(set, 0.75));
+	elements[6] = as_interval(quantile(set, 0.9));
+	PG_RETURN_ARRAYTYPE_P(construct_array(elements, lengthof(elements), INTERVALOID,
+										  sizeof(Interval), false, TYPALIGN_DOUBLE));
+}
+
+static int
+compare_durations(const void *a, const void *b)
+{
+	int64		x = *(const int64 *) a;
+	int64		y = *(const int64 *) b;
+
+	return (x > y) - (x < y);
+}
+
+/*
+ * pipelines_survival_result
+ *		The median by Kaplan and Meier: the shortest duration by which the
+ *		estimated chance to be still there is one half or less.  NULL while
+ *		more than half are expected to be there for longer than anything seen.
+ *		Not to be asked of a state in which running stays count as ended.
+ */
+Datum
+pipelines_survival_result(PG_FUNCTION_ARGS)
+{
+	Durations  *state;
+	int64		i = 0;
+	int64		j = 0;
+	double		chance = 1;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	state = (Durations *) PG_GETARG_POINTER(0);
+	if (state->ended.n > 0)
+		qsort(state->ended.values, state->ended.n, sizeof(int64), compare_durations);
+	if (state->cut.n > 0)
+		qsort(state->cut.values, state->cut.n, sizeof(int64), compare_durations);
+
+	while (i < state->ended.n)
+	{
+		int64		at = state->ended.values[i];
+		int64		first = i;
+
+		CHECK_FOR_INTERRUPTS();
+		/* who was cut off at that very instant was still at risk */
+		while (j < state->cut.n && state->cut.values[j] < at)
+			j++;
+		while (i < state->ended.n && state->ended.values[i] == at)
+			i++;
+		chance *= 1 - (double) (i - first) /
+			((double) (state->ended.n - first) + (double) (state->cut.n - j));
+		/* a product of quotients that is 1/2 in exact arithmetic */
+		if (chance <= 0.5 + 1e-12)
+			PG_RETURN_DATUM(as_interval(at));
+	}
+	PG_RETURN_NULL();
+}

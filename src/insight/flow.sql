@@ -1,0 +1,328 @@
+-------------------------------------------------------------------------------
+-- flow.sql
+--   What moved in a time (R-7.2), where deals stood at the end of each week, and
+--   the way of one deal.
+-------------------------------------------------------------------------------
+
+CREATE FUNCTION pipelines.flow(deals regclass, since timestamptz DEFAULT NULL, by text DEFAULT NULL, pipeline text DEFAULT NULL,
+	convert_to text DEFAULT NULL, as_of timestamptz DEFAULT now())
+RETURNS TABLE (pipeline_id integer, pipeline_name text, kind text, stage_id integer, stage_name text, to_stage_id integer, to_stage_name text,
+	value text, currency text, n bigint, unpriced bigint, amount numeric, mean_age_days numeric)
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000000 ROWS 100
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	past CONSTANT boolean := as_of < now();
+	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
+	history regclass;
+	standard text;
+	key_of_history text;
+	valid_to name;
+	past_key text;
+BEGIN
+	SELECT t.history, t.currency INTO history, standard FROM pipelines.tracked_table t WHERE t.relation = deals;
+	valid_to := pipelines._own_column(history, 'valid_to');
+	RETURN QUERY EXECUTE format($sql$
+		WITH moved AS (
+			SELECT m.*, coalesce(m.currency_, %1$L::text) AS money_
+			FROM (%2$s) m
+			WHERE m.exited_ > $2 AND m.exited_ <= $1
+		), began AS (
+			SELECT b.* FROM (%3$s) b WHERE b.began_ > $2 AND b.began_ <= $1
+		), event AS (
+			SELECT m.pipeline_id_, m.stage_id_, m.to_stage_ AS to_,
+				CASE WHEN m.change_ = 'delete' THEN 'deleted'
+					 WHEN m.to_pipeline_ <> m.pipeline_id_ THEN 'transferred_out'
+					 WHEN m.change_ = 'reopen' THEN 'reopened'
+					 WHEN m.change_ = 'close' THEN coalesce(t.outcome, 'closed')
+					 ELSE 'moved' END AS kind,
+				m.by_, m.money_ AS currency_, m.amount_, m.exited_ AS at_, m.created_
+			FROM moved m
+			LEFT JOIN pipelines._stages_at($1) t ON t.pipeline_id = m.to_pipeline_ AND t.stage_id = m.to_stage_
+			UNION ALL
+			SELECT m.to_pipeline_, NULL, m.to_stage_, 'transferred_in', m.by_, m.money_, m.amount_, m.exited_, m.created_
+			FROM moved m
+			WHERE m.to_pipeline_ <> m.pipeline_id_
+			UNION ALL
+			SELECT b.pipeline_id_, NULL, b.stage_id_, 'new', b.by_, b.money_, b.amount_, b.began_, b.began_
+			FROM began b
+			UNION ALL
+			SELECT r.pipeline_id_, r.stage_id_, NULL, 'left_open', r.by_, r.currency_, r.amount_, $1, r.created_at_
+			FROM (%4$s) r
+			JOIN pipelines._stages_at($1) o ON o.pipeline_id = r.pipeline_id_ AND o.stage_id = r.stage_id_ AND o.outcome IN ('open', 'on_hold')
+		)
+		SELECT g.pipeline_id_, p.name, g.kind, g.stage_id_, f.stage_name, g.to_, t.stage_name, g.by_, g.currency_, g.n, g.unpriced,
+			coalesce(g.amount, 0), round((g.age / 86400)::numeric, 2)
+		FROM (
+			SELECT r.pipeline_id_, r.kind, r.stage_id_, r.to_, r.by_, %5$s AS currency_, count(*) AS n,
+				count(*) FILTER (WHERE x.amount IS NULL) AS unpriced, sum(x.amount) AS amount,
+				avg(date_part('epoch', greatest(r.at_ - r.created_, interval '0'))) AS age
+			FROM event r
+			CROSS JOIN LATERAL (SELECT %6$s AS amount) x%7$s
+			GROUP BY 1, 2, 3, 4, 5, 6
+		) g
+		LEFT JOIN pipelines.pipeline p ON p.pipeline_id = g.pipeline_id_
+		LEFT JOIN pipelines._stages_at($1) f ON f.pipeline_id = g.pipeline_id_ AND f.stage_id = g.stage_id_
+		LEFT JOIN pipelines._stages_at($1) t ON t.pipeline_id = g.pipeline_id_ AND t.stage_id = g.to_
+		ORDER BY g.pipeline_id_,
+			array_position('{new,transferred_in,reopened,moved,transferred_out,won,lost,disqualified,done,closed,deleted,left_open}'::text[], g.kind),
+			f.position, g.stage_id_, t.position, g.to_, g.by_, g.currency_$sql$,
+		standard,
+		pipelines._moves_at(deals, by, past, format(', h.%I AS version_h_, %s AS amount_, %s AS currency_, %s AS created_',
+			pipelines._own_column(history, 'version'), pipelines._column(deals, 'amount', 'numeric', true), pipelines._column(deals, 'currency', 'text', true),
+			pipelines._born(deals, 'h', true))),
+		pipelines._births_at(deals, by, past),
+		pipelines._rows_at(deals, by, past),
+		CASE WHEN convert_to IS NULL THEN 'r.currency_' ELSE quote_literal(convert_to) || '::text' END,
+		replace(pipelines._report_amount(convert_to, '(r.at_ AT TIME ZONE ''UTC'')::date'), 'AT TIME ZONE ''UTC''', 'AT TIME ZONE current_setting(''TimeZone'')'),
+		CASE WHEN chosen IS NULL THEN '' ELSE ' WHERE r.pipeline_id_ = $3' END)
+	USING as_of, coalesce(since, as_of - interval '7 days'), chosen;
+END
+$$;
+COMMENT ON FUNCTION pipelines.flow(regclass, timestamptz, text, text, text, timestamptz) IS
+'What moved between since (seven days before as_of, if it is not given) and as_of (R-7.2): per pipeline, kind, stages and currency, and by a column of T or an expression over its columns.
+kind: new (into to_stage); moved (from stage to to_stage, forward, back, on hold or off it); won, lost, disqualified, done: closed; reopened; transferred_out and transferred_in (to and from other pipelines: over all pipelines they cancel); deleted; left_open: what is open or on hold at as_of.
+n: moves, not deals; amount: of the deals just before the change (new, left_open: then), unpriced ones have none; mean_age_days: days of 24 hours since their creation.  by: a tracked column as it was until the change; any other of the present row.
+convert_to: a currency that all amounts are converted to, by the rates of the day of the change; else one row per currency.
+Errors: 22023 an instant before the history of an adopted table; 23S01 unknown pipeline; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
+
+-- When a deal was born: the beginning of its first version.
+CREATE FUNCTION pipelines._born(deals regclass, alias text, of_history boolean)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format('coalesce((SELECT c.%I FROM %s c WHERE %s), (SELECT f.%I FROM %s f WHERE %s AND f.%I = 1))',
+				  c.column_name, $1,
+				  string_agg(format('c.%I = %s.%I', m.column_name, $2, CASE WHEN $3 THEN m.history_column ELSE m.column_name END), ' AND ' ORDER BY m.n),
+				  pipelines._own_column(t.history, 'valid_from'), t.history,
+				  string_agg(format('f.%I = %s.%I', m.history_column, $2, CASE WHEN $3 THEN m.history_column ELSE m.column_name END), ' AND ' ORDER BY m.n),
+				  pipelines._own_column(t.history, 'version'))
+	FROM pipelines.tracked_table t
+	JOIN pipelines._roles($1) m ON m.role ~ '^key[1-9]'
+	JOIN pipelines._roles($1) c ON c.role = 'created_at'
+	WHERE t.relation = $1
+	GROUP BY c.column_name, t.history
+$$;
+COMMENT ON FUNCTION pipelines._born(regclass, text, boolean) IS
+	'When a deal was created, as SQL text: created_at of its row, else the beginning of its history.';
+
+-- The first version of each life: version 1, or one that followed a deletion.
+CREATE FUNCTION pipelines._births_at(deals regclass, by text, past boolean)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format($sql$
+		SELECT %1$s AS pipeline_id_, %2$s AS stage_id_, h.%3$I AS began_, %4$s AS amount_, coalesce(%5$s, %6$L::text) AS money_, %7$s AS by_
+		FROM %8$s h%9$s
+		WHERE %10$s = h.%3$I AND (h.%11$I = 1 OR %12$s > 1 AND EXISTS (
+			SELECT FROM %8$s l WHERE %13$s AND l.%11$I = h.%11$I - 1 AND l.%14$I = 'delete'))
+		UNION ALL
+		SELECT %15$s, %16$s, %17$s, %18$s, coalesce(%19$s, %6$L::text), %20$s
+		FROM %21$s d
+		WHERE %22$s = %17$s AND (%23$s = 1 OR %24$s > 1 AND EXISTS (
+			SELECT FROM %8$s l WHERE %25$s AND l.%11$I = %23$s - 1 AND l.%14$I = 'delete'))$sql$,
+		pipelines._column($1, 'pipeline_id', NULL, true), pipelines._column($1, 'stage_id', NULL, true), pipelines._own_column(t.history, 'valid_from'),
+		pipelines._column($1, 'amount', 'numeric', true), pipelines._column($1, 'currency', 'text', true), t.currency,
+		CASE WHEN $2 IS NULL THEN 'CAST(NULL AS text)' WHEN x.history IS NULL THEN 'p.by_' ELSE format('CAST(h.%I AS text)', x.history) END,
+		t.history,
+		CASE WHEN $2 IS NOT NULL AND x.history IS NULL
+			 THEN format(' LEFT JOIN (SELECT %s, %s AS by_ FROM %s d) p ON %s',
+						 (SELECT string_agg(format('d.%I', m.column_name), ', ' ORDER BY m.n)
+						  FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]'),
+						 x.expression, $1, pipelines._key_match($1, 'h', 'p'))
+			 ELSE '' END,
+		pipelines._column($1, 'stage_entered_at', NULL, true), pipelines._own_column(t.history, 'version'),
+		pipelines._column($1, 'episode', NULL, true),
+		(SELECT string_agg(format('l.%1$I = h.%1$I', m.history_column), ' AND ' ORDER BY m.n)
+		 FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]'),
+		pipelines._own_column(t.history, 'change'),
+		pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'), pipelines._column($1, 'changed_at'),
+		pipelines._column($1, 'amount', 'numeric'), pipelines._column($1, 'currency', 'text'), x.expression,
+		pipelines._deals_source($1, NULL::name[]), pipelines._column($1, 'stage_entered_at'), pipelines._column($1, 'version'),
+		pipelines._column($1, 'episode'), pipelines._key_match($1, 'l', 'd'))
+	FROM pipelines.tracked_table t, pipelines._dimension($1, $2) x
+	WHERE t.relation = $1
+$$;
+COMMENT ON FUNCTION pipelines._births_at(regclass, text, boolean) IS
+	'The first versions of deals, as SQL text: pipeline_id_, stage_id_, began_, amount_, money_ (its currency), by_.';
+
+-- A version counts at each week end in its time.  Versions are added up by the
+-- first and the last of their week ends before they are spread over them: so the
+-- history is read once, however many weeks there are.
+CREATE FUNCTION pipelines.trend(deals regclass, weeks integer DEFAULT 104, pipeline text DEFAULT NULL, by text DEFAULT NULL,
+	as_of timestamptz DEFAULT now())
+RETURNS TABLE (week_end date, pipeline_id integer, pipeline_name text, stage_id integer, stage_name text, "position" integer, outcome text,
+	value text, currency text, n bigint, unpriced bigint, amount numeric, weighted numeric)
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000000 ROWS 5000
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
+BEGIN
+	IF weeks IS NULL OR weeks < 1 OR weeks > 5200 THEN
+		RAISE EXCEPTION 'weeks can''t be %', coalesce(weeks::text, 'null')
+			USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a number from 1 to 5200.';
+	END IF;
+	RETURN QUERY EXECUTE (
+		SELECT format($sql$
+		WITH zone AS MATERIALIZED (
+			-- the last weeks of each pipeline's time zone, as the instants at which they end
+			SELECT z.pipeline_id, z.zone, array_agg((z.monday - 7 * w)::timestamp AT TIME ZONE z.zone ORDER BY w DESC) AS ends
+			FROM (SELECT p.pipeline_id, coalesce(p.time_zone, current_setting('TimeZone')) AS zone,
+						 date_trunc('week', $1 AT TIME ZONE coalesce(p.time_zone, current_setting('TimeZone')))::date AS monday
+				  FROM pipelines.pipeline p) z, generate_series(0, $2 - 1) w
+			GROUP BY z.pipeline_id, z.zone
+		), version AS (
+			SELECT %1$s AS pipeline_id_, %2$s AS stage_id_, %3$s AS currency_, %4$s AS amount_, %5$s AS probability_, %6$s AS category_,
+				%7$s AS by_, h.%8$I AS from_, h.%9$I AS to_
+			FROM %10$s h%11$s
+			UNION ALL
+			SELECT %12$s, %13$s, %14$s, %15$s, %16$s, %17$s, %18$s, %19$s, 'infinity'::timestamptz
+			FROM %20$s d
+		), spans AS (
+			SELECT v.pipeline_id_, v.stage_id_, v.currency_, v.by_, b.first_, b.last_,
+				count(*) AS n, count(*) - count(v.amount_) AS unpriced, sum(v.amount_) AS amount,
+				sum(v.amount_) FILTER (WHERE v.probability_ IS NULL AND v.category_ IS NULL) AS plain_amount,
+				sum(v.amount_ * v.probability_) FILTER (WHERE v.probability_ IS NOT NULL AND v.category_ IS NULL) AS product,
+				sum(v.amount_) FILTER (WHERE v.probability_ IS NULL AND v.category_ <> 'omitted') AS said_amount,
+				sum(v.amount_ * v.probability_) FILTER (WHERE v.probability_ IS NOT NULL AND v.category_ <> 'omitted') AS said_product
+			FROM version v
+			JOIN zone z ON z.pipeline_id = v.pipeline_id_
+			CROSS JOIN LATERAL (SELECT width_bucket(v.from_ - interval '1 microsecond', z.ends) + 1 AS first_,
+									   width_bucket(CASE v.to_ WHEN 'infinity' THEN v.to_ ELSE v.to_ - interval '1 microsecond' END, z.ends) AS last_
+								OFFSET 0) b
+			WHERE b.last_ >= b.first_%21$s
+			GROUP BY 1, 2, 3, 4, 5, 6
+		), week AS (
+			SELECT s.pipeline_id_, s.stage_id_, s.currency_, s.by_, w.k, sum(s.n)::bigint AS n, sum(s.unpriced)::bigint AS unpriced,
+				coalesce(sum(s.amount), 0) AS amount, coalesce(sum(s.plain_amount), 0) AS plain_amount, coalesce(sum(s.product), 0) AS product,
+				coalesce(sum(s.said_amount), 0) AS said_amount, coalesce(sum(s.said_product), 0) AS said_product
+			FROM spans s
+			CROSS JOIN LATERAL generate_series(s.first_, s.last_) w(k)
+			GROUP BY 1, 2, 3, 4, 5
+		)
+		SELECT ((z.ends[w.k] AT TIME ZONE z.zone)::date - 1), w.pipeline_id_, q.name, w.stage_id_, s.name, d.position, d.outcome, w.by_, coalesce(w.currency_, %22$L::text),
+			w.n, w.unpriced, w.amount,
+			CASE WHEN d.outcome = 'won' THEN w.amount
+				 WHEN d.outcome IN ('lost', 'disqualified', 'done') THEN 0::numeric
+				 ELSE (w.said_product + w.said_amount * d.probability +
+					   CASE WHEN coalesce(d.forecast_category, d.outcome) NOT IN ('omitted', 'on_hold')
+							THEN w.product + w.plain_amount * d.probability ELSE 0::numeric END) * 0.01 END
+		FROM week w
+		JOIN zone z ON z.pipeline_id = w.pipeline_id_
+		LEFT JOIN pipelines.pipeline q ON q.pipeline_id = w.pipeline_id_
+		LEFT JOIN pipelines.stage s ON s.stage_id = w.stage_id_
+		LEFT JOIN LATERAL (
+			SELECT coalesce(h.position, ps.position) AS position, coalesce(h.outcome, ps.outcome) AS outcome,
+				coalesce(h.probability, ps.probability) AS probability, coalesce(h.forecast_category, ps.forecast_category) AS forecast_category
+			FROM pipelines.pipeline_stage ps
+			LEFT JOIN pipelines.pipeline_stage_history h
+				ON h.pipeline_id = ps.pipeline_id AND h.stage_id = ps.stage_id
+				AND h.valid_to > z.ends[w.k] AND (h.valid_from <= z.ends[w.k] OR h.version = 1)
+			WHERE ps.pipeline_id = w.pipeline_id_ AND ps.stage_id = w.stage_id_
+		) d ON true
+		ORDER BY 1, w.pipeline_id_, d.position, w.stage_id_, w.by_, 9$sql$,
+			pipelines._column(deals, 'pipeline_id', NULL::text, true), pipelines._column(deals, 'stage_id', NULL::text, true),
+			pipelines._column(deals, 'currency', 'text', true), pipelines._column(deals, 'amount', 'numeric', true),
+			pipelines._column(deals, 'probability', 'numeric', true), pipelines._column(deals, 'forecast_category', 'text', true),
+			CASE WHEN by IS NULL THEN 'CAST(NULL AS text)' WHEN x.history IS NULL THEN 'p.by_' ELSE format('CAST(h.%I AS text)', x.history) END,
+			pipelines._own_column(t.history, 'valid_from'), pipelines._own_column(t.history, 'valid_to'), t.history,
+			CASE WHEN by IS NOT NULL AND x.history IS NULL
+				 THEN format(' LEFT JOIN (SELECT %s, %s AS by_ FROM %s d) p ON %s',
+							 (SELECT string_agg(format('d.%I', m.column_name), ', ' ORDER BY m.n)
+							  FROM pipelines._roles(deals) m WHERE m.role ~ '^key[1-9]'),
+							 x.expression, deals, pipelines._key_match(deals, 'h', 'p'))
+				 ELSE '' END,
+			pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'), pipelines._column(deals, 'currency', 'text'),
+			pipelines._column(deals, 'amount', 'numeric'), pipelines._column(deals, 'probability', 'numeric'),
+			pipelines._column(deals, 'forecast_category', 'text'), x.expression, pipelines._column(deals, 'changed_at'),
+			pipelines._deals_source(deals, NULL::name[]),
+			CASE WHEN chosen IS NULL THEN '' ELSE ' AND v.pipeline_id_ = $3' END, t.currency)
+		FROM pipelines.tracked_table t, pipelines._dimension(deals, by) x
+		WHERE t.relation = deals)
+	USING as_of, weeks, chosen;
+END
+$$;
+COMMENT ON FUNCTION pipelines.trend(regclass, integer, text, text, timestamptz) IS
+'Where the deals stood at the end of each of the last weeks before as_of: n, unpriced (without an amount), amount and weighted, per pipeline, stage and currency, and by a column of T or an expression over its columns (a tracked column as it was then).
+week_end is the Sunday; what counts is the instant at which it ends in the time zone of the pipeline.  Probabilities, categories, positions and outcomes are those of the definitions at that instant.
+Errors: 22023 weeks not from 1 to 5200; 23S01 unknown pipeline; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
+
+-- The way of one deal, version by version: what the history knows of it, and
+-- what it is now.
+CREATE FUNCTION pipelines.journey(deals regclass, deal text, as_of timestamptz DEFAULT now())
+RETURNS TABLE (version integer, at timestamptz, change text, pipeline_id integer, pipeline_name text, stage_id integer, stage_name text,
+	outcome text, until timestamptz, in_stage interval, amount numeric, currency text, expected_close_on date, owner text, episode integer,
+	actor text, reason text, batch text)
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100000 ROWS 10
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	keys text[];
+BEGIN
+	SELECT pipelines._key_values(journey.deal, count(*)::integer) INTO keys
+	FROM pipelines._roles(deals) r WHERE r.role ~ '^key[1-9]';
+	RETURN QUERY EXECUTE (
+		SELECT format($sql$
+		WITH version AS (
+			SELECT h.%1$I AS version_, h.%2$I AS from_, h.%3$I AS to_, %4$s AS pipeline_, %5$s AS stage_, %6$s AS entered_, %7$s AS amount_,
+				%8$s AS currency_, %9$s AS expected_, %10$s AS owner_, %11$s AS episode_,
+				h.%12$I AS change_, h.%13$I AS actor_, h.%14$I AS reason_, h.%15$I AS batch_
+			FROM %16$s h
+			WHERE %17$s AND h.%2$I <= $1
+			UNION ALL
+			SELECT %18$s, %19$s, NULL, %20$s, %21$s, %22$s, %23$s, %24$s, %25$s, %26$s, %27$s, NULL, NULL, NULL, NULL
+			FROM %28$s d
+			WHERE %29$s AND %19$s <= $1
+		), line AS (
+			SELECT v.*, lag(v.change_) OVER w AS began_by, lag(v.actor_) OVER w AS began_actor, lag(v.reason_) OVER w AS began_reason,
+				lag(v.batch_) OVER w AS began_batch
+			FROM version v
+			WINDOW w AS (ORDER BY v.version_)
+		), told AS (
+			SELECT l.version_, l.from_, CASE WHEN l.began_by IS NULL OR l.began_by = 'delete' THEN 'create' ELSE l.began_by END AS change,
+				l.pipeline_, l.stage_, CASE WHEN l.to_ <= $1 THEN l.to_ END AS until, l.entered_, l.amount_, l.currency_, l.expected_, l.owner_, l.episode_,
+				CASE WHEN l.began_by <> 'delete' THEN l.began_actor END AS actor, CASE WHEN l.began_by <> 'delete' THEN l.began_reason END AS reason,
+				CASE WHEN l.began_by <> 'delete' THEN l.began_batch END AS batch
+			FROM line l
+			UNION ALL
+			SELECT l.version_ + 1, l.to_, 'delete', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, l.episode_, l.actor_, l.reason_, l.batch_
+			FROM line l
+			WHERE l.change_ = 'delete' AND l.to_ <= $1
+		)
+		SELECT t.version_, t.from_, t.change, t.pipeline_, p.name, t.stage_, s.name, coalesce(h.outcome, ps.outcome), t.until,
+			greatest(coalesce(t.until, $3) - t.entered_, interval '0'), t.amount_, coalesce(t.currency_, CASE WHEN t.stage_ IS NOT NULL THEN %30$L::text END), t.expected_, t.owner_, t.episode_,
+			t.actor, t.reason, t.batch
+		FROM told t
+		LEFT JOIN pipelines.pipeline p ON p.pipeline_id = t.pipeline_
+		LEFT JOIN pipelines.stage s ON s.stage_id = t.stage_
+		LEFT JOIN pipelines.pipeline_stage ps ON ps.pipeline_id = t.pipeline_ AND ps.stage_id = t.stage_
+		LEFT JOIN pipelines.pipeline_stage_history h
+			ON h.pipeline_id = t.pipeline_ AND h.stage_id = t.stage_
+			AND h.valid_to > t.from_ AND (h.valid_from <= t.from_ OR h.version = 1)
+		ORDER BY t.version_, t.from_, t.change = 'create'$sql$,
+			pipelines._own_column(t.history, 'version'), pipelines._own_column(t.history, 'valid_from'), pipelines._own_column(t.history, 'valid_to'),
+			pipelines._column(deals, 'pipeline_id', NULL::text, true), pipelines._column(deals, 'stage_id', NULL::text, true),
+			pipelines._column(deals, 'stage_entered_at', NULL::text, true), pipelines._column(deals, 'amount', 'numeric', true),
+			pipelines._column(deals, 'currency', 'text', true), pipelines._column(deals, 'expected_close_on', 'date', true),
+			pipelines._column(deals, 'owner', 'text', true), pipelines._column(deals, 'episode', NULL::text, true),
+			pipelines._own_column(t.history, 'change'), pipelines._own_column(t.history, 'actor'), pipelines._own_column(t.history, 'reason'),
+			pipelines._own_column(t.history, 'batch'), t.history, pipelines._key_is(deals, 'h', true, '$2'),
+			pipelines._column(deals, 'version'), pipelines._column(deals, 'changed_at'),
+			pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'), pipelines._column(deals, 'stage_entered_at'),
+			pipelines._column(deals, 'amount', 'numeric'), pipelines._column(deals, 'currency', 'text'),
+			pipelines._column(deals, 'expected_close_on', 'date'), pipelines._column(deals, 'owner', 'text'), pipelines._column(deals, 'episode'),
+			pipelines._deals_source(deals, NULL::name[]), pipelines._key_is(deals, 'd', false, '$2'), t.currency)
+		FROM pipelines.tracked_table t WHERE t.relation = deals)
+	USING CASE WHEN as_of >= now() THEN 'infinity' ELSE as_of END, keys, as_of;
+END
+$$;
+COMMENT ON FUNCTION pipelines.journey(regclass, text, timestamptz) IS
+'The whole way of one deal (the text form of its key): a row for its creation, for each change of a tracked column, and for its deletion; in time independent of how many deals there are.
+at: when it happened; change: create, or the kind of change as in the history; what it was from then until the next change: pipeline, stage, outcome (by the definitions of that instant), amount, currency, expected_close_on, owner, episode; in_stage: how long it had been in the stage when that ended (NULL for a deletion).  actor, reason and batch are those of the change; of a creation they are not kept.
+Columns on who and why, and deals that others may not see, follow the rights of the caller on the history.  Errors: 22P02 no key, 55000 not a deals table.';

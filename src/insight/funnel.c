@@ -1,0 +1,646 @@
+/*-------------------------------------------------------------------------
+ *
+ * funnel.c
+ *	  The aggregate behind the report funnel().
+ *
+ * Owns the judgement which stages of its pipeline a deal counts in, by the
+ * four modes of R-3.7: it gathers the stays of all deals in any order, puts
+ * those of each deal in the order of its versions, and counts.  The stays of
+ * five million changes are far too many to be sorted by deal for each
+ * question; here each costs one look into a hash table and twelve bytes.
+ *
+ * Invariant: a deal is counted at most once per stage (stays are, in mode
+ * direct), and only in the pipeline that it stands in at the instant of the
+ * report; what comes out does not depend on the order of the rows.
+ *
+ * It must never read a table: what is a stage, and who takes part, is said by
+ * its arguments.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/memutils.h"
+
+PG_FUNCTION_INFO_V1(pipelines_funnel_add_number);
+PG_FUNCTION_INFO_V1(pipelines_funnel_add_text);
+PG_FUNCTION_INFO_V1(pipelines_funnel_result);
+
+/* arguments of the aggregate, after the state */
+enum
+{
+	ARG_STEPS = 1,				/* int4[]: pipeline, stage, step, kind; constant */
+	ARG_MODE,					/* text, constant */
+	ARG_COHORT,					/* text, constant */
+	ARG_KEY,					/* bigint or text */
+	ARG_VERSION,				/* the last one of the stay */
+	ARG_PIPELINE,
+	ARG_STAGE,
+	ARG_INSIDE,					/* was the stay begun in the period? */
+	ARG_OUTCOME,				/* 'open' ...; NULL: a stay that is over */
+	ARG_MEMBER,					/* is the deal in the cohort? */
+	ARG_VALUE					/* what the report is split by */
+};
+
+/* what kind of step a stage is */
+enum
+{
+	STEP_OPEN = 0,
+	STEP_WON = 1,
+	STEP_DONE = 2,
+	STEP_GONE = 3				/* open, but archived: nobody has to pass it */
+};
+
+typedef enum FunnelMode
+{
+	MODE_ANY, MODE_STRICT, MODE_REACHED, MODE_DIRECT
+} FunnelMode;
+
+typedef enum FunnelCohort
+{
+	COHORT_DEAL,				/* the deal is a member or not */
+	COHORT_FIRST_STAGE,			/* it entered the first stage in the period */
+	COHORT_STAGE				/* it entered the stage in question in it */
+} FunnelCohort;
+
+/* where a deal stands at the instant of the report */
+enum
+{
+	STANDS_OPEN, STANDS_WON, STANDS_LOST, STANDS_OTHER
+};
+
+typedef struct StageStep
+{
+	int32		pipeline;
+	int32		stage;
+	int32		step;
+} StageStep;
+
+typedef struct Stay
+{
+	uint32		deal;
+	int32		version;
+	int16		step;			/* -1: the stage is no step */
+	bool		inside;
+} Stay;
+
+typedef struct Deal
+{
+	int32		pipeline;
+	int32		value;			/* index into values, -1: NULL */
+	bool		present;
+	bool		member;
+	bool		dropped;		/* lost or disqualified */
+	uint8		stands;
+} Deal;
+
+/* the key of a deal: a number, or a text and the hash of it */
+typedef struct DealKey
+{
+	uint64		number;
+	const char *text;			/* NULL for a number */
+} DealKey;
+
+typedef struct DealEntry
+{
+	DealKey		key;
+	uint32		index;			/* in deals, or in values */
+	char		status;
+} DealEntry;
+
+static inline bool
+same_key(DealKey a, DealKey b)
+{
+	if (a.number != b.number)
+		return false;
+	return a.text == b.text ||
+		(a.text != NULL && b.text != NULL && strcmp(a.text, b.text) == 0);
+}
+
+/* the product spreads keys that follow each other; its upper half is mixed best */
+static inline uint32
+spread(uint64 number)
+{
+	return (uint32) ((number * UINT64CONST(0x9E3779B97F4A7C15)) >> 32);
+}
+
+#define SH_PREFIX entries
+#define SH_ELEMENT_TYPE DealEntry
+#define SH_KEY_TYPE DealKey
+#define SH_KEY key
+#define SH_HASH_KEY(tb, key) spread((key).number)
+#define SH_EQUAL(tb, a, b) same_key(a, b)
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+typedef struct Funnel
+{
+	MemoryContext context;
+	FunnelMode	mode;
+	FunnelCohort cohort;
+
+	/* the steps, each pipeline's in the order of its stages */
+	int			nsteps;
+	int32	   *step_pipeline;
+	uint8	   *step_kind;
+
+	/* which step a stage is; several may be the same one */
+	int			nstages;
+	StageStep  *stages;
+
+	entries_hash *keys;
+	Deal	   *deals;
+	uint32		ndeals;
+	uint32		deals_room;
+
+	entries_hash *value_keys;
+	char	  **values;
+	int			nvalues;
+	int			values_room;
+
+	Stay	   *stays;
+	int64		nstays;
+	int64		stays_room;
+} Funnel;
+
+typedef struct Counts
+{
+	int64		deals;
+	int64		won;
+	int64		lost;
+	int64		open;
+	int64		other;
+	int64		exits;
+	int64		next;			/* exits to the next step */
+	int64		to_won;			/* exits to a stage that is won */
+} Counts;
+
+/* ----------
+ * Gathering
+ * ----------
+ */
+
+static void
+read_steps(Funnel *funnel, ArrayType *array)
+{
+	Datum	   *numbers;
+	int			n;
+
+	deconstruct_array(array, INT4OID, sizeof(int32), true, TYPALIGN_INT, &numbers, NULL, &n);
+	n /= 4;
+	funnel->nstages = n;
+	funnel->stages = MemoryContextAlloc(funnel->context, sizeof(StageStep) * (n + 1));
+	for (int i = 0; i < n; i++)
+	{
+		funnel->stages[i].pipeline = DatumGetInt32(numbers[4 * i]);
+		funnel->stages[i].stage = DatumGetInt32(numbers[4 * i + 1]);
+		funnel->stages[i].step = DatumGetInt32(numbers[4 * i + 2]);
+		if (funnel->stages[i].step < -1 || funnel->stages[i].step >= PG_INT16_MAX)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("a funnel can't have %d stages", n)));
+		funnel->nsteps = Max(funnel->nsteps, funnel->stages[i].step + 1);
+	}
+	funnel->step_pipeline = MemoryContextAllocZero(funnel->context, sizeof(int32) * (funnel->nsteps + 1));
+	funnel->step_kind = MemoryContextAllocZero(funnel->context, funnel->nsteps + 1);
+	for (int i = n - 1; i >= 0; i--)
+	{
+		int			step = funnel->stages[i].step;
+
+		if (step >= 0)
+		{
+			funnel->step_pipeline[step] = funnel->stages[i].pipeline;
+			funnel->step_kind[step] = (uint8) DatumGetInt32(numbers[4 * i + 3]);
+		}
+	}
+}
+
+static Funnel *
+make_funnel(FunctionCallInfo fcinfo, MemoryContext context)
+{
+	Funnel	   *funnel = MemoryContextAllocZero(context, sizeof(Funnel));
+	char	   *mode = text_to_cstring(PG_GETARG_TEXT_PP(ARG_MODE));
+	char	   *cohort = text_to_cstring(PG_GETARG_TEXT_PP(ARG_COHORT));
+
+	funnel->context = context;
+	funnel->mode = strcmp(mode, "strict") == 0 ? MODE_STRICT :
+		strcmp(mode, "reached") == 0 ? MODE_REACHED :
+		strcmp(mode, "direct") == 0 ? MODE_DIRECT : MODE_ANY;
+	funnel->cohort = strcmp(cohort, "entered_first_stage_in") == 0 ? COHORT_FIRST_STAGE :
+		strcmp(cohort, "entered_stage_in") == 0 ? COHORT_STAGE : COHORT_DEAL;
+	read_steps(funnel, PG_GETARG_ARRAYTYPE_P(ARG_STEPS));
+
+	funnel->keys = entries_create(context, 1024, NULL);
+	funnel->value_keys = entries_create(context, 64, NULL);
+	funnel->deals_room = 1024;
+	funnel->deals = MemoryContextAllocHuge(context, sizeof(Deal) * funnel->deals_room);
+	funnel->values_room = 64;
+	funnel->values = MemoryContextAllocHuge(context, sizeof(char *) * funnel->values_room);
+	funnel->stays_room = 4096;
+	funnel->stays = MemoryContextAllocHuge(context, sizeof(Stay) * funnel->stays_room);
+	return funnel;
+}
+
+static DealKey
+text_key(Datum value)
+{
+	text	   *t = DatumGetTextPP(value);
+	DealKey		key;
+
+	key.text = text_to_cstring(t);
+	key.number = DatumGetUInt64(hash_any_extended((unsigned char *) VARDATA_ANY(t),
+												  VARSIZE_ANY_EXHDR(t), 0));
+	return key;
+}
+
+/* the deal of a key; new ones know nothing of themselves yet */
+static uint32
+find_deal(Funnel *funnel, DealKey key)
+{
+	bool		found;
+	DealEntry  *entry = entries_insert(funnel->keys, key, &found);
+
+	if (!found)
+	{
+		if (funnel->ndeals == funnel->deals_room)
+		{
+			funnel->deals_room *= 2;
+			funnel->deals = repalloc_huge(funnel->deals, sizeof(Deal) * funnel->deals_room);
+		}
+		memset(&funnel->deals[funnel->ndeals], 0, sizeof(Deal));
+		entry->index = funnel->ndeals++;
+		if (key.text != NULL)
+			entry->key.text = MemoryContextStrdup(funnel->context, key.text);
+	}
+	return entry->index;
+}
+
+static int32
+find_value(Funnel *funnel, Datum value)
+{
+	bool		found;
+	DealKey		key = text_key(value);
+	DealEntry  *entry = entries_insert(funnel->value_keys, key, &found);
+
+	if (!found)
+	{
+		if (funnel->nvalues == funnel->values_room)
+		{
+			funnel->values_room *= 2;
+			funnel->values = repalloc_huge(funnel->values, sizeof(char *) * funnel->values_room);
+		}
+		entry->key.text = MemoryContextStrdup(funnel->context, key.text);
+		entry->index = funnel->nvalues;
+		funnel->values[funnel->nvalues++] = unconstify(char *, entry->key.text);
+	}
+	return (int32) entry->index;
+}
+
+static int
+find_step(Funnel *funnel, int32 pipeline, int32 stage)
+{
+	for (int i = 0; i < funnel->nstages; i++)
+		if (funnel->stages[i].stage == stage && funnel->stages[i].pipeline == pipeline)
+			return funnel->stages[i].step;
+	return -1;
+}
+
+static void
+describe_deal(Funnel *funnel, FunctionCallInfo fcinfo, Deal *deal)
+{
+	text	   *outcome = PG_GETARG_TEXT_PP(ARG_OUTCOME);
+	const char *name = VARDATA_ANY(outcome);
+	int			length = VARSIZE_ANY_EXHDR(outcome);
+#define IS(word) (length == (int) strlen(word) && memcmp(name, word, length) == 0)
+
+	deal->present = true;
+	deal->pipeline = PG_GETARG_INT32(ARG_PIPELINE);
+	deal->member = !PG_ARGISNULL(ARG_MEMBER) && PG_GETARG_BOOL(ARG_MEMBER);
+	deal->value = PG_ARGISNULL(ARG_VALUE) ? -1 : find_value(funnel, PG_GETARG_DATUM(ARG_VALUE));
+	deal->stands = IS("won") ? STANDS_WON : IS("lost") ? STANDS_LOST :
+		IS("disqualified") || IS("done") ? STANDS_OTHER : STANDS_OPEN;
+	deal->dropped = IS("lost") || IS("disqualified");
+#undef IS
+}
+
+static Datum
+funnel_add(FunctionCallInfo fcinfo, bool key_is_text)
+{
+	MemoryContext context;
+	Funnel	   *funnel;
+	DealKey		key = {0, NULL};
+	Stay	   *stay;
+
+	if (!AggCheckCallContext(fcinfo, &context))
+		elog(ERROR, "pipelines_funnel_add called in non-aggregate context");
+	if (PG_ARGISNULL(0))
+		funnel = make_funnel(fcinfo, context);
+	else
+		funnel = (Funnel *) PG_GETARG_POINTER(0);
+	if (PG_ARGISNULL(ARG_KEY) || PG_ARGISNULL(ARG_PIPELINE) || PG_ARGISNULL(ARG_STAGE))
+		PG_RETURN_POINTER(funnel);
+
+	if (key_is_text)
+		key = text_key(PG_GETARG_DATUM(ARG_KEY));
+	else
+		key.number = (uint64) PG_GETARG_INT64(ARG_KEY);
+
+	if (funnel->nstays == funnel->stays_room)
+	{
+		funnel->stays_room *= 2;
+		funnel->stays = repalloc_huge(funnel->stays, sizeof(Stay) * funnel->stays_room);
+	}
+	stay = &funnel->stays[funnel->nstays++];
+	stay->deal = find_deal(funnel, key);
+	stay->version = PG_ARGISNULL(ARG_VERSION) ? 0 : PG_GETARG_INT32(ARG_VERSION);
+	stay->step = (int16) find_step(funnel, PG_GETARG_INT32(ARG_PIPELINE), PG_GETARG_INT32(ARG_STAGE));
+	stay->inside = !PG_ARGISNULL(ARG_INSIDE) && PG_GETARG_BOOL(ARG_INSIDE);
+	if (!PG_ARGISNULL(ARG_OUTCOME))
+		describe_deal(funnel, fcinfo, &funnel->deals[stay->deal]);
+	PG_RETURN_POINTER(funnel);
+}
+
+Datum
+pipelines_funnel_add_number(PG_FUNCTION_ARGS)
+{
+	return funnel_add(fcinfo, false);
+}
+
+Datum
+pipelines_funnel_add_text(PG_FUNCTION_ARGS)
+{
+	return funnel_add(fcinfo, true);
+}
+
+/* ----------
+ * Judging
+ * ----------
+ */
+
+/* the stays of each deal together: where they begin, by deal */
+static Stay *
+by_deal(Funnel *funnel, int64 *begins)
+{
+	Stay	   *sorted = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Stay) * (funnel->nstays + 1));
+	int64		sum = 0;
+
+	for (int64 i = 0; i < funnel->nstays; i++)
+		begins[funnel->stays[i].deal]++;
+	for (uint32 i = 0; i < funnel->ndeals; i++)
+	{
+		int64		n = begins[i];
+
+		begins[i] = sum;
+		sum += n;
+	}
+	/* begins[i] moves to the end of deal i, which is the beginning of i + 1 */
+	for (int64 i = 0; i < funnel->nstays; i++)
+		sorted[begins[funnel->stays[i].deal]++] = funnel->stays[i];
+	return sorted;
+}
+
+static int
+compare_stays(const void *a, const void *b)
+{
+	int32		x = ((const Stay *) a)->version;
+	int32		y = ((const Stay *) b)->version;
+
+	return (x > y) - (x < y);
+}
+
+static void
+sort_stays(Stay *stays, int64 n)
+{
+	if (n > 32)
+	{
+		qsort(stays, n, sizeof(Stay), compare_stays);
+		return;
+	}
+	for (int64 i = 1; i < n; i++)
+	{
+		Stay		stay = stays[i];
+		int64		j = i;
+
+		for (; j > 0 && stays[j - 1].version > stay.version; j--)
+			stays[j] = stays[j - 1];
+		stays[j] = stay;
+	}
+}
+
+/* the steps of a pipeline: from *first to before *end */
+static void
+steps_of(Funnel *funnel, int32 pipeline, int *first, int *end)
+{
+	int			i = 0;
+
+	while (i < funnel->nsteps && funnel->step_pipeline[i] != pipeline)
+		i++;
+	*first = i;
+	while (i < funnel->nsteps && funnel->step_pipeline[i] == pipeline)
+		i++;
+	*end = i;
+}
+
+/* the next stage that has to be passed, from 'step' on, or 'end' */
+static int
+next_required(Funnel *funnel, int step, int end)
+{
+	while (step < end && funnel->step_kind[step] != STEP_OPEN)
+		step++;
+	return step;
+}
+
+static bool
+is_terminal(Funnel *funnel, int step)
+{
+	return funnel->step_kind[step] == STEP_WON || funnel->step_kind[step] == STEP_DONE;
+}
+
+/*
+ * Which steps the deal counts in: counted[step] is made true.  The stays are
+ * in order; first_inside tells of each step whether it was first entered in
+ * the period.
+ */
+static void
+judge_deal(Funnel *funnel, Deal *deal, Stay *stays, int64 n, int first, int end, bool *counted)
+{
+	int			expected = next_required(funnel, first, end);
+	int			furthest = -1;
+	bool		through = false;
+
+	for (int64 i = 0; i < n; i++)
+	{
+		int			step = stays[i].step;
+
+		if (step < first || step >= end)
+			continue;
+		if (is_terminal(funnel, step))
+			through = true;
+		else
+			furthest = Max(furthest, step);
+
+		if (funnel->mode != MODE_STRICT)
+			counted[step] = true;
+		else if (step == expected)
+		{
+			counted[step] = true;
+			expected = next_required(funnel, step + 1, end);
+		}
+		/* a last stage comes after all others, one that is gone after those before it */
+		else if (is_terminal(funnel, step) ? expected == end :
+				 funnel->step_kind[step] == STEP_GONE && step < expected)
+			counted[step] = true;
+	}
+
+	if (funnel->mode == MODE_REACHED && !deal->dropped)
+		for (int step = first; step < end; step++)
+			if (funnel->step_kind[step] == STEP_OPEN && (through || step <= furthest))
+				counted[step] = true;
+}
+
+/* is the first entry into a step in the period? */
+static bool
+entered_inside(Stay *stays, int64 n, int step)
+{
+	for (int64 i = 0; i < n; i++)
+		if (stays[i].step == step)
+			return stays[i].inside;
+	return false;
+}
+
+static void
+count_deal(Funnel *funnel, Deal *deal, Stay *stays, int64 n, Counts *counts, bool *counted)
+{
+	int			first;
+	int			end;
+
+	steps_of(funnel, deal->pipeline, &first, &end);
+	if (first == end)
+		return;
+	if (!deal->member ||
+		(funnel->cohort == COHORT_FIRST_STAGE &&
+		 !entered_inside(stays, n, next_required(funnel, first, end))))
+		return;
+
+	if (funnel->mode == MODE_DIRECT)
+	{
+		for (int64 i = 0; i < n; i++)
+		{
+			int			step = stays[i].step;
+
+			if (step < first || step >= end ||
+				(funnel->cohort == COHORT_STAGE && !stays[i].inside))
+				continue;
+			counts[step].deals++;
+			counts[step].won += deal->stands == STANDS_WON;
+			counts[step].lost += deal->stands == STANDS_LOST;
+			counts[step].open += deal->stands == STANDS_OPEN;
+			counts[step].other += deal->stands == STANDS_OTHER;
+			if (i + 1 < n)
+			{
+				int			to = stays[i + 1].step;
+				int			next = step + 1;
+
+				while (next < end && funnel->step_kind[next] == STEP_GONE)
+					next++;
+				counts[step].exits++;
+				counts[step].next += to == next && next < end;
+				counts[step].to_won += to >= 0 && funnel->step_kind[to] == STEP_WON;
+			}
+		}
+		return;
+	}
+
+	memset(counted + first, 0, end - first);
+	judge_deal(funnel, deal, stays, n, first, end, counted);
+	for (int step = first; step < end; step++)
+	{
+		if (!counted[step] ||
+			(funnel->cohort == COHORT_STAGE && !entered_inside(stays, n, step)))
+			continue;
+		counts[step].deals++;
+		counts[step].won += deal->stands == STANDS_WON;
+		counts[step].lost += deal->stands == STANDS_LOST;
+		counts[step].open += deal->stands == STANDS_OPEN;
+		counts[step].other += deal->stands == STANDS_OTHER;
+	}
+}
+
+/*
+ * pipelines_funnel_result
+ *		The counts as a JSON list, one entry per value and step that has any.
+ */
+Datum
+pipelines_funnel_result(PG_FUNCTION_ARGS)
+{
+	Funnel	   *funnel;
+	int64	   *begins;
+	Stay	   *stays;
+	Counts	   *counts;
+	bool	   *counted;
+	int64		begin = 0;
+	StringInfoData json;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	funnel = (Funnel *) PG_GETARG_POINTER(0);
+
+	begins = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * ((Size) funnel->ndeals + 1));
+	memset(begins, 0, sizeof(int64) * ((Size) funnel->ndeals + 1));
+	stays = by_deal(funnel, begins);
+	/* the first ones are of the deals without a value */
+	counts = MemoryContextAllocHuge(CurrentMemoryContext,
+									sizeof(Counts) * ((Size) funnel->nvalues + 1) * (funnel->nsteps + 1));
+	memset(counts, 0, sizeof(Counts) * ((Size) funnel->nvalues + 1) * (funnel->nsteps + 1));
+	counted = palloc0(funnel->nsteps + 1);
+
+	for (uint32 i = 0; i < funnel->ndeals; i++)
+	{
+		Deal	   *deal = &funnel->deals[i];
+		int64		n = begins[i] - begin;
+
+		if (i % 65536 == 0)
+			CHECK_FOR_INTERRUPTS();
+		if (deal->present)
+		{
+			sort_stays(stays + begin, n);
+			count_deal(funnel, deal, stays + begin, n,
+					   counts + (Size) (deal->value + 1) * funnel->nsteps, counted);
+		}
+		begin = begins[i];
+	}
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '[');
+	for (int value = 0; value <= funnel->nvalues; value++)
+		for (int step = 0; step < funnel->nsteps; step++)
+		{
+			Counts	   *c = &counts[(Size) value * funnel->nsteps + step];
+
+			if (c->deals == 0)
+				continue;
+			appendStringInfoString(&json, json.len > 1 ? ",{\"value\":" : "{\"value\":");
+			if (value == 0)
+				appendStringInfoString(&json, "null");
+			else
+				escape_json(&json, funnel->values[value - 1]);
+			appendStringInfo(&json, ",\"step\":%d,\"deals\":" INT64_FORMAT ",\"won\":" INT64_FORMAT
+							 ",\"lost\":" INT64_FORMAT ",\"still_open\":" INT64_FORMAT
+							 ",\"other\":" INT64_FORMAT ",\"exits\":" INT64_FORMAT
+							 ",\"next\":" INT64_FORMAT ",\"to_won\":" INT64_FORMAT "}",
+							 step, c->deals, c->won, c->lost, c->open, c->other,
+							 c->exits, c->next, c->to_won);
+		}
+	appendStringInfoChar(&json, ']');
+	PG_RETURN_TEXT_P(cstring_to_text_with_len(json.data, json.len));
+}

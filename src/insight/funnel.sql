@@ -1,0 +1,268 @@
+-------------------------------------------------------------------------------
+-- funnel.sql
+--   Which stages deals came through (R-3.7), and from where to where they went.
+--
+-- funnel() puts the stays of all deals through one aggregate, which sees each
+-- deal's stays in the order of its versions.  Steps are the open stages of a
+-- pipeline and those that are won or done; on hold, lost and disqualified are
+-- no steps.  A stage that was merged into another one counts as that one.
+-------------------------------------------------------------------------------
+
+CREATE FUNCTION pipelines._funnel_add(internal, steps integer[], mode text, cohort text, key bigint, version integer,
+	pipeline integer, stage integer, inside boolean, outcome text, member boolean, value text) RETURNS internal
+LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1
+AS 'MODULE_PATHNAME', 'pipelines_funnel_add_number';
+COMMENT ON FUNCTION pipelines._funnel_add(internal, integer[], text, text, bigint, integer, integer, integer, boolean, text, boolean, text) IS
+	'Transition function of _funnel, for keys that are numbers.';
+
+CREATE FUNCTION pipelines._funnel_add(internal, steps integer[], mode text, cohort text, key text, version integer,
+	pipeline integer, stage integer, inside boolean, outcome text, member boolean, value text) RETURNS internal
+LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1
+AS 'MODULE_PATHNAME', 'pipelines_funnel_add_text';
+COMMENT ON FUNCTION pipelines._funnel_add(internal, integer[], text, text, text, integer, integer, integer, boolean, text, boolean, text) IS
+	'Transition function of _funnel, for all other keys.';
+
+CREATE FUNCTION pipelines._funnel_result(internal) RETURNS text
+LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
+AS 'MODULE_PATHNAME', 'pipelines_funnel_result';
+COMMENT ON FUNCTION pipelines._funnel_result(internal) IS
+	'Final function of _funnel.';
+
+CREATE AGGREGATE pipelines._funnel(steps integer[], mode text, cohort text, key bigint, version integer,
+	pipeline integer, stage integer, inside boolean, outcome text, member boolean, value text) (
+	SFUNC = pipelines._funnel_add,
+	STYPE = internal,
+	FINALFUNC = pipelines._funnel_result,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE pipelines._funnel(integer[], text, text, bigint, integer, integer, integer, boolean, text, boolean, text) IS
+	'The counts of a funnel, as a list in JSON.  steps (constant): pipeline, stage, step (from 0, ascending by pipeline and stage; -1: none) and kind (0 open, 1 won, 2 done, 3 open and archived) of each stage.  A row is a stay; outcome is given for the one in which the deal is now, together with member and value.';
+
+CREATE AGGREGATE pipelines._funnel(steps integer[], mode text, cohort text, key text, version integer,
+	pipeline integer, stage integer, inside boolean, outcome text, member boolean, value text) (
+	SFUNC = pipelines._funnel_add,
+	STYPE = internal,
+	FINALFUNC = pipelines._funnel_result,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE pipelines._funnel(integer[], text, text, text, integer, integer, integer, boolean, text, boolean, text) IS
+	'The counts of a funnel, as a list in JSON; for keys that are not numbers.';
+
+-- The steps of all funnels at an instant.
+CREATE FUNCTION pipelines._funnel_steps(at timestamptz)
+RETURNS TABLE (pipeline_id integer, stage_id integer, step integer, kind integer)
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000 ROWS 100
+SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH stage AS (
+		SELECT s.pipeline_id, s.stage_id, s.merged_into,
+			   CASE WHEN s.outcome = 'won' THEN 1 WHEN s.outcome = 'done' THEN 2
+					WHEN s.archived THEN 3 ELSE 0 END AS kind,
+			   (row_number() OVER (ORDER BY s.pipeline_id, s.position, s.archived DESC, s.stage_id) - 1)::integer AS step
+		FROM pipelines._stages_at($1) s
+		WHERE s.outcome IN ('open', 'won', 'done') AND s.merged_into IS NULL
+	)
+	SELECT s.pipeline_id, s.stage_id, s.step, s.kind FROM stage s
+	UNION ALL
+	SELECT m.pipeline_id, m.stage_id, s.step, s.kind
+	FROM pipelines._stages_at($1) m
+	JOIN stage s ON s.pipeline_id = m.pipeline_id AND s.stage_id = m.merged_into
+	WHERE m.merged_into IS NOT NULL
+$$;
+COMMENT ON FUNCTION pipelines._funnel_steps(timestamptz) IS
+	'The stages that are steps of a funnel; a stage that was merged into another is that one''s step.';
+
+CREATE FUNCTION pipelines.funnel(deals regclass, mode text DEFAULT 'any', cohort text DEFAULT 'created_in',
+	since date DEFAULT NULL, until date DEFAULT NULL, by text DEFAULT NULL, pipeline text DEFAULT NULL,
+	mature_only boolean DEFAULT false, as_of timestamptz DEFAULT now())
+RETURNS TABLE (pipeline_id integer, pipeline_name text, stage_id integer, stage_name text, "position" integer, outcome text,
+	value text, n bigint, won bigint, lost bigint, still_open bigint, other bigint, exits bigint, next_n bigint,
+	next_rate numeric, cumulative_rate numeric, win_rate numeric)
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000000 ROWS 100
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	past CONSTANT boolean := as_of < now();
+	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
+	bounded CONSTANT boolean := since IS NOT NULL OR until IS NOT NULL;
+	steps integer[];
+	member text;
+	inside text := 'true';
+	counts text;
+BEGIN
+	PERFORM pipelines._check_word('mode', mode, '{any,strict,reached,direct}');
+	PERFORM pipelines._check_word('cohort', cohort, '{created_in,entered_first_stage_in,entered_stage_in,closed_in}');
+	SELECT array_agg(v.n ORDER BY s.step, s.stage_id, v.place) INTO steps
+	FROM pipelines._funnel_steps(as_of) s
+	CROSS JOIN LATERAL (VALUES (1, s.pipeline_id), (2, s.stage_id), (3, s.step), (4, s.kind)) v(place, n)
+	WHERE chosen IS NULL OR s.pipeline_id = chosen;
+
+	-- who takes part: the deal itself, or one whose entry lies in the period
+	member := concat_ws(' AND ', 'true',
+		CASE WHEN cohort = 'created_in' AND bounded THEN 'r.created_at_ >= w.lo AND r.created_at_ < w.hi'
+			 WHEN cohort = 'closed_in' THEN 'r.closed_on_ >= coalesce($2, ''-infinity'') AND r.closed_on_ < coalesce($3, ''infinity'')' END,
+		CASE WHEN mature_only THEN '($1 - r.created_at_ >= c.p90) IS NOT FALSE' END);
+	IF cohort IN ('entered_first_stage_in', 'entered_stage_in') AND bounded THEN
+		inside := 'x.entered_ >= w.lo AND x.entered_ < w.hi';
+	END IF;
+
+	EXECUTE format($sql$
+		WITH period AS MATERIALIZED (
+			SELECT z.pipeline_id, coalesce($2::timestamp AT TIME ZONE z.zone, '-infinity') AS lo,
+				coalesce($3::timestamp AT TIME ZONE z.zone, 'infinity') AS hi
+			FROM (SELECT p.pipeline_id, coalesce(p.time_zone, current_setting('TimeZone')) AS zone FROM pipelines.pipeline p) z
+		)
+		SELECT pipelines._funnel($4, $5, $6, x.key_, x.version_, x.pipeline_id_, x.stage_id_, %1$s, x.outcome_, x.member_, x.by_)
+		FROM (
+			SELECT e.key_, e.version_, e.pipeline_id_, e.stage_id_, e.entered_,
+				CAST(NULL AS text) AS outcome_, CAST(NULL AS boolean) AS member_, CAST(NULL AS text) AS by_
+			FROM (%2$s AND h.%3$I >= %4$s + interval '20 microseconds') e
+			UNION ALL
+			SELECT r.key_, r.version_, r.pipeline_id_, r.stage_id_, r.stage_entered_at_, coalesce(o.outcome, 'open'), %5$s, r.by_
+			FROM (%6$s) r
+			LEFT JOIN pipelines._stages_at($1) o ON o.pipeline_id = r.pipeline_id_ AND o.stage_id = r.stage_id_%7$s%8$s
+		) x%9$s%10$s$sql$,
+		inside, pipelines._stays_at(deals, NULL::text, past, true, ''),
+		(SELECT pipelines._own_column(t.history, 'valid_to') FROM pipelines.tracked_table t WHERE t.relation = deals),
+		pipelines._column(deals, 'stage_entered_at', NULL::text, true),
+		member, pipelines._rows_at(deals, by, past),
+		CASE WHEN cohort = 'created_in' AND bounded THEN ' LEFT JOIN period w ON w.pipeline_id = r.pipeline_id_' ELSE '' END,
+		CASE WHEN mature_only
+			 THEN format(' LEFT JOIN pipelines.cycle(%L::regclass, as_of => $1) c ON c.pipeline_id = r.pipeline_id_', deals)
+			 ELSE '' END,
+		CASE WHEN inside <> 'true' THEN ' LEFT JOIN period w ON w.pipeline_id = x.pipeline_id_' ELSE '' END,
+		CASE WHEN chosen IS NULL THEN '' ELSE ' WHERE x.pipeline_id_ = ' || chosen END)
+	INTO counts
+	USING as_of, since, until, steps, mode, cohort;
+
+	RETURN QUERY
+		WITH counted AS (
+			SELECT j.* FROM jsonb_to_recordset(counts::jsonb)
+				AS j(value text, step integer, deals bigint, won bigint, lost bigint, still_open bigint, other bigint,
+					 exits bigint, next bigint, to_won bigint)
+		), step AS (
+			SELECT s.pipeline_id, d.pipeline_name, s.stage_id, d.stage_name, d.position, d.outcome, s.step, s.kind
+			FROM pipelines._funnel_steps(as_of) s
+			JOIN pipelines._stages_at(as_of) d ON d.pipeline_id = s.pipeline_id AND d.stage_id = s.stage_id
+			WHERE d.merged_into IS NULL AND (chosen IS NULL OR s.pipeline_id = chosen)
+				AND (d.layout_id = (SELECT t.layout_id FROM pipelines.tracked_table t WHERE t.relation = deals)) IS NOT FALSE
+		), grid AS (
+			-- every step of each pipeline, for each value that has a deal in it
+			SELECT s.*, v.value
+			FROM step s
+			JOIN (SELECT DISTINCT t.pipeline_id, c.value FROM counted c JOIN step t ON t.step = c.step
+				  UNION
+				  SELECT t.pipeline_id, NULL FROM step t WHERE by IS NULL) v ON v.pipeline_id = s.pipeline_id
+		), filled AS (
+			SELECT g.*, coalesce(c.deals, 0) AS n, coalesce(c.won, 0) AS won, coalesce(c.lost, 0) AS lost,
+				   coalesce(c.still_open, 0) AS still_open, coalesce(c.other, 0) AS other,
+				   coalesce(c.exits, 0) AS exits, coalesce(c.next, 0) AS next_exits, coalesce(c.to_won, 0) AS to_won
+			FROM grid g
+			LEFT JOIN counted c ON c.step = g.step AND c.value IS NOT DISTINCT FROM g.value
+			WHERE g.kind <> 3 OR c.step IS NOT NULL
+		)
+		SELECT f.pipeline_id, f.pipeline_name, f.stage_id, f.stage_name, f.position, f.outcome, f.value, f.n,
+			   f.won, f.lost, f.still_open, f.other,
+			   CASE WHEN mode = 'direct' THEN f.exits END,
+			   CASE WHEN mode = 'direct' THEN f.next_exits ELSE lead(f.n) OVER w END,
+			   CASE WHEN mode = 'direct' THEN f.next_exits::numeric / nullif(f.exits, 0)
+					ELSE (lead(f.n) OVER w)::numeric / nullif(f.n, 0) END,
+			   f.n::numeric / nullif(first_value(f.n) OVER w, 0),
+			   CASE WHEN mode = 'direct' THEN f.to_won::numeric / nullif(f.exits, 0)
+					ELSE f.won::numeric / nullif(f.n, 0) END
+		FROM filled f
+		WINDOW w AS (PARTITION BY f.pipeline_id, f.value ORDER BY f.step)
+		ORDER BY f.pipeline_id, f.value, f.step;
+END
+$$;
+COMMENT ON FUNCTION pipelines.funnel(regclass, text, text, date, date, text, text, boolean, timestamptz) IS
+'How many deals came through the stages of their pipeline (S24, R-3.7).  Rows: open stages and those that are won or done, in the order of the stages, empty ones included; archived ones where a deal was in them; a stage that was merged into another counts as that.  Each deal counts in the pipeline in which it stands, once per stage; its stays in other pipelines don''t count, nor those that no one ever saw (R-2.6), nor deals that were deleted.
+mode: any: it was in the stage, in whatever order; strict: it was in every stage up to this one, in their order (a stage that was skipped ends that); reached: it was in this stage or a further one, so that skipped stages count as passed, but lost and disqualified deals count where they really were; direct: n are stays, exits those of them that ended, next_n those that ended in a move to the next stage.
+cohort: created_in, closed_in, entered_first_stage_in, entered_stage_in (each stage by its own first entry), from the day since on and before the day until; days of the pipeline''s time zone.  mature_only leaves out deals that are younger than 90 % of the won ones were when they were won.
+won, lost, still_open (on hold, too), other (disqualified, done): where the n stand at as_of.  next_rate = next_n / n (direct: / exits); cumulative_rate = n / n of the first stage; win_rate = won / n (direct: exits to a won stage / exits).  Fractions of 1; NULL where there is nothing to divide by.
+by: a column of T or an expression over its columns, as it is at as_of, for closed deals as it was at the closing.
+Memory: about 40 bytes a deal and 12 bytes a stay.  Errors: 22023 unknown mode or cohort, or an instant before the history of an adopted table; 23S01 unknown pipeline; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
+
+-- From where to where: moves, not deals.
+CREATE FUNCTION pipelines.transitions(deals regclass, since date DEFAULT NULL, until date DEFAULT NULL, by text DEFAULT NULL,
+	pipeline text DEFAULT NULL, as_of timestamptz DEFAULT now())
+RETURNS TABLE (pipeline_id integer, pipeline_name text, stage_id integer, stage_name text, "position" integer,
+	to_pipeline_id integer, to_pipeline_name text, to_stage_id integer, to_stage_name text, to_position integer, to_outcome text,
+	kind text, value text, n bigint, exits bigint, rate numeric)
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000000 ROWS 100
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	past CONSTANT boolean := as_of < now();
+	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
+	bounded CONSTANT boolean := since IS NOT NULL OR until IS NOT NULL;
+BEGIN
+	RETURN QUERY EXECUTE format($sql$
+		WITH period AS MATERIALIZED (
+			SELECT z.pipeline_id, coalesce($2::timestamp AT TIME ZONE z.zone, '-infinity') AS lo,
+				coalesce($3::timestamp AT TIME ZONE z.zone, 'infinity') AS hi
+			FROM (SELECT p.pipeline_id, coalesce(p.time_zone, current_setting('TimeZone')) AS zone FROM pipelines.pipeline p) z
+		), moved AS (
+			SELECT m.pipeline_id_, m.stage_id_, m.to_pipeline_, m.to_stage_, m.change_, m.by_, count(*) AS n
+			FROM (%1$s) m%2$s%3$s
+			GROUP BY 1, 2, 3, 4, 5, 6
+		)
+		SELECT m.pipeline_id_, f.pipeline_name, m.stage_id_, f.stage_name, f.position,
+			m.to_pipeline_, t.pipeline_name, m.to_stage_, t.stage_name, t.position, t.outcome,
+			CASE WHEN m.change_ = 'delete' THEN 'delete'
+				 WHEN m.to_pipeline_ <> m.pipeline_id_ THEN 'transfer'
+				 WHEN m.change_ = 'reopen' THEN 'reopen'
+				 WHEN t.outcome NOT IN ('open', 'on_hold') THEN 'close'
+				 WHEN t.outcome = 'on_hold' THEN 'hold'
+				 WHEN f.outcome = 'on_hold' THEN 'resume'
+				 WHEN t.position < f.position THEN 'back'
+				 WHEN EXISTS (SELECT FROM pipelines._stages_at($1) b
+							  WHERE b.pipeline_id = m.pipeline_id_ AND b.outcome = 'open' AND NOT b.archived
+								AND b.position > f.position AND b.position < t.position) THEN 'skip'
+				 ELSE 'next' END AS kind,
+			m.by_, sum(m.n)::bigint, (sum(sum(m.n)) OVER w)::bigint, sum(m.n) / sum(sum(m.n)) OVER w
+		FROM moved m
+		LEFT JOIN pipelines._stages_at($1) f ON f.pipeline_id = m.pipeline_id_ AND f.stage_id = m.stage_id_
+		LEFT JOIN pipelines._stages_at($1) t ON t.pipeline_id = m.to_pipeline_ AND t.stage_id = m.to_stage_
+		GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
+		WINDOW w AS (PARTITION BY m.pipeline_id_, m.stage_id_, m.by_)
+		ORDER BY m.pipeline_id_, m.by_, f.position, m.stage_id_, m.to_pipeline_ = m.pipeline_id_ DESC, t.position, m.to_stage_, kind$sql$,
+		pipelines._moves_at(deals, by, past, ''),
+		CASE WHEN bounded THEN ' JOIN period w ON w.pipeline_id = m.pipeline_id_ AND m.exited_ >= w.lo AND m.exited_ < w.hi' ELSE '' END,
+		CASE WHEN chosen IS NULL THEN '' ELSE ' WHERE m.pipeline_id_ = $4' END)
+	USING as_of, since, until, chosen;
+END
+$$;
+COMMENT ON FUNCTION pipelines.transitions(regclass, date, date, text, text, timestamptz) IS
+'From which stage to which one deals moved, and how often: the matrix of transitions, one row per pair.  Moves, not deals: whoever goes there twice counts twice; deals that were deleted later count for what they did before.
+kind: next, skip (an open stage lies between), back, hold, resume, close, reopen, transfer (to another pipeline), delete (no target).  exits: all moves out of the stage; rate = n / exits, a fraction of 1.
+since, until: moves made from the day since on and before the day until, in the time zone of the pipeline that they leave.  by: a tracked column as it was until the move (the owner who made it: S76); any other of the present row.
+On a protected table a move into a pipeline that the reader may not see has no target.
+Errors: 22023 an instant before the history of an adopted table; 23S01 unknown pipeline; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
+
+-- The stays that ended by $1, and where each led.  Readers of a protected table
+-- don't see where a deal went: there the next stay tells, if they may see it.
+CREATE FUNCTION pipelines._moves_at(deals regclass, by text, past boolean, extra text DEFAULT '')
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE WHEN NOT pipelines._secured($1)
+		THEN pipelines._stays_at($1, $2, $3, true, format(', h.%I AS to_pipeline_, h.%I AS to_stage_',
+			 pipelines._own_column(t.history, 'to_pipeline_id'), pipelines._own_column(t.history, 'to_stage_id')) || $4)
+		ELSE format($sql$SELECT e.*, n.to_pipeline_, n.to_stage_
+			FROM (%s) e
+			LEFT JOIN (
+				SELECT y.key_, y.version_,
+					CASE WHEN y.change_ <> 'delete' THEN lead(y.pipeline_id_) OVER w END AS to_pipeline_,
+					CASE WHEN y.change_ <> 'delete' THEN lead(y.stage_id_) OVER w END AS to_stage_
+				FROM (%s) y
+				WINDOW w AS (PARTITION BY y.key_ ORDER BY y.version_)) n ON n.key_ = e.key_ AND n.version_ = e.version_$sql$,
+			pipelines._stays_at($1, $2, $3, true, $4), pipelines._stays_at($1, NULL::text, $3, false, '')) END
+	FROM pipelines.tracked_table t
+	WHERE t.relation = $1
+$$;
+COMMENT ON FUNCTION pipelines._moves_at(regclass, text, boolean, text) IS
+	'The stays that had ended by the instant $1, and where each led, as SQL text: the columns of _stays_at(), to_pipeline_, to_stage_.';

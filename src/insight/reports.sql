@@ -1,0 +1,314 @@
+-------------------------------------------------------------------------------
+-- reports.sql
+--   What all reports on a deals table stand on.
+--
+-- A report reads two things: the deals as they were at its instant (from
+-- _rows_at(): the table itself for the present, as_of() for the past), and the
+-- stays in stages that had ended by then (from _stays_at(): the versions of the
+-- history that were the last of a visit).  Both are SQL text, put together from
+-- the mapping of T, and run with the rights of the caller.
+--
+-- Definitions are those of the instant (R-2.33), names those of today.  Periods
+-- are days of the time zone of each pipeline: since is the first one, until the
+-- first one after it.  A report that is split by a column takes a tracked one as
+-- it was at the time in question, and for closed deals at their closing; any
+-- other from the present row.
+-------------------------------------------------------------------------------
+
+-- Each stage of each pipeline as it was defined at an instant.  The first
+-- version of a definition counts for all times before it; from now on, what
+-- stands there now does.
+CREATE FUNCTION pipelines._stages_at(at timestamptz)
+RETURNS TABLE (pipeline_id integer, pipeline_name text, layout_id integer, time_zone text, stage_id integer, stage_name text,
+	"position" integer, outcome text, probability numeric, forecast_category text, mandatory boolean,
+	stall_limit interval, stall_basis text, archived boolean, merged_into integer)
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000 ROWS 100
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT ps.pipeline_id, p.name, p.layout_id, coalesce(p.time_zone, current_setting('TimeZone')),
+		   ps.stage_id, s.name,
+		   coalesce(h.position, ps.position), coalesce(h.outcome, ps.outcome), coalesce(h.probability, ps.probability),
+		   coalesce(h.forecast_category, ps.forecast_category), coalesce(h.mandatory, ps.mandatory),
+		   CASE WHEN h.pipeline_id IS NULL THEN ps.stall_limit ELSE h.stall_limit END, coalesce(h.stall_basis, ps.stall_basis),
+		   CASE WHEN h.pipeline_id IS NULL THEN ps.archived_at IS NOT NULL ELSE h.archived_at IS NOT NULL END
+			OR p.archived_at IS NOT NULL AND p.archived_at <= $1,
+		   CASE WHEN h.pipeline_id IS NULL THEN ps.merged_into ELSE h.merged_into END
+	FROM pipelines.pipeline_stage ps
+	JOIN pipelines.pipeline p ON p.pipeline_id = ps.pipeline_id
+	JOIN pipelines.stage s ON s.stage_id = ps.stage_id
+	LEFT JOIN pipelines.pipeline_stage_history h
+		ON h.pipeline_id = ps.pipeline_id AND h.stage_id = ps.stage_id
+		AND $1 < now() AND h.valid_to > $1 AND (h.valid_from <= $1 OR h.version = 1)
+$$;
+COMMENT ON FUNCTION pipelines._stages_at(timestamptz) IS
+	'The stages of all pipelines as they were defined at an instant, with the present names.';
+
+-- The key of a deal in a row of T (alias) or of its history, as one value.
+CREATE FUNCTION pipelines._key_as_text(deals regclass, alias text, of_history boolean DEFAULT false)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 2000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format(CASE count(*) WHEN 1 THEN 'CAST(%s AS text)' ELSE 'CAST(ROW(%s) AS text)' END,
+				  string_agg(format('%s.%I', $2, CASE WHEN $3 THEN m.history_column ELSE m.column_name END), ', ' ORDER BY m.n))
+	FROM pipelines._roles($1) m
+	WHERE m.role ~ '^key[1-9]'
+$$;
+COMMENT ON FUNCTION pipelines._key_as_text(regclass, text, boolean) IS
+	'The text form of a deal''s key, as SQL text.';
+
+-- bigint where the key is one number: the cheapest to compare.
+CREATE FUNCTION pipelines._key_is_number(deals regclass)
+RETURNS boolean
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 2000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT count(*) = 1 AND bool_and(a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype))
+	FROM pipelines._roles($1) m
+	JOIN pg_attribute a ON a.attrelid = $1 AND a.attname = m.column_name AND a.attnum > 0
+	WHERE m.role ~ '^key[1-9]'
+$$;
+COMMENT ON FUNCTION pipelines._key_is_number(regclass) IS
+	'Is the key of a deals table one integer?';
+
+CREATE FUNCTION pipelines._key_match(deals regclass, history text, row_alias text)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 2000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT string_agg(format('%s.%I = %s.%I', $2, m.history_column, $3, m.column_name), ' AND ' ORDER BY m.n)
+	FROM pipelines._roles($1) m
+	WHERE m.role ~ '^key[1-9]'
+$$;
+COMMENT ON FUNCTION pipelines._key_match(regclass, text, text) IS
+	'The condition that a row of the history and a row of T are of one deal, as SQL text.';
+
+-- The key that a caller named, as a condition that an index can use.  $4 of the
+-- query is then the list of its values.
+CREATE FUNCTION pipelines._key_is(deals regclass, alias text, of_history boolean, parameter text)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 2000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT string_agg(format('%s.%I = CAST((%s)[%s] AS %s)', $2, CASE WHEN $3 THEN m.history_column ELSE m.column_name END,
+							 $4, substr(m.role, 4), format_type(a.atttypid, a.atttypmod)), ' AND ' ORDER BY m.n)
+	FROM pipelines._roles($1) m
+	JOIN pg_attribute a ON a.attrelid = $1 AND a.attname = m.column_name AND a.attnum > 0
+	WHERE m.role ~ '^key[1-9]'
+$$;
+COMMENT ON FUNCTION pipelines._key_is(regclass, text, boolean, text) IS
+	'The condition that a row is that of a deal whose key is in a list of texts, as SQL text.';
+
+-- The deals at the instant $1 when that is past, in the form of T: tracked
+-- columns as they were, the others from the present row, if there is one.  The
+-- condition that says which rows are deals is asked of the present row.
+CREATE FUNCTION pipelines._past_source(deals regclass)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format('(SELECT %1$s FROM pipelines.as_of(CAST(NULL AS %2$s), $1) a LEFT JOIN %2$s c ON %3$s%4$s)',
+				  x.list, $1, k.matches,
+				  CASE WHEN t.live IS NULL THEN ''
+					   ELSE format(' WHERE %s IS NULL OR EXISTS (SELECT FROM %s l WHERE %s)', k.first,
+								   pipelines._deals_source($1, NULL::name[]), replace(k.matches, 'a.', 'l.')) END)
+	FROM pipelines.tracked_table t
+	CROSS JOIN (SELECT string_agg(format('a.%1$I = c.%1$I', m.column_name), ' AND ' ORDER BY m.n) AS matches,
+					   min(format('c.%I', m.column_name)) AS first
+				FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]') k
+	CROSS JOIN (
+		SELECT string_agg(CASE
+			WHEN m.role ~ '^key[1-9]' OR m.role IN ('version', 'changed_at') OR m.history_column IS NOT NULL
+				OR EXISTS (SELECT FROM pg_attribute h WHERE h.attrelid = t.history AND h.attname = a.attname AND h.attnum > 0 AND NOT h.attisdropped)
+			THEN format('a.%I', a.attname)
+			WHEN m.role = 'created_at'
+			THEN format('coalesce(c.%1$I, (SELECT f.%2$I FROM %3$s f WHERE %4$s AND f.%5$I = 1)) AS %1$I', a.attname,
+						pipelines._own_column(t.history, 'valid_from'), t.history,
+						pipelines._key_match($1, 'f', 'a'), pipelines._own_column(t.history, 'version'))
+			ELSE format('c.%I', a.attname) END, ', ' ORDER BY a.attnum) AS list
+		FROM pipelines.tracked_table t
+		JOIN pg_attribute a ON a.attrelid = t.relation AND a.attnum > 0 AND NOT a.attisdropped
+		LEFT JOIN pipelines._roles($1) m ON m.column_name = a.attname
+		WHERE t.relation = $1) x
+	WHERE t.relation = $1
+$$;
+COMMENT ON FUNCTION pipelines._past_source(regclass) IS
+	'What stands after FROM for the deals as they were at the instant $1, as SQL text.';
+
+CREATE FUNCTION pipelines._is_expression(deals regclass, expression text) RETURNS boolean
+LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100
+AS 'MODULE_PATHNAME', 'pipelines_is_expression';
+COMMENT ON FUNCTION pipelines._is_expression(regclass, text) IS
+	'True for an expression over the columns of the table, of immutable functions of pg_catalog, and nothing else. Raises 42601 for what is no SQL, 42703 for what is no column, 0A000 for more than an expression may use.';
+
+-- What a report is split by, as text: a column by its part or its name, else an
+-- expression over the columns of T.  name: the column, NULL for an expression;
+-- history: where the history has it, NULL if it hasn't.
+CREATE FUNCTION pipelines._dimension(deals regclass, by text)
+RETURNS TABLE (name name, history name, expression text)
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000 ROWS 1
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	past regclass;
+BEGIN
+	IF _dimension.by IS NULL THEN
+		RETURN QUERY SELECT NULL::name, NULL::name, 'CAST(NULL AS text)';
+		RETURN;
+	END IF;
+	SELECT t.history INTO past FROM pipelines.tracked_table t WHERE t.relation = _dimension.deals;
+	SELECT m.column_name, m.history_column INTO name, history
+	FROM pipelines._roles(_dimension.deals) m
+	WHERE m.role = _dimension.by AND m.column_name IS NOT NULL AND m.role <> 'version';
+	IF NOT FOUND THEN
+		SELECT a.attname, h.attname INTO name, history
+		FROM pg_attribute a
+		LEFT JOIN pipelines._roles(_dimension.deals) m ON m.column_name = a.attname
+		LEFT JOIN pg_attribute h
+			ON h.attrelid = past AND h.attnum > 0 AND NOT h.attisdropped
+			AND h.attname = coalesce(m.history_column, CASE WHEN m.role IS NULL THEN a.attname END)
+		WHERE a.attrelid = _dimension.deals AND a.attname = _dimension.by AND a.attnum > 0 AND NOT a.attisdropped;
+	END IF;
+	IF name IS NOT NULL THEN
+		expression := format('CAST(d.%I AS text)', name);
+	ELSE
+		-- raises an error that names the column or function which may not be there
+		PERFORM pipelines._is_expression(_dimension.deals, _dimension.by);
+		expression := format(E'CAST((%s\n) AS text)', _dimension.by);
+	END IF;
+	RETURN NEXT;
+END
+$$;
+COMMENT ON FUNCTION pipelines._dimension(regclass, text) IS
+	'The column or expression that a report is split by.  Raises 42601 for what is no SQL, 42703 for what is no column, 0A000 for more than an expression may use.';
+
+-- The same for a row of T or of the past (d), at the time that counts: a closed
+-- deal that was changed after its closing says what it said then.
+CREATE FUNCTION pipelines._dimension_of_row(deals regclass, by text)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE WHEN x.history IS NULL THEN x.expression ELSE format($sql$CASE
+			WHEN %1$s IS NOT NULL AND %2$s > %3$s
+			THEN (SELECT v.value
+				  FROM (SELECT h.%4$I AS version, CAST(h.%5$I AS text) AS value
+						FROM %6$s h
+						WHERE %7$s AND h.%4$I < %8$s AND %9$s = %10$s
+							AND h.%4$I > coalesce((SELECT max(c.%4$I) FROM %6$s c
+												   WHERE %11$s AND c.%4$I < %8$s AND c.%12$I = 'close'), 0)
+						UNION ALL
+						SELECT %8$s, %13$s) v
+				  ORDER BY v.version
+				  LIMIT 1)
+			ELSE %13$s END$sql$,
+		pipelines._column($1, 'closed_at'), pipelines._column($1, 'changed_at'), pipelines._column($1, 'stage_entered_at'),
+		pipelines._own_column(t.history, 'version'), x.history, t.history, pipelines._key_match($1, 'h', 'd'),
+		pipelines._column($1, 'version'), pipelines._column($1, 'episode', NULL, true), pipelines._column($1, 'episode'),
+		pipelines._key_match($1, 'c', 'd'), pipelines._own_column(t.history, 'change'), x.expression) END
+	FROM pipelines.tracked_table t, pipelines._dimension($1, $2) x
+	WHERE t.relation = $1
+$$;
+COMMENT ON FUNCTION pipelines._dimension_of_row(regclass, text) IS
+	'What a report is split by, of a deal, as SQL text.';
+
+-- One row per deal as it was at the instant $1.
+CREATE FUNCTION pipelines._rows_at(deals regclass, by text, past boolean)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format('SELECT %s, %s AS by_ FROM %s d', x.list, pipelines._dimension_of_row($1, $2),
+				  CASE WHEN $3 THEN pipelines._past_source($1) ELSE pipelines._deals_source($1, NULL::name[]) END)
+	FROM (
+		SELECT format('%s AS key_, ', CASE WHEN pipelines._key_is_number($1)
+										   THEN format('CAST(%s AS bigint)', pipelines._column($1, 'key1'))
+										   ELSE pipelines._key_as_text($1, 'd', false) END)
+			|| string_agg(format('%s AS %s_', CASE WHEN r.role = 'currency'
+											  THEN format('coalesce(%s, %s)', pipelines._column($1, r.role, r.type),
+														  (SELECT quote_nullable(t.currency) || '::text' FROM pipelines.tracked_table t WHERE t.relation = $1))
+											  ELSE pipelines._column($1, r.role, r.type) END, r.role), ', ') AS list
+		FROM (VALUES ('version', NULL), ('episode', NULL), ('pipeline_id', NULL), ('stage_id', NULL), ('furthest_stage_id', NULL),
+				('stage_entered_at', NULL), ('changed_at', NULL), ('created_at', 'timestamptz'), ('closed_at', 'timestamptz'),
+				('closed_on', 'date'), ('expected_close_on', 'date'), ('next_action_at', 'timestamptz'), ('amount', 'numeric'),
+				('currency', 'text'), ('owner', 'text'), ('probability', 'numeric'), ('forecast_category', 'text')) r(role, type)
+	) x
+$$;
+COMMENT ON FUNCTION pipelines._rows_at(regclass, text, boolean) IS
+	'The deals as they were at the instant $1 (past: it is not the present), as SQL text.  Columns: the roles, each with _ behind it, key_ and by_.';
+
+-- The stays that had ended by the instant $1, and those that ran then.
+-- ended_only: without the latter; extra: further columns of the history (h).
+CREATE FUNCTION pipelines._stays_at(deals regclass, by text, past boolean, ended_only boolean DEFAULT false, extra text DEFAULT '')
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format($sql$SELECT %1$s AS key_, h.%2$I AS version_, %3$s AS episode_, %4$s AS pipeline_id_, %5$s AS stage_id_,
+			%6$s AS entered_, h.%7$I AS exited_, %8$s IS NOT NULL AS closed_, h.%9$I AS change_, %10$s AS by_%15$s
+		FROM %11$s h%12$s
+		WHERE (%13$s)%14$s$sql$,
+		CASE WHEN pipelines._key_is_number($1) THEN format('CAST(%s AS bigint)', pipelines._column($1, 'key1', NULL, true))
+			 ELSE pipelines._key_as_text($1, 'h', true) END,
+		pipelines._own_column(t.history, 'version'), pipelines._column($1, 'episode', NULL, true),
+		pipelines._column($1, 'pipeline_id', NULL, true), pipelines._column($1, 'stage_id', NULL, true),
+		pipelines._column($1, 'stage_entered_at', NULL, true), pipelines._own_column(t.history, 'valid_to'),
+		pipelines._column($1, 'closed_at', NULL, true), pipelines._own_column(t.history, 'change'),
+		CASE WHEN $2 IS NULL THEN 'CAST(NULL AS text)' WHEN x.history IS NULL THEN 'p.by_' ELSE format('CAST(h.%I AS text)', x.history) END,
+		t.history,
+		CASE WHEN $2 IS NOT NULL AND x.history IS NULL
+			 THEN format(' LEFT JOIN (SELECT %s, %s AS by_ FROM %s d) p ON %s',
+						 (SELECT string_agg(format('d.%I', m.column_name), ', ' ORDER BY m.n)
+						  FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]'),
+						 x.expression, $1, pipelines._key_match($1, 'h', 'p'))
+			 ELSE '' END,
+		pipelines._visit_ends($1),
+		CASE WHEN $3 THEN format(' AND h.%I <= $1', pipelines._own_column(t.history, 'valid_to')) ELSE '' END, $5)
+		|| CASE WHEN $4 THEN '' ELSE format($sql$
+		UNION ALL
+		SELECT r.key_, r.version_, r.episode_, r.pipeline_id_, r.stage_id_, r.stage_entered_at_, CAST(NULL AS timestamptz),
+			r.closed_at_ IS NOT NULL, CAST(NULL AS text), r.by_
+		FROM (%s) r$sql$, pipelines._rows_at($1, $2, $3)) END
+	FROM pipelines.tracked_table t, pipelines._dimension($1, $2) x
+	WHERE t.relation = $1
+$$;
+COMMENT ON FUNCTION pipelines._stays_at(regclass, text, boolean, boolean, text) IS
+	'The stays in stages as they were known at the instant $1 (past: it is not the present), as SQL text.  Columns key_, version_, episode_, pipeline_id_, stage_id_, entered_, exited_ (NULL: it runs), closed_, change_, by_.';
+
+-- The pipeline that a report is limited to, NULL for NULL; an error for what is
+-- no table of deals.
+CREATE FUNCTION pipelines._report_pipeline(deals regclass, pipeline text)
+RETURNS integer
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM FROM pipelines._roles(deals);
+	IF pipeline IS NULL THEN
+		RETURN NULL;
+	END IF;
+	RETURN pipelines.pipeline_id(pipeline, (SELECT l.name FROM pipelines.tracked_table t
+											JOIN pipelines.layout l ON l.layout_id = t.layout_id
+											WHERE t.relation = _report_pipeline.deals));
+END
+$$;
+COMMENT ON FUNCTION pipelines._report_pipeline(regclass, text) IS
+	'The pipeline of a report by its name, code or id.';
+
+-- An argument that is one of a few words.
+CREATE FUNCTION pipelines._check_word(argument text, value text, words text[])
+RETURNS void
+LANGUAGE plpgsql IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF value IS NULL OR value <> ALL (words) THEN
+		RAISE EXCEPTION '% can''t be %', argument, coalesce(quote_literal(value), 'null')
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = format('It is one of: %s.', array_to_string(words, ', '));
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION pipelines._check_word(text, text, text[]) IS
+	'Raises 22023 for an argument that is not one of a few words.';

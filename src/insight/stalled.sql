@@ -1,0 +1,125 @@
+-------------------------------------------------------------------------------
+-- stalled.sql
+--   Deals that are longer where they are than they should be, now, at an instant
+--   of the past, or by an instant to come (R-4.1 to R-4.5).
+--
+-- Nothing is stored: a limit that is changed applies to all deals at once, and
+-- an UPDATE of what is not tracked touches no clock.  Days and months of a limit
+-- are those of the calendar in the time zone of the pipeline.
+-------------------------------------------------------------------------------
+
+-- A deal (d) with the instant at which it stalls (w), as of $1.  ps is its stage.
+-- Of the stages the planner knows nothing: with an outer join, which conditions
+-- in the form coalesce(..., false) keep, it looks them up for each deal and does
+-- not look up the deals for each of them.
+CREATE FUNCTION pipelines._stall_from(deals regclass, source text)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format($sql$%1$s d
+		LEFT JOIN (SELECT * FROM pipelines._stages_at($1) x WHERE x.outcome = 'open' AND x.stall_limit IS NOT NULL OFFSET 0) ps
+			ON ps.pipeline_id = %2$s AND ps.stage_id = %3$s
+		CROSS JOIN LATERAL (SELECT ps.layout_id, ps.pipeline_name AS name) p
+		CROSS JOIN LATERAL (
+			SELECT ps.time_zone AS zone,
+				((CASE ps.stall_basis WHEN 'activity' THEN %4$s WHEN 'age' THEN %5$s ELSE %6$s END
+				  AT TIME ZONE ps.time_zone) + ps.stall_limit) AT TIME ZONE ps.time_zone AS stalled_at
+		) w$sql$, $2, pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'),
+		pipelines._last_activity($1, '$1'), pipelines._column($1, 'created_at', 'timestamptz'), pipelines._column($1, 'stage_entered_at'))
+$$;
+COMMENT ON FUNCTION pipelines._stall_from(regclass, text) IS
+	'The FROM clause of the deals that have a limit, with the instant at which each stalls, as SQL text.';
+
+-- What stalled() and stalling() say of a deal.
+CREATE FUNCTION pipelines._stall_columns(deals regclass, with_reasons boolean)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format('%s, ps.pipeline_id, p.name, ps.stage_id, ps.stage_name, ps.stall_basis, %s, %s, coalesce(%s, %L::text), %s, %s, w.stalled_at, round((extract(epoch FROM $1 - w.stalled_at) / 86400)::numeric, 2), %s',
+				  pipelines._key_as_text($1, 'd', false), pipelines._column($1, 'owner', 'text'), pipelines._column($1, 'amount', 'numeric'),
+				  pipelines._column($1, 'currency', 'text'), t.currency, pipelines._column($1, 'stage_entered_at'),
+				  pipelines._column($1, 'next_action_at', 'timestamptz'),
+				  CASE WHEN $2 THEN replace(pipelines._reasons($1), 'now()', '$1') ELSE 'CAST(NULL AS text[])' END)
+	FROM pipelines.tracked_table t
+	WHERE t.relation = $1
+$$;
+COMMENT ON FUNCTION pipelines._stall_columns(regclass, boolean) IS
+	'The columns of stalled() and stalling(), as SQL text.';
+
+CREATE FUNCTION pipelines.stalled(deals regclass, pipeline text DEFAULT NULL, respect_next_action boolean DEFAULT false,
+	max_future interval DEFAULT NULL, with_reasons boolean DEFAULT true, as_of timestamptz DEFAULT now())
+RETURNS TABLE (deal text, pipeline_id integer, pipeline_name text, stage_id integer, stage_name text, basis text, owner text,
+	amount numeric, currency text, stage_entered_at timestamptz, next_action_at timestamptz, stalled_at timestamptz, days_over numeric, reasons text[])
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000000 ROWS 1000
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
+BEGIN
+	RETURN QUERY EXECUTE format('SELECT %s FROM %s WHERE coalesce(w.stalled_at <= $1, false)%s%s ORDER BY w.stalled_at, 1',
+		pipelines._stall_columns(deals, with_reasons),
+		pipelines._stall_from(deals, CASE WHEN as_of < now() THEN pipelines._past_source(deals) ELSE pipelines._deals_source(deals, NULL::name[]) END),
+		CASE WHEN respect_next_action
+			 THEN format(' AND (%1$s >= $1 AND ($2 IS NULL OR %1$s - $1 <= $2)) IS NOT TRUE', pipelines._column(deals, 'next_action_at', 'timestamptz'))
+			 ELSE '' END,
+		CASE WHEN chosen IS NULL THEN '' ELSE format(' AND %s = $3', pipelines._column(deals, 'pipeline_id')) END)
+	USING as_of, max_future, chosen;
+END
+$$;
+COMMENT ON FUNCTION pipelines.stalled(regclass, text, boolean, interval, boolean, timestamptz) IS
+'Open deals whose limit was reached by as_of (S18, R-4.1 to R-4.5), the longest stalled first; the view T_stalled is the same for now, with all columns of T.
+The clock of a limit (basis): stage: since the stage was entered; activity: since the last change of a tracked column or the last activity that was done; age: since the deal was created.  No other UPDATE touches it.  Limits and definitions are those of as_of.
+respect_next_action: a deal whose next action is yet to come, within max_future if that is given, is not stalled.  days_over: days of 24 hours since stalled_at.
+reasons: over_limit, past_expected_close, no_amount, no_next_action, pipeline_mismatch, pushed_<n>_times, skipped_stage:<name> (S19); with_reasons => false saves looking for them.
+Errors: 22023 an instant before the history of an adopted table; 23S01 unknown pipeline.';
+
+-- One range of the index on pipeline, stage and stage_entered_at per stage: what
+-- was entered a limit ago, with some days to spare for months of different
+-- lengths, and then asked exactly.  A clock that is not the stage's has no such
+-- range: there the deals of the stage are read.
+CREATE FUNCTION pipelines.stalling(deals regclass, until timestamptz, pipeline text DEFAULT NULL, respect_next_action boolean DEFAULT false,
+	max_future interval DEFAULT NULL, with_reasons boolean DEFAULT true)
+RETURNS TABLE (deal text, pipeline_id integer, pipeline_name text, stage_id integer, stage_name text, basis text, owner text,
+	amount numeric, currency text, stage_entered_at timestamptz, next_action_at timestamptz, stalled_at timestamptz, days_over numeric, reasons text[])
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100000 ROWS 100
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
+	layout CONSTANT integer := (SELECT t.layout_id FROM pipelines.tracked_table t WHERE t.relation = deals);
+	entered CONSTANT text := pipelines._column(deals, 'stage_entered_at');
+	statement CONSTANT text := format('SELECT %s FROM %s WHERE coalesce(w.stalled_at > $1 AND w.stalled_at <= $4, false)%s AND %s = %%s AND %s = %%s AND %%s ORDER BY w.stalled_at, 1',
+		pipelines._stall_columns(deals, with_reasons),
+		pipelines._stall_from(deals, pipelines._deals_source(deals, NULL::name[])),
+		CASE WHEN respect_next_action
+			 THEN format(' AND (%1$s >= $1 AND ($2 IS NULL OR %1$s - $1 <= $2)) IS NOT TRUE', pipelines._column(deals, 'next_action_at', 'timestamptz'))
+			 ELSE '' END,
+		pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'));
+	s record;
+	range text;
+BEGIN
+	FOR s IN
+		SELECT x.*, (x.at AT TIME ZONE x.time_zone - x.stall_limit) AT TIME ZONE x.time_zone - interval '5 days' AS lo,
+			   (until AT TIME ZONE x.time_zone - x.stall_limit) AT TIME ZONE x.time_zone + interval '5 days' AS hi
+		FROM (SELECT y.*, now() AS at FROM pipelines._stages_at(now()) y) x
+		WHERE x.outcome = 'open' AND x.stall_limit IS NOT NULL
+			AND (chosen IS NULL OR x.pipeline_id = chosen) AND (x.layout_id = layout) IS NOT FALSE
+		ORDER BY x.pipeline_id, x.position, x.stage_id
+	LOOP
+		-- nothing happens in a stage before it is entered
+		range := CASE WHEN s.stall_basis = 'stage' THEN format('%1$s > %2$L AND %1$s <= %3$L', entered, s.lo, s.hi)
+					  WHEN s.stall_basis = 'activity' THEN format('%1$s <= %2$L', entered, s.hi)
+					  ELSE 'true' END;
+		RETURN QUERY EXECUTE format(statement, s.pipeline_id, s.stage_id, range)
+		USING now(), max_future, chosen, until;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pipelines.stalling(regclass, timestamptz, text, boolean, interval, boolean) IS
+'Open deals that are not stalled yet and will be by the instant until if nothing happens to them, by pipeline, stage and stalled_at; days_over is negative: days of 24 hours to go.  Columns, and what is asked of a next action, are as in stalled().
+One range of the index on (pipeline, stage, stage_entered_at) per stage: the time depends on how many deals will stall, not on how many there are.  For stages whose limit runs by age or by activity all deals of the stage are read.
+Error: 23S01 unknown pipeline.';
