@@ -101,7 +101,8 @@ INSTALL_SQL = \
 	src/insight/funnel.sql \
 	src/insight/rates.sql \
 	src/insight/flow.sql \
-	src/insight/stalled.sql
+	src/insight/stalled.sql \
+	src/insight/scoring.sql
 INSTALL_PARTS = $(wildcard $(INSTALL_SQL))
 
 DATA = $(wildcard sql/$(EXTENSION)--*--*.sql)
@@ -158,7 +159,8 @@ REGRESS = \
 	fiscal_calendars \
 	locked_periods \
 	business_time \
-	money
+	money \
+	scoring
 
 PG_CPPFLAGS = -I$(srcdir)/src
 

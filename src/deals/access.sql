@@ -112,6 +112,10 @@ AS $$
 		CROSS JOIN (SELECT 'NOT EXISTS (SELECT FROM pg_catalog.pg_policy AS p WHERE p.polname = ''pipelines_set_quota'')'
 						   ' AND (pipeline_id IS NULL OR pipeline_id = ' || m.seen || ')' FROM list m) o (condition)
 		UNION ALL
+		-- the trigger lets only the owner of the deals write them
+		SELECT t.table_name, format('pipeline_id = %s', l.seen), 'true', format('pipeline_id = %s', l.seen)
+		FROM unnest('{score_model,score_count}'::text[]) t (table_name)
+		UNION ALL
 		-- a plan names stages, and is its maker's
 		SELECT t.table_name, o.condition, o.condition, o.condition
 		FROM unnest('{adoption,adoption_plan}'::text[]) t (table_name)

@@ -39,7 +39,7 @@ AS $$
 	('current', 'stage_name', 'Name of the stage.'),
 	('current', 'position', 'Position of the stage in its pipeline.'),
 	('current', 'outcome', 'Outcome of the stage: open, on_hold, won, lost, disqualified, done.'),
-	('current', 'effective_probability', 'Percent: 100 when won, 0 when closed otherwise; else the override of the deal, else that of the stage.'),
+	('current', 'effective_probability', 'Percent: 100 when won, 0 when closed otherwise; else the override of the deal, else its score where the pipeline uses scores, else that of the stage.'),
 	('current', 'probability_source', 'Where effective_probability comes from: deal, score or stage.'),
 	('current', 'effective_category', 'closed when won, omitted when closed otherwise; else the override of the deal, else that of the stage, else pipeline (on_hold: omitted).'),
 	('current', 'weighted', 'amount times effective_probability, exact; 0 for a deal that is omitted, NULL without an amount.'),
@@ -202,6 +202,20 @@ $$;
 COMMENT ON FUNCTION pipelines._free_name(name[], text) IS
 	'A column name, with the prefix pipelines_ where it is taken; quoted.';
 
+-- An application's own column may be a copy of the stage's probability: then it
+-- is no reason to disregard a score.
+CREATE FUNCTION pipelines._own_probability(deals regclass, stage_probability text)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 2000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE WHEN t.application ? 'scale' THEN format('nullif(%s, %s)', pipelines._column($1, 'probability', 'numeric'), $2)
+				ELSE pipelines._column($1, 'probability', 'numeric') END
+	FROM pipelines.tracked_table t WHERE t.relation = $1
+$$;
+COMMENT ON FUNCTION pipelines._own_probability(regclass, text) IS
+	'The probability that a deal (d) has of its own, as SQL text; NULL where it says the same as its stage.';
+
 -- The deals (d) with their definitions (p pipeline, ps pipeline stage, s
 -- stage) and what follows from both (e): closed, probability, category.
 CREATE FUNCTION pipelines._deal_from(deals regclass)
@@ -218,7 +232,7 @@ AS $$
 		SELECT coalesce(ps.outcome NOT IN ('open', 'on_hold'), false) AS closed,
 			   CASE WHEN ps.outcome = 'won' THEN 100::numeric
 					WHEN ps.outcome IN ('lost', 'disqualified', 'done') THEN 0::numeric
-					ELSE coalesce(%4$s, ps.probability) END AS probability,
+					%6$sELSE coalesce(%4$s, ps.probability) END AS probability,
 			   CASE WHEN ps.outcome = 'won' THEN 'closed'
 					WHEN ps.outcome IN ('lost', 'disqualified', 'done') THEN 'omitted'
 					ELSE coalesce(%5$s, ps.forecast_category,
@@ -226,7 +240,11 @@ AS $$
 					END AS category
 	) e$sql$,
 		pipelines._deals_source($1, NULL::name[]), pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'),
-		pipelines._column($1, 'probability', 'numeric'), pipelines._column($1, 'forecast_category', 'text'))
+		pipelines._column($1, 'probability', 'numeric'), pipelines._column($1, 'forecast_category', 'text'),
+		CASE WHEN pipelines._scored($1)
+			THEN format('WHEN p.use_scores THEN coalesce(%s, %s, ps.probability) ',
+						pipelines._own_probability($1, 'ps.probability'), pipelines._score_text($1, 'ps.probability'))
+			ELSE '' END)
 $$;
 COMMENT ON FUNCTION pipelines._deal_from(regclass) IS
 	'The FROM clause that joins deals with their definitions, as SQL text.';
@@ -259,10 +277,11 @@ AS $$
 		(5, 'effective_probability', 'e.probability'),
 		(6, 'probability_source',
 		 -- an application's own column may be a copy of the stage's probability
-		 format('CASE WHEN e.closed OR %1$s IS NULL%2$s THEN ''stage'' ELSE ''deal'' END',
-				pipelines._column($1, 'probability', 'numeric'),
-				(SELECT format(' OR %s = ps.probability', pipelines._column($1, 'probability', 'numeric'))
-				 FROM pipelines.tracked_table t WHERE t.relation = $1 AND t.application ? 'scale'))),
+		 CASE WHEN pipelines._scored($1)
+			THEN format('CASE WHEN e.closed THEN ''stage'' WHEN %s IS NOT NULL THEN ''deal'' WHEN p.use_scores AND %s IS NOT NULL THEN ''score'' ELSE ''stage'' END',
+						pipelines._own_probability($1, 'ps.probability'), pipelines._score_text($1, 'ps.probability'))
+			ELSE format('CASE WHEN e.closed OR %s IS NULL THEN ''stage'' ELSE ''deal'' END',
+						pipelines._own_probability($1, 'ps.probability')) END),
 		(7, 'effective_category', 'e.category'),
 		(8, 'weighted',
 		 format('CASE WHEN e.category <> ''omitted'' THEN %1$s * e.probability * 0.01 WHEN %1$s IS NOT NULL THEN 0::numeric END',
@@ -305,10 +324,71 @@ AS $$
 $$;
 COMMENT ON FUNCTION pipelines._current_view(regclass, regclass) IS 'The text of the view T_current.';
 
+-- Does any pipeline use scores?  Where none does, whatever of a query stands
+-- under this costs nothing: it is asked once, before the rest is begun.
+CREATE FUNCTION pipelines._scores_used()
+RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1000
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN EXISTS (SELECT FROM pipelines.pipeline p WHERE p.use_scores);
+END
+$$;
+COMMENT ON FUNCTION pipelines._scores_used() IS
+	'Does any pipeline that the caller sees use scores?';
+
+-- Has the table been trained?  Until then its views know nothing of scores, and
+-- need nothing of the extension for them.
+CREATE FUNCTION pipelines._scored(deals regclass)
+RETURNS boolean
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE COST 1000
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	-- definitions of an earlier state have no scores yet
+	RETURN to_regclass('pipelines.score_model') IS NOT NULL
+		AND EXISTS (SELECT FROM pipelines.score_model m WHERE m.relation = _scored.deals);
+END
+$$;
+COMMENT ON FUNCTION pipelines._scored(regclass) IS
+	'Are there scores for the deals of a table?';
+
+-- By how much scores make the weighted sums of T_board more or less: a pass of
+-- its own over the deals of the pipelines that use scores, if there are any.
+CREATE FUNCTION pipelines._board_scores(deals regclass)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format($sql$
+	LEFT JOIN (
+		SELECT y.pipeline_id, y.stage_id, y.currency,
+			   sum(y.more) FILTER (WHERE y.category IS NULL) AS more,
+			   sum(y.more) FILTER (WHERE y.category <> 'omitted') AS said_more
+		FROM (SELECT %2$s AS pipeline_id, %3$s AS stage_id, coalesce(%4$s, %1$s) AS currency, %5$s AS category,
+					 %9$s * (coalesce(%6$s, pt.probability) - pt.probability) AS more
+			  FROM %7$s d
+			  JOIN pipelines.pipeline pp ON pp.pipeline_id = %2$s AND pp.use_scores
+			  JOIN pipelines.pipeline_stage pt ON pt.pipeline_id = %2$s AND pt.stage_id = %3$s AND pt.outcome IN ('open', 'on_hold')
+			  WHERE pipelines._scores_used() AND %8$s IS NULL) y
+		GROUP BY y.pipeline_id, y.stage_id, y.currency
+	) c ON c.pipeline_id = ps.pipeline_id AND c.stage_id = ps.stage_id AND c.currency IS NOT DISTINCT FROM g.currency$sql$,
+		quote_nullable(t.currency) || '::text', pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'),
+		pipelines._column($1, 'currency', 'text'), pipelines._column($1, 'forecast_category', 'text'),
+		pipelines._score_text($1, 'pt.probability'), pipelines._deals_source($1, NULL::name[]),
+		pipelines._own_probability($1, 'pt.probability'), pipelines._column($1, 'amount', 'numeric'))
+	FROM pipelines.tracked_table t
+	WHERE t.relation = $1
+$$;
+COMMENT ON FUNCTION pipelines._board_scores(regclass) IS
+	'The join of T_board that adds what scores say.';
+
 -- One pass over the deals, grouped by stage before the definitions are joined:
 -- a stage's probability multiplies a sum once, and not each amount.  Apart are
 -- kept the deals with an override of the probability (their products), and
--- those with an override of the category (which omits them, or not).
+-- those with an override of the category (which omits them, or not).  By how
+-- much scores make it more is added up in a pass of its own, if any are used.
 CREATE FUNCTION pipelines._board_view(deals regclass)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
@@ -327,9 +407,9 @@ AS $$
 		   coalesce(g.amount, 0) AS amount,
 		   CASE WHEN ps.outcome = 'won' THEN coalesce(g.amount, 0)
 				WHEN ps.outcome IN ('lost', 'disqualified', 'done') THEN 0::numeric
-				ELSE (coalesce(g.said_product, 0) + coalesce(g.said_amount, 0) * ps.probability +
+				ELSE (coalesce(g.said_product, 0) + coalesce(g.said_amount, 0) * ps.probability%11$s +
 					  CASE WHEN coalesce(ps.forecast_category, ps.outcome) NOT IN ('omitted', 'on_hold')
-						   THEN coalesce(g.product, 0) + coalesce(g.plain_amount, 0) * ps.probability
+						   THEN coalesce(g.product, 0) + coalesce(g.plain_amount, 0) * ps.probability%12$s
 						   ELSE 0::numeric END) * 0.01
 				END AS weighted,
 		   CASE WHEN g.deals IS NULL THEN NULL
@@ -353,7 +433,7 @@ AS $$
 					 %5$s AS amount, %6$s AS probability, %7$s AS category, %8$s AS entered
 			  FROM %9$s d) x
 		GROUP BY x.pipeline_id, x.stage_id, x.currency
-	) g ON g.pipeline_id = ps.pipeline_id AND g.stage_id = ps.stage_id
+	) g ON g.pipeline_id = ps.pipeline_id AND g.stage_id = ps.stage_id%13$s
 	WHERE %10$s
 		AND (g.deals IS NOT NULL OR (ps.archived_at IS NULL AND p.archived_at IS NULL))
 	ORDER BY p.pipeline_id, ps.position, ps.stage_id, g.currency$sql$,
@@ -361,18 +441,58 @@ AS $$
 		pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'),
 		pipelines._column($1, 'currency', 'text'), pipelines._column($1, 'amount', 'numeric'),
 		pipelines._column($1, 'probability', 'numeric'), pipelines._column($1, 'forecast_category', 'text'),
-		pipelines._column($1, 'stage_entered_at'), pipelines._deals_source($1, pipelines._role_columns($1)), coalesce('p.layout_id = ' || t.layout_id, 'true'))
+		pipelines._column($1, 'stage_entered_at'), pipelines._deals_source($1, pipelines._role_columns($1)), coalesce('p.layout_id = ' || t.layout_id, 'true'),
+		CASE WHEN c.scored IS NULL THEN '' ELSE ' + coalesce(c.said_more, 0)' END,
+		CASE WHEN c.scored IS NULL THEN '' ELSE ' + coalesce(c.more, 0)' END, coalesce(c.scored, ''))
 	FROM pipelines.tracked_table t
+	CROSS JOIN (SELECT CASE WHEN pipelines._scored($1) THEN pipelines._board_scores($1) END) c(scored)
 	WHERE t.relation = $1
 $$;
 COMMENT ON FUNCTION pipelines._board_view(regclass) IS 'The text of the view T_board.';
+
+-- The deals whose scores count, as T_forecast takes them: an arm of their own,
+-- which is not begun where no pipeline uses scores.
+CREATE FUNCTION pipelines._forecast_scores(deals regclass)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format($sql$
+			WHERE k.scored IS NOT TRUE
+			UNION ALL
+			SELECT %1$s, date_trunc('month', %2$s::timestamp)::date,
+				   CASE WHEN %2$s IS NULL THEN 2 WHEN %2$s < k.today THEN 1 ELSE 0 END,
+				   %3$s, coalesce(%4$s, %5$s), %6$s, coalesce(%7$s, %8$s, k.probability),
+				   CASE WHEN %9$s IS NULL THEN k.counts_as WHEN %9$s = 'omitted' THEN 'done' ELSE 'open' END
+			FROM %10$s d
+			JOIN (
+				SELECT ps.pipeline_id, ps.stage_id, ps.probability,
+					   CASE WHEN coalesce(ps.forecast_category, ps.outcome) IN ('omitted', 'on_hold') THEN 'done' ELSE 'open' END AS counts_as,
+					   (now() AT TIME ZONE coalesce(pp.time_zone, current_setting('TimeZone')))::date AS today
+				FROM pipelines.pipeline_stage ps
+				JOIN pipelines.pipeline pp ON pp.pipeline_id = ps.pipeline_id
+				WHERE pp.use_scores AND ps.outcome IN ('open', 'on_hold')
+				OFFSET 0
+			) k ON k.pipeline_id = %1$s AND k.stage_id = %11$s
+			WHERE pipelines._scores_used()$sql$,
+		pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'expected_close_on', 'date'),
+		pipelines._column($1, 'owner', 'text'), pipelines._column($1, 'currency', 'text'), quote_nullable(t.currency) || '::text',
+		pipelines._column($1, 'amount', 'numeric'), pipelines._own_probability($1, 'k.probability'),
+		pipelines._score_text($1, 'k.probability'), pipelines._column($1, 'forecast_category', 'text'),
+		pipelines._deals_source($1, NULL::name[]), pipelines._column($1, 'stage_id'))
+	FROM pipelines.tracked_table t
+	WHERE t.relation = $1
+$$;
+COMMENT ON FUNCTION pipelines._forecast_scores(regclass) IS
+	'The arm of T_forecast for deals whose scores count, with the condition that keeps them out of the other.';
 
 -- One pass over the deals, with as little work for each as can be: what follows
 -- from the stage alone is worked out once a stage (OFFSET 0 keeps the planner
 -- from merging that into the pass), and names are joined to the groups.  The
 -- category decides whether a deal that is not closed takes part: an omitted one
 -- goes into the aggregate as done, so that it counts as a deal and adds nothing;
--- any other as open, on hold or not.  The quantiles come from a subquery that
+-- any other as open, on hold or not.  Deals whose score counts come from an arm
+-- of their own, which is not begun where no pipeline uses scores.  The quantiles come from a subquery that
 -- is not merged either: once a row, and only if anybody asks.
 CREATE FUNCTION pipelines._forecast_view(deals regclass)
 RETURNS text
@@ -414,6 +534,7 @@ AS $$
 			LEFT JOIN (
 				SELECT ps.pipeline_id, ps.stage_id,
 					   ps.outcome NOT IN ('open', 'on_hold') AS closed,
+					   pp.use_scores AND ps.outcome IN ('open', 'on_hold') AS scored,
 					   CASE WHEN ps.outcome = 'won' THEN 100::numeric
 							WHEN ps.outcome IN ('lost', 'disqualified', 'done') THEN 0::numeric
 							ELSE ps.probability END AS probability,
@@ -424,7 +545,7 @@ AS $$
 				FROM pipelines.pipeline_stage ps
 				JOIN pipelines.pipeline pp ON pp.pipeline_id = ps.pipeline_id
 				OFFSET 0
-			) k ON k.pipeline_id = %1$s AND k.stage_id = %11$s
+			) k ON k.pipeline_id = %1$s AND k.stage_id = %11$s%12$s
 		) x
 		GROUP BY x.pipeline_id, x.month, x.bucket, x.owner, x.currency
 	) g
@@ -435,7 +556,8 @@ AS $$
 		pipelines._column($1, 'currency', 'text'), quote_nullable(t.currency) || '::text',
 		pipelines._column($1, 'amount', 'numeric'), pipelines._column($1, 'probability', 'numeric'),
 		pipelines._column($1, 'forecast_category', 'text'), pipelines._deals_source($1, pipelines._role_columns($1)),
-		pipelines._column($1, 'stage_id'))
+		pipelines._column($1, 'stage_id'),
+		CASE WHEN pipelines._scored($1) THEN pipelines._forecast_scores($1) ELSE '' END)
 	FROM pipelines.tracked_table t
 	WHERE t.relation = $1
 $$;

@@ -118,13 +118,45 @@ BEGIN
 	IF FOUND THEN
 		RAISE EXCEPTION 'must be owner of table %', refused
 			USING ERRCODE = 'insufficient_privilege',
-				HINT = 'The adoption of a table is planned by its owner.';
+				HINT = CASE WHEN TG_TABLE_NAME LIKE 'score%' THEN 'Scores are trained by the owner of the table.'
+					ELSE 'The adoption of a table is planned by its owner.' END;
 	END IF;
 	RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
 END
 $$;
 COMMENT ON FUNCTION pipelines._adoption_guard() IS
-'BEFORE ROW trigger on pipelines.adoption and adoption_plan: only who owns the table concerned writes there (42501).';
+'BEFORE ROW trigger on pipelines.adoption, adoption_plan, score_model and score_count: only who owns the table concerned writes there (42501).';
+
+-- A board belongs to who saved it (or is restored by who owns the definitions).
+CREATE FUNCTION pipelines._board_guard() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 100
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	concerned text[] := '{}';
+	refused text;
+BEGIN
+	IF TG_OP <> 'INSERT' THEN
+		concerned := concerned || OLD.owner;
+	END IF;
+	IF TG_OP <> 'DELETE' THEN
+		concerned := concerned || NEW.owner;
+	END IF;
+	SELECT r.owner INTO refused
+	FROM unnest(concerned) AS r (owner)
+	WHERE NOT EXISTS (SELECT FROM pg_roles AS o WHERE o.rolname = r.owner AND pg_has_role(current_user, o.oid, 'USAGE'))
+		AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = TG_RELID AND pg_has_role(current_user, c.relowner, 'USAGE'))
+	LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'must be owner of the board, which is role "%"', refused
+			USING ERRCODE = 'insufficient_privilege',
+				HINT = 'Save it under your own name.';
+	END IF;
+	RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+END
+$$;
+COMMENT ON FUNCTION pipelines._board_guard() IS
+'BEFORE ROW trigger on pipelines.board: only members of the role that owns a board write it (42501).';
 
 CREATE FUNCTION pipelines._register(relation regclass, history regclass, layout_id integer,
 	key text[], columns jsonb, currency text, foreign_keys boolean, on_truncate text,
@@ -181,6 +213,9 @@ AS $$
 	(10, 'approval', true, 'Moves, and amounts above a threshold, that only members of a role may bring about.'),
 	(11, 'deal_type', true, 'Which pipeline suits which deals: a value of one of their columns, and the pipeline that deals with it go to unless they name one.'),
 	(12, 'pipeline_role', true, 'Who may see, move and define in a protected pipeline. Written by grant_pipeline() and revoke_pipeline().'),
+	(35, 'score_model', false, 'How the deals of a table are scored in a pipeline, and what was known for it. Written by train_scores() only.'),
+	(36, 'score_count', false, 'How many deals that were won and lost had something in common. Written by train_scores() only.'),
+	(37, 'board', false, 'Boards that were saved under a name. Written by save_board() and drop_board().'),
 	(13, 'stage_value', true, 'How an adopted table writes down a stage in its own column. Written by adopt() and apply_adoption() only.'),
 	(14, 'adoption_plan', false, 'What adopt() proposes for a table, to be edited before it is applied.'),
 	(15, 'purge_log', false, 'Deals whose past was purged, by whom and how. Written by purge() only.'),
@@ -428,6 +463,34 @@ AS $$
 	('pipeline_role', 'can_move', 'boolean NOT NULL DEFAULT false', false, 'May it make, change, move and delete deals of it?'),
 	('pipeline_role', 'can_define', 'boolean NOT NULL DEFAULT false', false, 'May it change the pipeline and its stages?'),
 
+	('score_model', 'relation', 'regclass', true, 'The deals table.'),
+	('score_model', 'pipeline_id', 'integer', true, 'The pipeline.'),
+	('score_model', 'trained_at', 'timestamptz NOT NULL', false, 'When it was counted.'),
+	('score_model', 'as_of', 'timestamptz NOT NULL', false, 'Up to when it was known.'),
+	('score_model', 'features', 'text[] NOT NULL DEFAULT ''{}''', false, 'Columns, or expressions, that have a say beside stage and age.'),
+	('score_model', 'ages', 'interval[] NOT NULL', false, 'Bounds of the ages, ascending; a day is 24 hours.'),
+	('score_model', 'smoothing', 'numeric NOT NULL', false, 'What is added to each count when it is read.'),
+	('score_model', 'min_won', 'integer NOT NULL', false, 'With fewer won deals the rate of the stage counts.'),
+	('score_model', 'min_lost', 'integer NOT NULL', false, 'With fewer lost deals the rate of the stage counts.'),
+	('score_model', 'prior_weight', 'numeric NOT NULL', false, 'How many deals the configured probability weighs in that rate.'),
+	('score_model', 'won', 'bigint NOT NULL', false, 'Deals won.'),
+	('score_model', 'lost', 'bigint NOT NULL', false, 'Deals lost or disqualified.'),
+
+	('score_count', 'relation', 'regclass', true, 'The deals table.'),
+	('score_count', 'pipeline_id', 'integer', true, 'The pipeline.'),
+	('score_count', 'feature', 'text', true, 'prior (all), age (open at it), stage (no further than it), column:<name>.'),
+	('score_count', 'value', 'text', true, 'The stage''s id, or the value of the column.'),
+	('score_count', 'age', 'integer', true, 'Number of the age, 0 for the youngest; -1: at any.'),
+	('score_count', 'won', 'bigint NOT NULL', false, 'Deals that were won.'),
+	('score_count', 'lost', 'bigint NOT NULL', false, 'Deals that were lost or disqualified.'),
+
+	('board', 'name', 'text', true, 'Name, unique for an owner.'),
+	('board', 'owner', 'text', true, 'Name of the role that saved it.'),
+	('board', 'relation', 'regclass NOT NULL', false, 'The deals table.'),
+	('board', 'settings', 'jsonb NOT NULL', false, 'The arguments of board().'),
+	('board', 'shared', 'boolean NOT NULL DEFAULT false', false, 'May others use it?'),
+	('board', 'saved_at', 'timestamptz NOT NULL', false, 'When it was saved.'),
+
 	('stage_value', 'relation', 'regclass', true, 'The adopted table.'),
 	('stage_value', 'part', 'text', true, 'Which column of the application: stage or outcome.'),
 	('stage_value', 'value', 'text', true, 'Value of that column, as text.'),
@@ -640,6 +703,17 @@ AS $$
 	(1201, 'pipeline_role', 'role_is_short', 'CHECK (length(role) BETWEEN 1 AND 200)'),
 	(1202, 'pipeline_role', 'who_moves_or_defines_sees', 'CHECK (can_see OR NOT (can_move OR can_define))'),
 
+	(3500, 'score_model', 'score_model_pkey', 'PRIMARY KEY (relation, pipeline_id)'),
+	(3501, 'score_model', 'smoothing_is_positive', 'CHECK (smoothing > 0 AND prior_weight >= 0)'),
+	(3502, 'score_model', 'counts_are_not_negative', 'CHECK (won >= 0 AND lost >= 0)'),
+
+	(3600, 'score_count', 'score_count_pkey', 'PRIMARY KEY (relation, pipeline_id, feature, value, age)'),
+	(3601, 'score_count', 'counts_are_not_negative', 'CHECK (won >= 0 AND lost >= 0)'),
+
+	(3700, 'board', 'board_pkey', 'PRIMARY KEY (owner, name)'),
+	(3701, 'board', 'name_is_trimmed_and_short', 'CHECK (name = btrim(name, E'' \t\r\n'') AND length(name) BETWEEN 1 AND 200)'),
+	(3702, 'board', 'settings_is_an_object', 'CHECK (jsonb_typeof(settings) = ''object'')'),
+
 	(1300, 'stage_value', 'stage_value_pkey', 'PRIMARY KEY (relation, part, value)'),
 	(1301, 'stage_value', 'part_is_known', 'CHECK (part IN (''stage'', ''outcome''))'),
 
@@ -839,7 +913,7 @@ BEGIN
 	-- whoever owns a table plans its adoption: the trigger lets nobody else
 	FOR c IN
 		SELECT format('pipelines.%I', k.name)::regclass AS relation
-		FROM (VALUES ('adoption'), ('adoption_plan')) AS k (name)
+		FROM (VALUES ('adoption'), ('adoption_plan'), ('score_model'), ('score_count')) AS k (name)
 	LOOP
 		IF NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = c.relation AND t.tgname = 'pipelines_guard') THEN
 			EXECUTE format('GRANT INSERT, UPDATE, DELETE ON %s TO PUBLIC', c.relation);
@@ -847,6 +921,14 @@ BEGIN
 		PERFORM pipelines._setup_trigger(c.relation::oid, name 'pipelines_guard',
 			text 'BEFORE INSERT OR UPDATE OR DELETE', text 'ROW', text 'pipelines._adoption_guard()');
 	END LOOP;
+
+	-- who saves a board is its owner: the trigger lets nobody else
+	IF NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = 'pipelines.board'::regclass AND t.tgname = 'pipelines_guard') THEN
+		GRANT INSERT, UPDATE, DELETE ON pipelines.board TO PUBLIC;
+	END IF;
+	relation := 'pipelines.board'::regclass;
+	PERFORM pipelines._setup_trigger(relation, name 'pipelines_guard',
+		text 'BEFORE INSERT OR UPDATE OR DELETE', text 'ROW', text 'pipelines._board_guard()');
 
 	FOR c IN
 		SELECT k.table_name, k.column_name, k.comment

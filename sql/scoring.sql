@@ -1,0 +1,192 @@
+-- Scores: section 3.11.2 (R-11.1 to R-11.5), S40, S42, S73, S78, S80; rows 75 to 78.
+-- All counts and probabilities are worked out by hand in comments.
+-- In a database of its own, so that every id is the same in every run.
+\set ECHO none
+SET client_min_messages = warning;
+DROP DATABASE IF EXISTS regress_pipelines_scoring;
+CREATE DATABASE regress_pipelines_scoring TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C';
+\set home :DBNAME
+\c regress_pipelines_scoring
+\set ECHO all
+SET client_min_messages = warning;
+SET timezone = 'UTC';
+SET datestyle = 'ISO, YMD';
+CREATE EXTENSION pipelines;
+
+CREATE FUNCTION try(command text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	detail text; hint text; result text;
+BEGIN
+	EXECUTE command INTO result;
+	RETURN coalesce(result, 'NULL');
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+	RETURN concat_ws(' | ', SQLSTATE || ': ' || SQLERRM, nullif(detail, ''), nullif(hint, ''));
+END
+$$;
+\pset null '-'
+
+SELECT pipelines.create_pipeline('Sales', time_zone => 'UTC', stages => '[
+	{"name": "Lead", "probability": 10}, {"name": "Demo", "probability": 30}, {"name": "Offer", "probability": 60},
+	{"name": "Won", "outcome": "won"}, {"name": "Lost", "outcome": "lost"},
+	{"name": "Junk", "outcome": "disqualified"}, {"name": "Filed", "outcome": "done"}]');
+SELECT pipelines.create_deals('deals', currency => 'EUR');
+
+-- day 0 is 2024-01-01; each deal: source, then stages with the day of entry
+CREATE TABLE event (deal_id bigint, day numeric, stage text, source text, amount numeric);
+INSERT INTO event VALUES
+	(1, 0, 'Lead', 'web', 100), (1, 2, 'Demo', 'web', 100), (1, 4, 'Offer', 'web', 100), (1, 20, 'Won', 'web', 100),
+	(2, 0, 'Lead', 'fair', 200), (2, 12, 'Demo', 'fair', 200), (2, 14, 'Won', 'fair', 200),
+	(3, 0, 'Lead', 'web', 300), (3, 3, 'Offer', 'web', 300), (3, 9, 'Won', 'web', 300),
+	(4, 0, 'Lead', 'fair', 400), (4, 3, 'Lost', 'fair', 400),
+	(5, 0, 'Lead', 'fair', 500), (5, 15, 'Lost', 'fair', 500),
+	(6, 0, 'Lead', 'web', 600), (6, 5, 'Demo', 'web', 600), (6, 30, 'Junk', 'web', 600),
+	(7, 0, 'Lead', NULL, 700), (7, 5, 'Demo', NULL, 700), (7, 7, 'Lead', NULL, 700), (7, 20, 'Lost', NULL, 700),
+	-- closed, but neither won nor lost; never seen open; still open on day 40
+	(8, 0, 'Lead', 'web', 800), (8, 2, 'Filed', 'web', 800),
+	(9, 38, 'Lead', 'web', 900),
+	(10, 10, 'Lead', 'fair', 1000), (10, 12, 'Offer', 'fair', 1000),
+	(11, 35, 'Lead', 'mail', 1100), (11, 39, 'Demo', 'mail', 1100),
+	-- won, and taken back on day 39: no evidence after that, evidence before
+	(12, 1, 'Lead', 'web', 1200), (12, 6, 'Won', 'web', 1200), (12, 39, 'Lead', 'web', 1200);
+CREATE VIEW events AS
+	SELECT deal_id, timestamptz '2024-01-01' + day * interval '1 day' AS at, stage, source, amount FROM event;
+SELECT * FROM pipelines.import_history('deals', 'events');
+
+-- Counts as known on day 40 with one bound at 10 days.  Won: 1, 2, 3; lost: 4, 5, 6 (disqualified), 7.
+-- younger than 10 days, by furthest stage: Lead 1 2 3 | 4 5 6 7, Demo 1 | 6 7, Offer 1 3 | -
+-- older: Lead 2 | 5, Demo 2 | 6 7, Offer 1 | -     (7 was pushed back to Lead on day 7: it had been in Demo)
+SELECT * FROM pipelines.train_scores('deals', ages => '{10 days}', min_won => 3, min_lost => 3, as_of => '2024-02-10');
+SELECT c.feature, s.name AS stage, c.age, c.won, c.lost
+FROM pipelines.score_count c LEFT JOIN pipelines.stage s ON c.feature = 'stage' AND s.stage_id::text = c.value
+ORDER BY c.feature, s.stage_id, c.age;
+
+-- the same again, whatever the order of the rows (R-11.1)
+CREATE TABLE counts AS SELECT * FROM pipelines.score_count;
+CREATE FUNCTION same_counts() RETURNS bigint LANGUAGE sql AS $$
+	SELECT count(*) FROM (
+		(TABLE pipelines.score_count EXCEPT TABLE counts) UNION ALL (TABLE counts EXCEPT TABLE pipelines.score_count)) x
+$$;
+SELECT count(*) FROM pipelines.train_scores('deals', as_of => '2024-02-10');
+SELECT same_counts();
+
+-- Scores on day 40.  9: 2 days old, Lead.
+--   prior ln(4/5) = -0.2231; age ln((4/5) / (5/6)) = -0.0408; stage ln((4/6) / (5/7)) = -0.0690; e^-0.3330 / (1 + ...) = 41.75 %
+-- 10: 30 days, Offer.
+--   age ln((3/5) / (4/6)) = -0.1054; stage ln((2/5) / (1/6)) = 0.8755; sum 0.5470: 63.34 %
+-- 11: 5 days, Demo.  stage ln((2/6) / (3/7)) = -0.2513; sum -0.5152: 37.40 %
+-- 12 is older than 10 days, in its second episode, at Lead: age -0.1054; stage ln((2/5) / (2/6)) = 0.1823; sum -0.1462: 46.35 %
+SELECT deal, stage_name, age_days, score, stage_probability, effective_probability, probability_source, basis, won, lost, log_odds, contributions
+FROM pipelines.scores('deals', as_of => '2024-02-10') ORDER BY deal::bigint;
+
+-- known on day 35: deal 12 was won then
+SELECT * FROM pipelines.train_scores('deals', as_of => '2024-02-05');
+SELECT age, won, lost FROM pipelines.score_count WHERE feature = 'age' ORDER BY age;
+-- with the closing on day 20 of deal 1 not known yet, nor that of 6 and 7
+SELECT pipeline_name, won, lost, enough FROM pipelines.train_scores('deals', as_of => '2024-01-19');
+
+-- Features: 'web' 1 3 | 6, 'fair' 2 | 4 5, none for 7; two values.  Numbers by order of magnitude.
+SELECT pipeline_name, won, lost, enough FROM pipelines.train_scores('deals', features => '{source,amount,"upper(source)"}', as_of => '2024-02-10');
+SELECT feature, value, won, lost FROM pipelines.score_count WHERE feature LIKE 'column:%' ORDER BY feature, value;
+-- source of 9 (web): ln((3/5) / (2/5)) = 0.4055; 10 (fair): ln((2/5) / (3/5)); 11: never seen, says nothing
+SELECT deal, score, contributions - '{prior,age,stage}'::text[] AS features FROM pipelines.scores('deals', as_of => '2024-02-10') ORDER BY deal::bigint;
+SELECT try($$SELECT pipelines.train_scores('deals', features => '{nonsense}')$$);
+SELECT try($$SELECT pipelines.train_scores('deals', features => '{account}')$$);
+SELECT try($$SELECT pipelines.train_scores('deals', features => '{"pg_sleep(1)::text"}')$$);
+SELECT try($$SELECT pipelines.train_scores('deals', features => '{"source) FROM pg_authid h --"}')$$);
+SELECT try($$SELECT pipelines.train_scores('deals', smoothing => 0)$$);
+SELECT try($$SELECT pipelines.train_scores('event')$$);
+SELECT try($$SELECT count(*) FROM pipelines.scores('deals', as_of => NULL)$$);
+SELECT try($$SELECT count(*) FROM pipelines.scores('deals', 'Nowhere')$$);
+
+-- R-11.4: too few closings: (won + 10 * p) / (won + lost + 10) of those that were once as far.
+-- Lead 3 | 4 at 10 %: 4 / 17 = 23.53; Offer 2 | 0 at 60 %: 8 / 12 = 66.67; Demo 2 | 2 at 30 %: 5 / 14 = 35.71
+SELECT pipeline_name, won, lost, enough FROM pipelines.train_scores('deals', features => '{}', min_won => 40, as_of => '2024-02-10');
+SELECT deal, stage_name, score, basis, won, lost, contributions FROM pipelines.scores('deals', as_of => '2024-02-10') ORDER BY deal::bigint;
+SELECT count(*) FROM pipelines.train_scores('deals', prior_weight => 0, as_of => '2024-02-10');
+-- nothing is certain
+SELECT deal, score FROM pipelines.scores('deals', as_of => '2024-02-10') ORDER BY deal::bigint;
+
+-- R-11.5: scores count where the pipeline uses them, change no deal and no override; T_board and T_forecast agree
+SELECT count(*) FROM pipelines.train_scores('deals', min_won => 3, prior_weight => 10, as_of => '2024-02-10');
+SELECT same_counts();
+UPDATE deals SET probability = 77 WHERE deal_id = 10;
+UPDATE deals SET forecast_category = 'omitted' WHERE deal_id = 11;
+UPDATE deals SET expected_close_on = '2099-05-05' WHERE deal_id = 9;
+CREATE TABLE before AS SELECT * FROM deals;
+SELECT deal_id, effective_probability, probability_source, weighted FROM deals_current WHERE outcome = 'open' ORDER BY deal_id;
+UPDATE pipelines.pipeline SET use_scores = true;
+-- all of them are older than 10 days by now: Lead as 12 above; Demo, stage ln((2/5) / (3/6)) = -0.2231: 36.55 %
+SELECT deal_id, effective_probability, probability_source, weighted FROM deals_current WHERE outcome = 'open' ORDER BY deal_id;
+SELECT stage_name, deals, amount, weighted FROM deals_board WHERE outcome = 'open' ORDER BY position;
+SELECT stage_name, sum(weighted) AS weighted FROM deals_current WHERE outcome = 'open' GROUP BY 1, position ORDER BY position;
+SELECT bucket, month, deals, pipeline, weighted FROM deals_forecast WHERE pipeline > 0 ORDER BY bucket;
+SELECT deal, effective_probability, probability_source FROM pipelines.scores('deals', 'Sales') ORDER BY deal::bigint;
+SELECT count(*) FROM (TABLE before EXCEPT TABLE deals) x;
+SELECT count(*) FROM deals_history WHERE version > 3;
+-- a feature reaches the views
+SELECT count(*) FROM pipelines.train_scores('deals', features => '{source}', as_of => '2024-02-10');
+SELECT d.deal_id, d.effective_probability = s.score AS same FROM deals_current d JOIN pipelines.scores('deals') s ON s.deal = d.deal_id::text
+WHERE d.probability_source = 'score' ORDER BY 1;
+SELECT count(*) FROM pipelines.train_scores('deals', features => '{}', as_of => '2024-02-10');
+UPDATE pipelines.pipeline SET use_scores = false;
+SELECT DISTINCT probability_source FROM deals_current ORDER BY 1;
+
+-- No leakage: what happens later changes neither counts nor scores of the past
+CREATE TABLE scored AS SELECT * FROM pipelines.scores('deals', as_of => '2024-02-09');
+UPDATE deals SET stage_id = pipelines.stage_id('Sales', 'Won'), source = 'other', amount = 5 WHERE deal_id IN (4, 9);
+UPDATE deals SET stage_id = pipelines.stage_id('Sales', 'Lost') WHERE deal_id IN (1, 10);
+UPDATE deals SET stage_id = pipelines.stage_id('Sales', 'Offer') WHERE deal_id IN (2, 11);
+DELETE FROM deals WHERE deal_id IN (3, 6, 12);
+INSERT INTO deals (name, stage_id) SELECT 'later', pipelines.stage_id('Sales', 'Demo') FROM generate_series(1, 5);
+UPDATE deals SET stage_id = pipelines.stage_id('Sales', 'Lost') WHERE name = 'later';
+UPDATE pipelines.pipeline_stage SET probability = 55 WHERE stage_id = pipelines.stage_id('Sales', 'Demo');
+SELECT count(*) FROM pipelines.train_scores('deals', as_of => '2024-02-10');
+SELECT same_counts();
+SELECT count(*) FROM ((TABLE scored EXCEPT SELECT * FROM pipelines.scores('deals', as_of => '2024-02-09'))
+	UNION ALL (SELECT * FROM pipelines.scores('deals', as_of => '2024-02-09') EXCEPT TABLE scored)) x;
+-- now they count: 1 lost after all, 2 open again, 3 and 6 closed when they were deleted, 4 and 9 won, 12 deleted when open
+SELECT won, lost FROM pipelines.train_scores('deals');
+
+-- Calibration by hand: known on day 16 are 2, 3 | 4, 5, and 12 (won then).  From then on each 10 days:
+-- day 16: 1 (Offer), 6 (Demo), 7 (Lead; furthest Demo), 10 (Offer); day 26: 6, 10; day 36: 10, 11 and (as of day 38) open
+-- 1 is won, 6 and 7 lost: configured 60, 30, 10, 30 percent.  Brier (0.16 + 0.09 + 0.01 + 0.09) / 4 = 0.0875
+-- log loss -(ln 0.6 + ln 0.7 + ln 0.9 + ln 0.7) / 4 = 0.332382
+-- base 3 of 5: Brier (0.16 + 3 * 0.36) / 4 = 0.31
+SELECT predictor, bin, predictions, still_open, mean_predicted, won, observed, brier, log_loss
+FROM pipelines.calibration('deals', '2024-01-17', every => '10 days', ages => '{10 days}', as_of => '2024-02-08');
+SELECT count(*) FROM pipelines.calibration('deals', '2024-01-17', every => '10 days', new_only => true, as_of => '2024-02-08') WHERE predictor <> 'score';
+SELECT try($$SELECT pipelines.calibration('deals', '2024-02-08', as_of => '2024-01-17')$$);
+
+-- An adopted table: names of its own, a key of two columns; what was closed before was never seen open
+CREATE SCHEMA crm;
+CREATE TABLE crm.opportunity (tenant integer, code text, state text NOT NULL, value numeric, chance numeric, PRIMARY KEY (tenant, code));
+INSERT INTO crm.opportunity SELECT 1 + g % 2, 'c' || g, 'open', g, NULL FROM generate_series(1, 12) g;
+INSERT INTO crm.opportunity VALUES (9, 'was won', 'won', 1, NULL), (9, 'was lost', 'lost', 1, NULL);
+SELECT count(*) > 0 AS adopted FROM pipelines.adopt('crm.opportunity', stage => 'state', amount => 'value', layout => 'CRM', apply => true);
+UPDATE crm.opportunity SET state = 'won' WHERE value <= 3;
+UPDATE crm.opportunity SET state = 'lost' WHERE value BETWEEN 4 AND 9;
+-- 3 of 9: ln(4/7) = -0.5596; all at the youngest age and in the only stage: 4/4 against 7/7 of their own, by k = 2 and 1:
+-- age ln((4/5) / (7/8)) = -0.0896; stage 0; value up to 3: ln((4/5) / (1/8)) = 1.8563, from 10 on never seen: e^-0.6492 / (1 + ...) = 34.32 %
+SELECT won, lost, enough FROM pipelines.train_scores('crm.opportunity', features => '{amount}', ages => '{1000 days}', min_won => 3, min_lost => 3);
+SELECT feature, value, age, won, lost FROM pipelines.score_count WHERE relation = 'crm.opportunity'::regclass AND feature <> 'stage' ORDER BY 1, 2, 3;
+SELECT deal, age_days < 1 AS young, score, basis, contributions FROM pipelines.scores('crm.opportunity') ORDER BY deal;
+
+-- Only who owns the table trains, and sees what it says of protected pipelines only who sees them
+CREATE ROLE scoring_clerk;
+GRANT SELECT, UPDATE ON deals TO scoring_clerk;
+GRANT SELECT ON deals_history TO scoring_clerk;
+SET ROLE scoring_clerk;
+SELECT try($$SELECT pipelines.train_scores('deals')$$);
+SELECT count(*) > 0 AS scores FROM pipelines.scores('deals');
+RESET ROLE;
+SELECT pipelines.protect_pipeline('Sales');
+SET ROLE scoring_clerk;
+SELECT count(*) FROM pipelines.score_count WHERE relation = 'deals'::regclass;
+SELECT count(*) FROM pipelines.scores('deals');
+SELECT count(*) FROM pipelines.scores('deals', as_of => '2024-02-09');
+RESET ROLE;
+
+\c :home
+DROP DATABASE regress_pipelines_scoring;
+DROP ROLE scoring_clerk;

@@ -1,0 +1,1504 @@
+/*-------------------------------------------------------------------------
+ *
+ * scoring.c
+ *	  Counting how deals ended, and what that says about those still open.
+ *
+ * Owns the aggregates _score_counts() and _score_bins(), which see every
+ * version of every deal once, in any order, and what a model makes of counts.
+ * The invariant: what happened after the instant in question has no part in
+ * the result, and the counts are whole numbers of deals, the same for the same
+ * past in whatever order it is read.  A deal is counted for a stage and an age
+ * when it was, at that age and while it was open, no further than that stage:
+ * so a deal that is looked at now is compared with deals that were as far at
+ * its age (R-11.2).  Smoothing happens when the counts are read, and never
+ * before (R-11.1).
+ *
+ * Must never write anything, nor read a table by itself except the counts of
+ * the one that it is asked about, with the rights of whoever asks.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "compat.h"
+#include "definitions/definitions.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(pipelines_score_see);
+PG_FUNCTION_INFO_V1(pipelines_score_counts_final);
+PG_FUNCTION_INFO_V1(pipelines_score_bins_final);
+PG_FUNCTION_INFO_V1(pipelines_score);
+PG_FUNCTION_INFO_V1(pipelines_score_detail);
+
+/* nothing is certain: bounds of a score, as a share of 1 */
+#define SCORE_LEAST			0.0001
+#define SCORE_MOST			0.9999
+
+/* a reliability table has so many rows */
+#define SCORE_BINS			10
+
+/* no entry, no node, no set of features */
+#define NOTHING				(-1)
+
+/* what a stage was at the instant of the model */
+typedef struct ScoreStage
+{
+	int32		pipeline_id;
+	int32		stage_id;
+	StageOutcome outcome;
+	double		probability;	/* configured, share of 1 */
+} ScoreStage;
+
+/* a stretch of a deal's open life: as far as one stage, being in another */
+typedef struct ScoreNode
+{
+	int32		next;			/* of the same episode, or NOTHING */
+	uint16		furthest;		/* both are indexes of stages */
+	uint16		stage;
+	TimestampTz from;
+	TimestampTz to;
+} ScoreNode;
+
+/* an episode of a deal */
+typedef struct ScoreEntry
+{
+	int64		key1;
+	int64		key2;
+	TimestampTz first;			/* earliest version seen */
+	TimestampTz created;		/* as the deal says, or DT_NOEND */
+	int32		episode;
+	int32		open_version;	/* newest open version, or 0 */
+	int32		closed_version; /* newest closed version, or 0 */
+	int32		open_pipeline;	/* of open_version */
+	int32		nodes;			/* first one, or NOTHING */
+	int32		features;		/* number of the set, or NOTHING */
+	uint8		outcome;		/* of closed_version */
+	bool		withdrawn;		/* closed_version ended by a reopening */
+} ScoreEntry;
+
+/* how often a value was seen with deals that were won, and that were lost */
+typedef struct ScorePair
+{
+	int64		won;
+	int64		lost;
+} ScorePair;
+
+typedef struct ScoreValue
+{
+	char	   *value;
+	ScorePair	seen;
+} ScoreValue;
+
+typedef struct ScoreFeature
+{
+	char	   *name;
+	int			nvalues;
+	int			maxvalues;
+	ScoreValue *values;			/* sorted by value once the model is read */
+	ScorePair	total;
+} ScoreFeature;
+
+/* what a score comes from */
+typedef struct ScoreResult
+{
+	double		probability;	/* share of 1 */
+	double		log_odds;
+	bool		enough;			/* or the rate of the stage? */
+	ScorePair	seen;			/* deals that were as far at that age (or ever) */
+	double		prior;
+	double		age;
+	double		stage;
+	double	   *features;		/* one for each feature of the model, or NULL */
+} ScoreResult;
+
+/* the same for every deal in a cell, where there are no features */
+typedef struct ScoreCell
+{
+	bool		known;
+	Datum		score;
+	Datum		log_odds;
+	Datum		contributions;
+	ScoreResult result;
+} ScoreCell;
+
+typedef struct ScorePipeline
+{
+	int32		pipeline_id;
+	ScorePair	total;
+	int			nstages;
+	int32	   *stages;
+	ScorePair  *ever;			/* [nstages] */
+	ScorePair  *ages;			/* [nages + 1] */
+	ScorePair  *cells;			/* [(nages + 1) * nstages] */
+	ScoreFeature *features;		/* [nfeatures] */
+	ScoreCell  *cached;			/* [(nages + 1) * nstages] */
+} ScorePipeline;
+
+typedef struct ScoreModel
+{
+	MemoryContext context;
+	double		smoothing;
+	double		prior_weight;
+	int64		min_won;
+	int64		min_lost;
+	int			nages;
+	int64	   *ages;			/* bounds in microseconds, ascending */
+	int			nfeatures;
+	char	  **features;
+	int			npipelines;
+	ScorePipeline *pipelines;	/* by pipeline_id */
+	int			nstages;
+	ScoreStage *stages;			/* by pipeline and stage */
+} ScoreModel;
+
+typedef struct ScoreState
+{
+	MemoryContext context;
+	ScoreModel *model;			/* of which _score_counts() needs no counts */
+	TimestampTz at;
+	TimestampTz since;			/* first instant of a calibration */
+	int64		every;			/* microseconds between two of them */
+	bool		new_only;		/* only deals made since then? */
+	uint32		parts;			/* of so many parts of the deals ... */
+	uint32		part;			/* ... this one */
+
+	ScoreEntry *entries;
+	int32		nentries;
+	int32		maxentries;
+	int32	   *slots;
+	uint32		nslots;			/* a power of two */
+	ScoreNode  *nodes;
+	int32		nnodes;
+	int32		maxnodes;
+
+	ArrayType **sets;			/* of features, each once */
+	int32		nsets;
+	int32		maxsets;
+	int32	   *set_slots;
+	uint32		nset_slots;
+} ScoreState;
+
+/* ----- reading settings ----- */
+
+static JsonbContainer *
+json_object_array(JsonbContainer *object, const char *key)
+{
+	JsonbValue	buffer;
+	JsonbValue *value = getKeyJsonValueFromContainer(object, key, strlen(key), &buffer);
+
+	if (value == NULL || value->type != jbvBinary ||
+		!JsonContainerIsArray(value->val.binary.data))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a model of scores has no list \"%s\"", key),
+				 errhint("Models are made by pipelines.train_scores().")));
+	return value->val.binary.data;
+}
+
+static double
+json_number(const JsonbValue *value)
+{
+	if (value == NULL || value->type != jbvNumeric)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a number of a model of scores is missing"),
+				 errhint("Models are made by pipelines.train_scores().")));
+	return DatumGetFloat8(DirectFunctionCall1(numeric_float8,
+											  NumericGetDatum(value->val.numeric)));
+}
+
+static double
+json_object_number(JsonbContainer *object, const char *key, double missing)
+{
+	JsonbValue	buffer;
+	JsonbValue *value = getKeyJsonValueFromContainer(object, key, strlen(key), &buffer);
+
+	return value == NULL ? missing : json_number(value);
+}
+
+static char *
+json_text(const JsonbValue *value)
+{
+	if (value == NULL || value->type != jbvString)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a text of a model of scores is missing"),
+				 errhint("Models are made by pipelines.train_scores().")));
+	return pnstrdup(value->val.string.val, value->val.string.len);
+}
+
+static int
+compare_stages(const void *a, const void *b)
+{
+	const ScoreStage *x = a;
+	const ScoreStage *y = b;
+
+	if (x->pipeline_id != y->pipeline_id)
+		return x->pipeline_id < y->pipeline_id ? -1 : 1;
+	if (x->stage_id != y->stage_id)
+		return x->stage_id < y->stage_id ? -1 : 1;
+	return 0;
+}
+
+static int
+compare_values(const void *a, const void *b)
+{
+	return strcmp(((const ScoreValue *) a)->value, ((const ScoreValue *) b)->value);
+}
+
+/* index in model->stages, or NOTHING */
+static int
+find_stage(const ScoreModel *model, int32 pipeline_id, int32 stage_id)
+{
+	int			low = 0;
+	int			high = model->nstages;
+
+	while (low < high)
+	{
+		int			middle = (low + high) / 2;
+		const ScoreStage *stage = &model->stages[middle];
+
+		if (stage->pipeline_id < pipeline_id ||
+			(stage->pipeline_id == pipeline_id && stage->stage_id < stage_id))
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low < model->nstages && model->stages[low].pipeline_id == pipeline_id &&
+		model->stages[low].stage_id == stage_id)
+		return low;
+	return NOTHING;
+}
+
+static ScorePipeline *
+find_pipeline(const ScoreModel *model, int32 pipeline_id)
+{
+	for (int i = 0; i < model->npipelines; i++)
+		if (model->pipelines[i].pipeline_id == pipeline_id)
+			return &model->pipelines[i];
+	return NULL;
+}
+
+static int
+find_open_stage(const ScorePipeline *pipeline, int32 stage_id)
+{
+	for (int i = 0; i < pipeline->nstages; i++)
+		if (pipeline->stages[i] == stage_id)
+			return i;
+	return NOTHING;
+}
+
+/* the bucket that an age falls into: 0 is the youngest */
+static int
+age_bucket(const ScoreModel *model, int64 age)
+{
+	int			bucket = 0;
+
+	while (bucket < model->nages && age >= model->ages[bucket])
+		bucket++;
+	return bucket;
+}
+
+/* one row of the counts: pipeline, feature, value, age, won, lost */
+static void
+read_count(ScoreModel *model, JsonbContainer *row)
+{
+	ScorePipeline *pipeline;
+	char	   *feature;
+	char	   *value;
+	int			age;
+	ScorePair	seen;
+
+	pipeline = find_pipeline(model, (int32) json_number(getIthJsonbValueFromContainer(row, 0)));
+	if (pipeline == NULL)
+		return;
+	feature = json_text(getIthJsonbValueFromContainer(row, 1));
+	value = json_text(getIthJsonbValueFromContainer(row, 2));
+	age = (int) json_number(getIthJsonbValueFromContainer(row, 3));
+	seen.won = (int64) json_number(getIthJsonbValueFromContainer(row, 4));
+	seen.lost = (int64) json_number(getIthJsonbValueFromContainer(row, 5));
+
+	if (strcmp(feature, "prior") == 0)
+		pipeline->total = seen;
+	else if (strcmp(feature, "age") == 0)
+	{
+		if (age >= 0 && age <= model->nages)
+			pipeline->ages[age] = seen;
+	}
+	else if (strcmp(feature, "stage") == 0)
+	{
+		int			stage = find_open_stage(pipeline, pg_strtoint32(value));
+
+		if (stage == NOTHING)
+			return;
+		if (age < 0)
+			pipeline->ever[stage] = seen;
+		else if (age <= model->nages)
+			pipeline->cells[age * pipeline->nstages + stage] = seen;
+	}
+	else
+	{
+		for (int i = 0; i < model->nfeatures; i++)
+		{
+			ScoreFeature *target = &pipeline->features[i];
+
+			if (strcmp(feature, psprintf("column:%s", model->features[i])) != 0)
+				continue;
+			if (target->nvalues >= target->maxvalues)
+			{
+				target->maxvalues = Max(16, target->maxvalues * 2);
+				target->values = target->values == NULL ?
+					palloc(sizeof(ScoreValue) * target->maxvalues) :
+					repalloc(target->values, sizeof(ScoreValue) * target->maxvalues);
+			}
+			target->values[target->nvalues].value = value;
+			target->values[target->nvalues++].seen = seen;
+			target->total.won += seen.won;
+			target->total.lost += seen.lost;
+			break;
+		}
+	}
+}
+
+/*
+ * The model that settings describe, in 'context'.  Stages: pipeline, stage,
+ * outcome, percent.
+ */
+static ScoreModel *
+read_model(Jsonb *settings, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	ScoreModel *model = palloc0(sizeof(ScoreModel));
+	JsonbContainer *root = &settings->root;
+	JsonbContainer *list;
+	int			n;
+
+	model->context = context;
+	model->smoothing = json_object_number(root, "smoothing", 1);
+	model->prior_weight = json_object_number(root, "prior_weight", 10);
+	model->min_won = (int64) json_object_number(root, "min_won", 40);
+	model->min_lost = (int64) json_object_number(root, "min_lost", 40);
+
+	list = json_object_array(root, "ages");
+	model->nages = JsonContainerSize(list);
+	model->ages = palloc(sizeof(int64) * (model->nages + 1));
+	for (int i = 0; i < model->nages; i++)
+		model->ages[i] = (int64) rint(json_number(getIthJsonbValueFromContainer(list, i)) * USECS_PER_SEC);
+
+	list = json_object_array(root, "features");
+	model->nfeatures = JsonContainerSize(list);
+	model->features = palloc(sizeof(char *) * (model->nfeatures + 1));
+	for (int i = 0; i < model->nfeatures; i++)
+		model->features[i] = json_text(getIthJsonbValueFromContainer(list, i));
+
+	list = json_object_array(root, "stages");
+	model->nstages = JsonContainerSize(list);
+	if (model->nstages > PG_UINT16_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("there are too many stages for scores"),
+				 errdetail("%d, of at most %d in all pipelines of a table.",
+						   model->nstages, PG_UINT16_MAX),
+				 errhint("Ask for one pipeline.")));
+	model->stages = palloc(sizeof(ScoreStage) * (model->nstages + 1));
+	for (int i = 0; i < model->nstages; i++)
+	{
+		JsonbContainer *row = getIthJsonbValueFromContainer(list, i)->val.binary.data;
+		ScoreStage *stage = &model->stages[i];
+
+		stage->pipeline_id = (int32) json_number(getIthJsonbValueFromContainer(row, 0));
+		stage->stage_id = (int32) json_number(getIthJsonbValueFromContainer(row, 1));
+		stage->outcome = (StageOutcome) json_number(getIthJsonbValueFromContainer(row, 2));
+		stage->probability = json_number(getIthJsonbValueFromContainer(row, 3)) / 100;
+	}
+	qsort(model->stages, model->nstages, sizeof(ScoreStage), compare_stages);
+
+	/* a pipeline for each that has stages */
+	model->pipelines = palloc0(sizeof(ScorePipeline) * (model->nstages + 1));
+	for (int i = 0; i < model->nstages; i++)
+	{
+		ScorePipeline *pipeline;
+
+		if (i == 0 || model->stages[i - 1].pipeline_id != model->stages[i].pipeline_id)
+		{
+			pipeline = &model->pipelines[model->npipelines++];
+			pipeline->pipeline_id = model->stages[i].pipeline_id;
+			for (n = 0; i + n < model->nstages && model->stages[i + n].pipeline_id == pipeline->pipeline_id;)
+				n++;
+			pipeline->stages = palloc(sizeof(int32) * n);
+		}
+		pipeline = &model->pipelines[model->npipelines - 1];
+		if (!OUTCOME_IS_CLOSED(model->stages[i].outcome))
+			pipeline->stages[pipeline->nstages++] = model->stages[i].stage_id;
+	}
+	for (int i = 0; i < model->npipelines; i++)
+	{
+		ScorePipeline *pipeline = &model->pipelines[i];
+		int			cells = (model->nages + 1) * pipeline->nstages;
+
+		pipeline->ever = palloc0(sizeof(ScorePair) * (pipeline->nstages + 1));
+		pipeline->ages = palloc0(sizeof(ScorePair) * (model->nages + 1));
+		pipeline->cells = palloc0(sizeof(ScorePair) * (cells + 1));
+		pipeline->cached = palloc0(sizeof(ScoreCell) * (cells + 1));
+		pipeline->features = palloc0(sizeof(ScoreFeature) * (model->nfeatures + 1));
+	}
+
+	list = json_object_array(root, "counts");
+	n = JsonContainerSize(list);
+	for (int i = 0; i < n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		read_count(model, getIthJsonbValueFromContainer(list, i)->val.binary.data);
+	}
+	for (int i = 0; i < model->npipelines; i++)
+		for (int k = 0; k < model->nfeatures; k++)
+			if (model->pipelines[i].features[k].nvalues > 0)
+				qsort(model->pipelines[i].features[k].values, model->pipelines[i].features[k].nvalues,
+					  sizeof(ScoreValue), compare_values);
+
+	MemoryContextSwitchTo(old);
+	return model;
+}
+
+/* ----- what counts say ----- */
+
+/* how much a value speaks for winning; nothing if it was never seen */
+static double
+evidence(ScorePair seen, ScorePair total, int nvalues, double smoothing)
+{
+	if (seen.won + seen.lost == 0 || smoothing <= 0)
+		return 0;
+	return log((seen.won + smoothing) / (total.won + smoothing * nvalues)) -
+		log((seen.lost + smoothing) / (total.lost + smoothing * nvalues));
+}
+
+static double
+feature_evidence(const ScoreModel *model, const ScoreFeature *feature, const char *value)
+{
+	ScoreValue	wanted;
+	ScoreValue *found;
+
+	wanted.value = unconstify(char *, value);
+	found = feature->nvalues == 0 ? NULL :
+		bsearch(&wanted, feature->values, feature->nvalues, sizeof(ScoreValue), compare_values);
+	return found == NULL ? 0 :
+		evidence(found->seen, feature->total, feature->nvalues, model->smoothing);
+}
+
+/* where there are too few closings; features may be NULL */
+static void
+compute_score(const ScoreModel *model, const ScorePipeline *pipeline, int stage,
+			  int64 age, double configured, Datum *features, bool *feature_nulls, ScoreResult *result)
+{
+	int			bucket = age_bucket(model, age);
+	double		probability;
+
+	memset(result, 0, sizeof(ScoreResult));
+	result->enough = pipeline->total.won >= model->min_won && pipeline->total.lost >= model->min_lost &&
+		pipeline->total.won + pipeline->total.lost > 0;
+	if (!result->enough)
+	{
+		double		closed;
+
+		if (stage != NOTHING)
+			result->seen = pipeline->ever[stage];
+		closed = result->seen.won + result->seen.lost + model->prior_weight;
+		probability = closed > 0 ?
+			(result->seen.won + model->prior_weight * configured) / closed : configured;
+		result->probability = Min(Max(probability, SCORE_LEAST), SCORE_MOST);
+		result->log_odds = log(result->probability / (1 - result->probability));
+		return;
+	}
+
+	/* older than any deal that ended: as the oldest of them */
+	while (bucket > 0 && pipeline->ages[bucket].won + pipeline->ages[bucket].lost == 0)
+		bucket--;
+	result->prior = log((pipeline->total.won + model->smoothing) / (pipeline->total.lost + model->smoothing));
+	result->age = evidence(pipeline->ages[bucket], pipeline->total, model->nages + 1, model->smoothing);
+	if (stage != NOTHING)
+	{
+		result->seen = pipeline->cells[bucket * pipeline->nstages + stage];
+		result->stage = evidence(result->seen, pipeline->ages[bucket], pipeline->nstages, model->smoothing);
+	}
+	result->log_odds = result->prior + result->age + result->stage;
+	if (features != NULL && model->nfeatures > 0)
+	{
+		result->features = palloc(sizeof(double) * model->nfeatures);
+		for (int i = 0; i < model->nfeatures; i++)
+		{
+			result->features[i] = feature_nulls[i] ? 0 :
+				feature_evidence(model, &pipeline->features[i], TextDatumGetCString(features[i]));
+			result->log_odds += result->features[i];
+		}
+	}
+	probability = 1 / (1 + exp(-result->log_odds));
+	result->probability = Min(Max(probability, SCORE_LEAST), SCORE_MOST);
+}
+
+static Datum
+make_numeric(double value, int decimals)
+{
+	char		buffer[64];
+
+	snprintf(buffer, sizeof(buffer), "%.*f", decimals, value);
+	/* a rounded minus zero */
+	if (buffer[0] == '-' && strspn(buffer + 1, "0.") == strlen(buffer + 1))
+		memmove(buffer, buffer + 1, strlen(buffer));
+	return DirectFunctionCall3(numeric_in, CStringGetDatum(buffer),
+							   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+}
+
+static void
+push_key(JsonbParseState **state, const char *name)
+{
+	JsonbValue	key;
+
+	key.type = jbvString;
+	key.val.string.val = unconstify(char *, name);
+	key.val.string.len = strlen(name);
+	pushJsonbValue(state, WJB_KEY, &key);
+}
+
+static void
+push_number(JsonbParseState **state, JsonbIteratorToken token, Datum numeric)
+{
+	JsonbValue	value;
+
+	value.type = jbvNumeric;
+	value.val.numeric = DatumGetNumeric(numeric);
+	pushJsonbValue(state, token, &value);
+}
+
+static void
+push_text(JsonbParseState **state, const char *text)
+{
+	JsonbValue	value;
+
+	value.type = jbvString;
+	value.val.string.val = unconstify(char *, text);
+	value.val.string.len = strlen(text);
+	pushJsonbValue(state, WJB_ELEM, &value);
+}
+
+static void
+push_integer(JsonbParseState **state, JsonbIteratorToken token, int64 value)
+{
+	push_number(state, token, DirectFunctionCall1(int8_numeric, Int64GetDatum(value)));
+}
+
+/* what each thing adds to the log-odds, or what the rate of the stage is made of */
+static Datum
+contributions(const ScoreModel *model, const ScoreResult *result, double configured)
+{
+	JsonbParseState *state = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	if (result->enough)
+	{
+		push_key(&state, "prior");
+		push_number(&state, WJB_VALUE, make_numeric(result->prior, 4));
+		push_key(&state, "age");
+		push_number(&state, WJB_VALUE, make_numeric(result->age, 4));
+		push_key(&state, "stage");
+		push_number(&state, WJB_VALUE, make_numeric(result->stage, 4));
+		for (int i = 0; result->features != NULL && i < model->nfeatures; i++)
+		{
+			push_key(&state, psprintf("column:%s", model->features[i]));
+			push_number(&state, WJB_VALUE, make_numeric(result->features[i], 4));
+		}
+	}
+	else
+	{
+		push_key(&state, "configured");
+		push_number(&state, WJB_VALUE, make_numeric(configured * 100, 2));
+		push_key(&state, "prior_weight");
+		push_number(&state, WJB_VALUE, make_numeric(model->prior_weight, 2));
+		push_key(&state, "won");
+		push_integer(&state, WJB_VALUE, result->seen.won);
+		push_key(&state, "lost");
+		push_integer(&state, WJB_VALUE, result->seen.lost);
+	}
+	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+}
+
+/*
+ * The score of a deal.  Without features, all deals of a cell have the same,
+ * which is kept in the model; with them it is made in the current context.
+ * NULL: the model says nothing about the pipeline.
+ */
+static ScoreCell *
+score_of(ScoreModel *model, int32 pipeline_id, int32 furthest, int64 age,
+		 double configured, ArrayType *features, bool details)
+{
+	ScorePipeline *pipeline = find_pipeline(model, pipeline_id);
+	ScoreCell  *cell;
+	MemoryContext old = NULL;
+	Datum	   *values = NULL;
+	bool	   *nulls = NULL;
+	int			stage;
+
+	if (pipeline == NULL)
+		return NULL;
+	stage = find_open_stage(pipeline, furthest);
+
+	if (model->nfeatures == 0 && stage != NOTHING &&
+		pipeline->total.won >= model->min_won && pipeline->total.lost >= model->min_lost)
+	{
+		cell = &pipeline->cached[age_bucket(model, age) * pipeline->nstages + stage];
+		if (cell->known)
+			return cell;
+		old = MemoryContextSwitchTo(model->context);
+		details = true;
+	}
+	else
+		cell = palloc0(sizeof(ScoreCell));
+
+	if (model->nfeatures > 0 && features != NULL)
+	{
+		int			n;
+
+		deconstruct_array(features, TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, &n);
+		if (n != model->nfeatures)
+			values = NULL;
+	}
+	compute_score(model, pipeline, stage, age, configured, values, nulls, &cell->result);
+	cell->score = make_numeric(cell->result.probability * 100, 2);
+	if (details)
+	{
+		cell->log_odds = make_numeric(cell->result.log_odds, 4);
+		cell->contributions = contributions(model, &cell->result, configured);
+	}
+	cell->known = true;
+	if (old != NULL)
+		MemoryContextSwitchTo(old);
+	return cell;
+}
+
+/* ----- seeing versions ----- */
+
+static void
+grow_slots(int32 **slots, uint32 *nslots, uint32 wanted, MemoryContext context)
+{
+	uint32		size = 1024;
+
+	while (size < wanted)
+		size *= 2;
+	if (*slots != NULL)
+		pfree(*slots);
+	*slots = MemoryContextAllocHuge(context, sizeof(int32) * (Size) size);
+	*nslots = size;
+	memset(*slots, 0xFF, sizeof(int32) * (Size) size);
+}
+
+static inline uint64
+entry_hash(int64 key1, int64 key2, int32 episode)
+{
+	uint64		h = (uint64) key1 * UINT64CONST(0x9E3779B97F4A7C15);
+
+	h ^= h >> 32;
+	h = (h + (uint64) key2) * UINT64CONST(0xC2B2AE3D27D4EB4F);
+	h ^= h >> 29;
+	h = (h + (uint64) episode) * UINT64CONST(0x165667B19E3779F9);
+	return h ^ (h >> 32);
+}
+
+/* which part of the deals one is in: the same for all its episodes */
+static inline uint32
+entry_part(const ScoreState *state, int64 key1, int64 key2)
+{
+	return (uint32) (entry_hash(key1, key2, 0) >> 32) % state->parts;
+}
+
+/* number of the entry; NOTHING if it isn't there and shall not be made */
+static int32
+find_entry(ScoreState *state, int64 key1, int64 key2, int32 episode, bool make)
+{
+	uint32		slot;
+
+	if (make && (uint32) state->nentries >= state->nslots / 2)
+	{
+		grow_slots(&state->slots, &state->nslots,
+				   state->nslots == 0 ? 1024 : state->nslots * 2, state->context);
+		for (int32 i = 0; i < state->nentries; i++)
+		{
+			ScoreEntry *entry = &state->entries[i];
+
+			slot = entry_hash(entry->key1, entry->key2, entry->episode) & (state->nslots - 1);
+			while (state->slots[slot] != NOTHING)
+				slot = (slot + 1) & (state->nslots - 1);
+			state->slots[slot] = i;
+		}
+	}
+	if (state->nslots == 0)
+		return NOTHING;
+
+	for (slot = entry_hash(key1, key2, episode) & (state->nslots - 1);
+		 state->slots[slot] != NOTHING;
+		 slot = (slot + 1) & (state->nslots - 1))
+	{
+		ScoreEntry *entry = &state->entries[state->slots[slot]];
+
+		if (entry->key1 == key1 && entry->key2 == key2 && entry->episode == episode)
+			return state->slots[slot];
+	}
+	if (!make)
+		return NOTHING;
+
+	if (state->nentries >= state->maxentries)
+	{
+		if (state->maxentries > PG_INT32_MAX / 2)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("there are too many deals to be counted at once"),
+					 errhint("Raise maintenance_work_mem no further, so that they are counted in parts.")));
+		state->maxentries = Max(1024, state->maxentries * 2);
+		state->entries = state->entries == NULL ?
+			MemoryContextAllocHuge(state->context, sizeof(ScoreEntry) * (Size) state->maxentries) :
+			repalloc_huge(state->entries, sizeof(ScoreEntry) * (Size) state->maxentries);
+	}
+	{
+		ScoreEntry *entry = &state->entries[state->nentries];
+
+		memset(entry, 0, sizeof(ScoreEntry));
+		entry->key1 = key1;
+		entry->key2 = key2;
+		entry->episode = episode;
+		entry->first = DT_NOEND;
+		entry->created = DT_NOEND;
+		entry->nodes = NOTHING;
+		entry->features = NOTHING;
+	}
+	state->slots[slot] = state->nentries;
+	return state->nentries++;
+}
+
+/* a stretch of an open life, joined with one that it continues */
+static void
+add_node(ScoreState *state, ScoreEntry *entry, int furthest, int stage,
+		 TimestampTz from, TimestampTz to)
+{
+	ScoreNode  *node;
+
+	for (int32 i = entry->nodes; i != NOTHING; i = node->next)
+	{
+		node = &state->nodes[i];
+		if (node->furthest != furthest || node->stage != stage)
+			continue;
+		if (node->to == from)
+		{
+			node->to = to;
+			return;
+		}
+		if (node->from == to)
+		{
+			node->from = from;
+			return;
+		}
+	}
+	if (state->nnodes >= state->maxnodes)
+	{
+		if (state->maxnodes > PG_INT32_MAX / 2)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("there are too many versions to be counted at once"),
+					 errhint("Raise maintenance_work_mem no further, so that they are counted in parts.")));
+		state->maxnodes = Max(4096, state->maxnodes * 2);
+		state->nodes = state->nodes == NULL ?
+			MemoryContextAllocHuge(state->context, sizeof(ScoreNode) * (Size) state->maxnodes) :
+			repalloc_huge(state->nodes, sizeof(ScoreNode) * (Size) state->maxnodes);
+	}
+	node = &state->nodes[state->nnodes];
+	node->next = entry->nodes;
+	node->furthest = furthest;
+	node->stage = stage;
+	node->from = from;
+	node->to = to;
+	entry->nodes = state->nnodes++;
+}
+
+/* number of a set of features, each kept once */
+static int32
+find_set(ScoreState *state, ArrayType *set)
+{
+	Size		size = VARSIZE(set);
+	uint32		hash = hash_bytes((const unsigned char *) set, size);
+	uint32		slot;
+
+	if ((uint32) state->nsets >= state->nset_slots / 2)
+	{
+		grow_slots(&state->set_slots, &state->nset_slots,
+				   state->nset_slots == 0 ? 1024 : state->nset_slots * 2, state->context);
+		for (int32 i = 0; i < state->nsets; i++)
+		{
+			slot = hash_bytes((const unsigned char *) state->sets[i], VARSIZE(state->sets[i])) &
+				(state->nset_slots - 1);
+			while (state->set_slots[slot] != NOTHING)
+				slot = (slot + 1) & (state->nset_slots - 1);
+			state->set_slots[slot] = i;
+		}
+	}
+	for (slot = hash & (state->nset_slots - 1);
+		 state->set_slots[slot] != NOTHING;
+		 slot = (slot + 1) & (state->nset_slots - 1))
+	{
+		ArrayType  *known = state->sets[state->set_slots[slot]];
+
+		if (VARSIZE(known) == size && memcmp(known, set, size) == 0)
+			return state->set_slots[slot];
+	}
+	if (state->nsets >= state->maxsets)
+	{
+		state->maxsets = Max(256, state->maxsets * 2);
+		state->sets = state->sets == NULL ?
+			MemoryContextAllocHuge(state->context, sizeof(ArrayType *) * (Size) state->maxsets) :
+			repalloc_huge(state->sets, sizeof(ArrayType *) * (Size) state->maxsets);
+	}
+	state->sets[state->nsets] = MemoryContextAlloc(state->context, size);
+	memcpy(state->sets[state->nsets], set, size);
+	state->set_slots[slot] = state->nsets;
+	return state->nsets++;
+}
+
+static ScoreState *
+begin_seeing(FunctionCallInfo fcinfo, MemoryContext aggregate)
+{
+	MemoryContext context = AllocSetContextCreate(aggregate, "pipelines scoring", ALLOCSET_DEFAULT_SIZES);
+	ScoreState *state = MemoryContextAllocZero(context, sizeof(ScoreState));
+	Jsonb	   *settings = PG_GETARG_JSONB_P(1);
+
+	state->context = context;
+	state->model = read_model(settings, context);
+	state->at = PG_GETARG_TIMESTAMPTZ(2);
+	state->since = PG_ARGISNULL(3) ? state->at : PG_GETARG_TIMESTAMPTZ(3);
+	state->every = (int64) rint(json_object_number(&settings->root, "every", 604800) * USECS_PER_SEC);
+	state->new_only = json_object_number(&settings->root, "new_only", 0) != 0;
+	state->parts = (uint32) Max(1, json_object_number(&settings->root, "parts", 1));
+	state->part = (uint32) json_object_number(&settings->root, "part", 0);
+	return state;
+}
+
+/*
+ * pipelines_score_see
+ *		One version: settings, at, since, key1, key2, episode, version,
+ *		valid_from, valid_to, pipeline, stage, furthest stage, created_at (of
+ *		the deal as it is now), ended by a reopening?, features (of the last
+ *		version before a closing).
+ */
+Datum
+pipelines_score_see(PG_FUNCTION_ARGS)
+{
+	MemoryContext aggregate;
+	ScoreState *state;
+	ScoreEntry *entry;
+	int64		key1;
+	int64		key2;
+	int32		version;
+	int32		number;
+	TimestampTz from;
+	TimestampTz to;
+	int			stage;
+	int			furthest;
+
+	if (!AggCheckCallContext(fcinfo, &aggregate))
+		elog(ERROR, "pipelines_score_see was called outside an aggregate");
+	if (PG_ARGISNULL(0))
+	{
+		if (PG_ARGISNULL(1) || PG_ARGISNULL(2))
+			PG_RETURN_NULL();
+		state = begin_seeing(fcinfo, aggregate);
+	}
+	else
+		state = (ScoreState *) PG_GETARG_POINTER(0);
+
+	/* half a row says nothing (a restore in progress) */
+	if (PG_ARGISNULL(4) || PG_ARGISNULL(5) || PG_ARGISNULL(6) || PG_ARGISNULL(7) || PG_ARGISNULL(8))
+		PG_RETURN_POINTER(state);
+	key1 = PG_GETARG_INT64(4);
+	key2 = PG_GETARG_INT64(5);
+	if (state->parts > 1 && entry_part(state, key1, key2) != state->part)
+		PG_RETURN_POINTER(state);
+
+	/* when the deal was made is a property of its first episode */
+	if (!PG_ARGISNULL(13))
+	{
+		int32		first = find_entry(state, key1, key2, 1, true);
+
+		state->entries[first].created = PG_GETARG_TIMESTAMPTZ(13);
+	}
+
+	from = PG_GETARG_TIMESTAMPTZ(8);
+	to = PG_ARGISNULL(9) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(9);
+	if (from > state->at || PG_ARGISNULL(10) || PG_ARGISNULL(11))
+		PG_RETURN_POINTER(state);
+
+	/* making one may move them all */
+	number = find_entry(state, key1, key2, PG_GETARG_INT32(6), true);
+	entry = &state->entries[number];
+	version = PG_GETARG_INT32(7);
+	if (from < entry->first)
+		entry->first = from;
+
+	stage = find_stage(state->model, PG_GETARG_INT32(10), PG_GETARG_INT32(11));
+	if (stage == NOTHING)
+		PG_RETURN_POINTER(state);
+	if (OUTCOME_IS_CLOSED(state->model->stages[stage].outcome))
+	{
+		if (version >= entry->closed_version)
+		{
+			entry->closed_version = version;
+			entry->outcome = state->model->stages[stage].outcome;
+			entry->withdrawn = to <= state->at && !PG_ARGISNULL(14) && PG_GETARG_BOOL(14);
+		}
+		PG_RETURN_POINTER(state);
+	}
+
+	if (version >= entry->open_version)
+	{
+		entry->open_version = version;
+		entry->open_pipeline = PG_GETARG_INT32(10);
+	}
+	furthest = PG_ARGISNULL(12) ? NOTHING :
+		find_stage(state->model, PG_GETARG_INT32(10), PG_GETARG_INT32(12));
+	if (furthest != NOTHING)
+		add_node(state, entry, furthest, stage, from, to);
+	if (!PG_ARGISNULL(15) && to <= state->at)
+		entry->features = find_set(state, PG_GETARG_ARRAYTYPE_P(15));
+	PG_RETURN_POINTER(state);
+}
+
+/* since when a deal's age counts */
+static TimestampTz
+entry_born(ScoreState *state, const ScoreEntry *entry)
+{
+	const ScoreEntry *first = entry;
+
+	if (entry->episode != 1)
+	{
+		int32		number = find_entry(state, entry->key1, entry->key2, 1, false);
+
+		if (number != NOTHING)
+			first = &state->entries[number];
+	}
+	if (!TIMESTAMP_IS_NOEND(first->created))
+		return Min(first->created, entry->first);
+	return Min(first->first, entry->first);
+}
+
+/* did it end by the instant, and how?  won 1, lost 0, else -1 */
+static int
+entry_ended(const ScoreEntry *entry)
+{
+	if (entry->open_version == 0 || entry->closed_version <= entry->open_version || entry->withdrawn)
+		return -1;
+	switch ((StageOutcome) entry->outcome)
+	{
+		case OUTCOME_WON:
+			return 1;
+		case OUTCOME_LOST:
+		case OUTCOME_DISQUALIFIED:
+			return 0;
+		default:
+			return -1;
+	}
+}
+
+static void
+add_pair(ScorePair *pair, bool won)
+{
+	if (won)
+		pair->won++;
+	else
+		pair->lost++;
+}
+
+static void
+push_count(JsonbParseState **json, int32 pipeline_id, const char *feature, const char *value,
+		   int age, ScorePair seen)
+{
+	if (seen.won + seen.lost == 0 && strcmp(feature, "prior") != 0)
+		return;
+	pushJsonbValue(json, WJB_BEGIN_ARRAY, NULL);
+	push_integer(json, WJB_ELEM, pipeline_id);
+	push_text(json, feature);
+	push_text(json, value);
+	push_integer(json, WJB_ELEM, age);
+	push_integer(json, WJB_ELEM, seen.won);
+	push_integer(json, WJB_ELEM, seen.lost);
+	pushJsonbValue(json, WJB_END_ARRAY, NULL);
+}
+
+/* features: how often each set was seen, then how often each value was */
+static void
+push_features(JsonbParseState **json, ScoreState *state, ScorePair *sets, int32 pipeline_id)
+{
+	ScoreModel *model = state->model;
+
+	for (int k = 0; k < model->nfeatures; k++)
+	{
+		ScoreValue *values = palloc(sizeof(ScoreValue) * (state->nsets + 1));
+		int			nvalues = 0;
+		const char *name = psprintf("column:%s", model->features[k]);
+
+		for (int32 i = 0; i < state->nsets; i++)
+		{
+			Datum	   *elements;
+			bool	   *nulls;
+			int			n;
+
+			if (sets[i].won + sets[i].lost == 0)
+				continue;
+			deconstruct_array(state->sets[i], TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n);
+			if (k >= n || nulls[k])
+				continue;
+			values[nvalues].value = TextDatumGetCString(elements[k]);
+			values[nvalues++].seen = sets[i];
+		}
+		qsort(values, nvalues, sizeof(ScoreValue), compare_values);
+		for (int i = 0; i < nvalues; i++)
+		{
+			ScorePair	sum = values[i].seen;
+
+			CHECK_FOR_INTERRUPTS();
+			while (i + 1 < nvalues && strcmp(values[i].value, values[i + 1].value) == 0)
+			{
+				i++;
+				sum.won += values[i].seen.won;
+				sum.lost += values[i].seen.lost;
+			}
+			push_count(json, pipeline_id, name, values[i].value, -1, sum);
+		}
+	}
+}
+
+/*
+ * pipelines_score_counts_final
+ *		The counts, as a list of [pipeline, feature, value, age, won, lost];
+ *		age -1: at any age.
+ */
+Datum
+pipelines_score_counts_final(PG_FUNCTION_ARGS)
+{
+	ScoreState *state;
+	ScoreModel *model;
+	JsonbParseState *json = NULL;
+	ScorePair **sets;
+	int			nbuckets;
+
+	pushJsonbValue(&json, WJB_BEGIN_ARRAY, NULL);
+	if (PG_ARGISNULL(0))
+		PG_RETURN_JSONB_P(JsonbValueToJsonb(pushJsonbValue(&json, WJB_END_ARRAY, NULL)));
+	state = (ScoreState *) PG_GETARG_POINTER(0);
+	model = state->model;
+	nbuckets = model->nages + 1;
+	sets = palloc0(sizeof(ScorePair *) * (model->npipelines + 1));
+
+	for (int32 i = 0; i < state->nentries; i++)
+	{
+		const ScoreEntry *entry = &state->entries[i];
+		int			won = entry_ended(entry);
+		ScorePipeline *pipeline;
+		TimestampTz born;
+		uint64		cells[32];
+		Bitmapset  *many = NULL;
+		uint64		ages = 0;
+		uint64		ever = 0;
+		bool		few;
+
+		if ((i & 4095) == 0)
+			CHECK_FOR_INTERRUPTS();
+		if (won < 0 || (pipeline = find_pipeline(model, entry->open_pipeline)) == NULL)
+			continue;
+		born = entry_born(state, entry);
+		add_pair(&pipeline->total, won);
+		if (entry->features != NOTHING && model->nfeatures > 0)
+		{
+			int			p = pipeline - model->pipelines;
+
+			if (sets[p] == NULL)
+				sets[p] = MemoryContextAllocExtended(state->context, sizeof(ScorePair) * (Size) state->nsets,
+													 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+			add_pair(&sets[p][entry->features], won);
+		}
+
+		/* each cell once a deal: bits, in few words where there are few */
+		few = pipeline->nstages <= 64 && nbuckets <= 32;
+		if (few)
+			memset(cells, 0, sizeof(uint64) * nbuckets);
+		for (int32 n = entry->nodes; n != NOTHING; n = state->nodes[n].next)
+		{
+			const ScoreNode *node = &state->nodes[n];
+			int			first;
+			int			last;
+			int			stage;
+
+			if (model->stages[node->furthest].pipeline_id != pipeline->pipeline_id)
+				continue;
+			stage = find_open_stage(pipeline, model->stages[node->furthest].stage_id);
+			if (stage == NOTHING)
+				continue;
+			first = age_bucket(model, node->from - born);
+			last = node->to > node->from ? age_bucket(model, node->to - born - 1) : first;
+			for (int b = first; b <= last; b++)
+			{
+				if (few)
+				{
+					uint64		bit = UINT64CONST(1) << stage;
+
+					if ((cells[b] & bit) == 0)
+					{
+						cells[b] |= bit;
+						add_pair(&pipeline->cells[b * pipeline->nstages + stage], won);
+					}
+					if ((ages & (UINT64CONST(1) << b)) == 0)
+					{
+						ages |= UINT64CONST(1) << b;
+						add_pair(&pipeline->ages[b], won);
+					}
+					if ((ever & bit) == 0)
+					{
+						ever |= bit;
+						add_pair(&pipeline->ever[stage], won);
+					}
+				}
+				else
+				{
+					int			cell = b * pipeline->nstages + stage;
+					int			base = nbuckets * pipeline->nstages;
+
+					if (!bms_is_member(cell, many))
+					{
+						many = bms_add_member(many, cell);
+						add_pair(&pipeline->cells[cell], won);
+					}
+					if (!bms_is_member(base + b, many))
+					{
+						many = bms_add_member(many, base + b);
+						add_pair(&pipeline->ages[b], won);
+					}
+					if (!bms_is_member(base + nbuckets + stage, many))
+					{
+						many = bms_add_member(many, base + nbuckets + stage);
+						add_pair(&pipeline->ever[stage], won);
+					}
+				}
+			}
+		}
+		bms_free(many);
+	}
+
+	for (int i = 0; i < model->npipelines; i++)
+	{
+		ScorePipeline *pipeline = &model->pipelines[i];
+
+		push_count(&json, pipeline->pipeline_id, "prior", "", -1, pipeline->total);
+		for (int b = 0; b < nbuckets; b++)
+			push_count(&json, pipeline->pipeline_id, "age", "", b, pipeline->ages[b]);
+		for (int s = 0; s < pipeline->nstages; s++)
+		{
+			/* it is looked at when the list is complete */
+			const char *value = psprintf("%d", pipeline->stages[s]);
+
+			push_count(&json, pipeline->pipeline_id, "stage", value, -1, pipeline->ever[s]);
+			for (int b = 0; b < nbuckets; b++)
+				push_count(&json, pipeline->pipeline_id, "stage", value, b,
+						   pipeline->cells[b * pipeline->nstages + s]);
+		}
+		if (sets[i] != NULL)
+			push_features(&json, state, sets[i], pipeline->pipeline_id);
+	}
+	PG_RETURN_JSONB_P(JsonbValueToJsonb(pushJsonbValue(&json, WJB_END_ARRAY, NULL)));
+}
+
+/* ----- calibration ----- */
+
+typedef struct ScoreBin
+{
+	int64		n;
+	int64		won;
+	double		predicted;
+	double		squares;
+	double		log_loss;
+} ScoreBin;
+
+#define PREDICTORS		3
+
+static const char *const predictor_names[PREDICTORS] = {"score", "stage", "base"};
+
+static void
+judge(ScoreBin *bins, double probability, bool won)
+{
+	int			bin = (int) floor(probability * SCORE_BINS);
+	double		p = Min(Max(probability, SCORE_LEAST), SCORE_MOST);
+	ScoreBin   *b = &bins[Min(Max(bin, 0), SCORE_BINS - 1)];
+
+	b->n++;
+	b->won += won;
+	b->predicted += probability;
+	b->squares += (probability - won) * (probability - won);
+	b->log_loss -= log(won ? p : 1 - p);
+}
+
+/*
+ * pipelines_score_bins_final
+ *		What would have been predicted at each instant for each deal that was
+ *		open then, against how it ended: a list of [pipeline, predictor, bin,
+ *		n, won, sum of predictions, of squared errors, of logarithmic losses],
+ *		bin -1: how many are still open.
+ */
+Datum
+pipelines_score_bins_final(PG_FUNCTION_ARGS)
+{
+	ScoreState *state;
+	ScoreModel *model;
+	JsonbParseState *json = NULL;
+	ScoreBin   *bins;
+	int64	   *open;
+
+	pushJsonbValue(&json, WJB_BEGIN_ARRAY, NULL);
+	if (PG_ARGISNULL(0))
+		PG_RETURN_JSONB_P(JsonbValueToJsonb(pushJsonbValue(&json, WJB_END_ARRAY, NULL)));
+	state = (ScoreState *) PG_GETARG_POINTER(0);
+	model = state->model;
+	bins = palloc0(sizeof(ScoreBin) * (model->npipelines + 1) * PREDICTORS * SCORE_BINS);
+	open = palloc0(sizeof(int64) * (model->npipelines + 1));
+
+	for (int32 i = 0; i < state->nentries; i++)
+	{
+		const ScoreEntry *entry = &state->entries[i];
+		int			won = entry_ended(entry);
+		ScorePipeline *pipeline = find_pipeline(model, entry->open_pipeline);
+		TimestampTz born;
+		Datum	   *values = NULL;
+		bool	   *nulls = NULL;
+		ScoreBin   *mine;
+
+		if ((i & 1023) == 0)
+			CHECK_FOR_INTERRUPTS();
+		if (entry->nodes == NOTHING || pipeline == NULL)
+			continue;
+		born = entry_born(state, entry);
+		if (state->new_only && born < state->since)
+			continue;
+		/* closed otherwise than won or lost: nobody predicted that */
+		if (won < 0 && entry->closed_version > entry->open_version)
+			continue;
+		mine = &bins[(pipeline - model->pipelines) * PREDICTORS * SCORE_BINS];
+		if (entry->features != NOTHING && model->nfeatures > 0)
+		{
+			int			n;
+
+			deconstruct_array(state->sets[entry->features], TEXTOID, -1, false, TYPALIGN_INT,
+							  &values, &nulls, &n);
+			if (n != model->nfeatures)
+				values = NULL;
+		}
+
+		for (int32 k = entry->nodes; k != NOTHING; k = state->nodes[k].next)
+		{
+			const ScoreNode *node = &state->nodes[k];
+			const ScoreStage *stage = &model->stages[node->stage];
+			TimestampTz end = Min(node->to, state->at);
+			int64		step;
+			int			furthest;
+
+			if (stage->pipeline_id != pipeline->pipeline_id || end <= state->since)
+				continue;
+			furthest = find_open_stage(pipeline, model->stages[node->furthest].stage_id);
+			step = node->from <= state->since ? 0 :
+				(node->from - state->since + state->every - 1) / state->every;
+			for (TimestampTz t = state->since + step * state->every; t < end; t += state->every)
+			{
+				if (won < 0)
+				{
+					open[pipeline - model->pipelines]++;
+					continue;
+				}
+				{
+					ScoreResult result;
+
+					compute_score(model, pipeline, furthest, t - born, stage->probability,
+								  values, nulls, &result);
+					judge(&mine[0], result.probability, won);
+					judge(&mine[SCORE_BINS], stage->probability, won);
+					if (pipeline->total.won + pipeline->total.lost > 0)
+						judge(&mine[2 * SCORE_BINS],
+							  (double) pipeline->total.won / (pipeline->total.won + pipeline->total.lost), won);
+					if (result.features != NULL)
+						pfree(result.features);
+				}
+			}
+		}
+	}
+
+	for (int i = 0; i < model->npipelines; i++)
+	{
+		for (int k = 0; k < PREDICTORS * SCORE_BINS; k++)
+		{
+			ScoreBin   *bin = &bins[i * PREDICTORS * SCORE_BINS + k];
+
+			if (bin->n == 0)
+				continue;
+			pushJsonbValue(&json, WJB_BEGIN_ARRAY, NULL);
+			push_integer(&json, WJB_ELEM, model->pipelines[i].pipeline_id);
+			push_text(&json, predictor_names[k / SCORE_BINS]);
+			push_integer(&json, WJB_ELEM, k % SCORE_BINS);
+			push_integer(&json, WJB_ELEM, bin->n);
+			push_integer(&json, WJB_ELEM, bin->won);
+			push_number(&json, WJB_ELEM, make_numeric(bin->predicted, 10));
+			push_number(&json, WJB_ELEM, make_numeric(bin->squares, 10));
+			push_number(&json, WJB_ELEM, make_numeric(bin->log_loss, 10));
+			pushJsonbValue(&json, WJB_END_ARRAY, NULL);
+		}
+		if (open[i] > 0)
+		{
+			pushJsonbValue(&json, WJB_BEGIN_ARRAY, NULL);
+			push_integer(&json, WJB_ELEM, model->pipelines[i].pipeline_id);
+			push_text(&json, "score");
+			push_integer(&json, WJB_ELEM, -1);
+			push_integer(&json, WJB_ELEM, open[i]);
+			for (int k = 0; k < 4; k++)
+				push_integer(&json, WJB_ELEM, 0);
+			pushJsonbValue(&json, WJB_END_ARRAY, NULL);
+		}
+	}
+	PG_RETURN_JSONB_P(JsonbValueToJsonb(pushJsonbValue(&json, WJB_END_ARRAY, NULL)));
+}
+
+/* ----- scores of deals ----- */
+
+/* the model that a query works with, kept for as long as it runs */
+typedef struct ScoreCache
+{
+	ScoreModel *model;			/* NULL: the table has none */
+	Oid			relid;
+	TupleDesc	desc;
+} ScoreCache;
+
+/* percent as a share of 1 */
+static double
+share_argument(FunctionCallInfo fcinfo, int n)
+{
+	return PG_ARGISNULL(n) ? 0 :
+		DatumGetFloat8(DirectFunctionCall1(numeric_float8, PG_GETARG_DATUM(n))) / 100;
+}
+
+/* the model of a deals table as it is kept, or NULL */
+static ScoreModel *
+load_model(Oid relid, MemoryContext context)
+{
+	Oid			argtypes[1] = {REGCLASSOID};
+	Datum		args[1];
+	ScoreModel *model = NULL;
+
+	args[0] = ObjectIdGetDatum(relid);
+	SPI_connect();
+	if (SPI_execute_with_args("SELECT pipelines._score_model($1)", 1, argtypes, args, NULL, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "the model of scores can't be read");
+	if (SPI_processed == 1)
+	{
+		bool		isnull;
+		Datum		settings = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+
+		if (!isnull)
+			model = read_model(DatumGetJsonbP(settings), context);
+	}
+	SPI_finish();
+	return model;
+}
+
+/*
+ * pipelines_score
+ *		The score of a deal by the model that is kept for its table: deals,
+ *		pipeline, furthest stage, created, at, percent of its stage, features.
+ *		NULL without a model.
+ */
+Datum
+pipelines_score(PG_FUNCTION_ARGS)
+{
+	ScoreCache *cache = fcinfo->flinfo->fn_extra;
+	ScoreCell  *cell;
+	int64		age;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+	if (cache == NULL || cache->relid != PG_GETARG_OID(0))
+	{
+		MemoryContext context = AllocSetContextCreate(fcinfo->flinfo->fn_mcxt, "pipelines scores",
+													  ALLOCSET_DEFAULT_SIZES);
+		ScoreCache *loaded = MemoryContextAllocZero(context, sizeof(ScoreCache));
+
+		loaded->relid = PG_GETARG_OID(0);
+		loaded->model = load_model(loaded->relid, context);
+		fcinfo->flinfo->fn_extra = cache = loaded;
+	}
+	if (cache->model == NULL)
+		PG_RETURN_NULL();
+
+	age = PG_ARGISNULL(3) || PG_ARGISNULL(4) ? 0 :
+		Max(0, PG_GETARG_TIMESTAMPTZ(4) - PG_GETARG_TIMESTAMPTZ(3));
+	cell = score_of(cache->model, PG_GETARG_INT32(1), PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2), age,
+					share_argument(fcinfo, 5), PG_ARGISNULL(6) ? NULL : PG_GETARG_ARRAYTYPE_P(6), false);
+	if (cell == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(cell->score);
+}
+
+/*
+ * pipelines_score_detail
+ *		The same by a model that is given, with what it is made of.
+ */
+Datum
+pipelines_score_detail(PG_FUNCTION_ARGS)
+{
+	ScoreCache *cache = fcinfo->flinfo->fn_extra;
+	ScoreModel *model;
+	ScoreCell  *cell;
+	Datum		values[6];
+	bool		nulls[6] = {false};
+	int64		age;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+	if (cache == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+
+		cache = palloc0(sizeof(ScoreCache));
+		if (get_call_result_type(fcinfo, NULL, &cache->desc) != TYPEFUNC_COMPOSITE)
+			elog(ERROR, "return type must be a row type");
+		cache->desc = BlessTupleDesc(cache->desc);
+		if (get_fn_expr_arg_stable(fcinfo->flinfo, 0))
+			cache->model = read_model(PG_GETARG_JSONB_P(0), fcinfo->flinfo->fn_mcxt);
+		MemoryContextSwitchTo(old);
+		fcinfo->flinfo->fn_extra = cache;
+	}
+	model = cache->model != NULL ? cache->model : read_model(PG_GETARG_JSONB_P(0), CurrentMemoryContext);
+
+	age = PG_ARGISNULL(3) || PG_ARGISNULL(4) ? 0 :
+		Max(0, PG_GETARG_TIMESTAMPTZ(4) - PG_GETARG_TIMESTAMPTZ(3));
+	cell = score_of(model, PG_GETARG_INT32(1), PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2), age,
+					share_argument(fcinfo, 5), PG_ARGISNULL(6) ? NULL : PG_GETARG_ARRAYTYPE_P(6), true);
+	if (cell == NULL)
+		PG_RETURN_NULL();
+	values[0] = cell->score;
+	values[1] = BoolGetDatum(cell->result.enough);
+	values[2] = Int64GetDatum(cell->result.seen.won);
+	values[3] = Int64GetDatum(cell->result.seen.lost);
+	values[4] = cell->log_odds;
+	values[5] = cell->contributions;
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(cache->desc, values, nulls)));
+}

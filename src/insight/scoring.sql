@@ -1,0 +1,599 @@
+-------------------------------------------------------------------------------
+-- scoring.sql
+--   Scores: the chance that an open deal is won, from how deals like it ended.
+--
+-- train_scores() counts closings and keeps the counts (score_model,
+-- score_count); nothing is ever kept on a deal.  Views and scores() compute the
+-- score when they are read, from the counts and the deal.  calibration() counts
+-- up to one instant and judges what is said after it, so that no prediction
+-- knows its own outcome.
+-------------------------------------------------------------------------------
+
+CREATE FUNCTION pipelines._score_see(internal, settings jsonb, at timestamptz, since timestamptz,
+	key1 bigint, key2 bigint, episode integer, version integer, valid_from timestamptz, valid_to timestamptz,
+	pipeline_id integer, stage_id integer, furthest_stage_id integer, created_at timestamptz, reopened boolean, features text[])
+RETURNS internal
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL RESTRICTED COST 1
+AS 'MODULE_PATHNAME', 'pipelines_score_see';
+COMMENT ON FUNCTION pipelines._score_see(internal, jsonb, timestamptz, timestamptz, bigint, bigint, integer, integer, timestamptz, timestamptz, integer, integer, integer, timestamptz, boolean, text[]) IS
+'One version of a deal, for _score_counts() and _score_bins().';
+
+CREATE FUNCTION pipelines._score_counts_final(internal)
+RETURNS jsonb
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL RESTRICTED COST 100000
+AS 'MODULE_PATHNAME', 'pipelines_score_counts_final';
+COMMENT ON FUNCTION pipelines._score_counts_final(internal) IS 'The result of _score_counts().';
+
+CREATE FUNCTION pipelines._score_bins_final(internal)
+RETURNS jsonb
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL RESTRICTED COST 100000
+AS 'MODULE_PATHNAME', 'pipelines_score_bins_final';
+COMMENT ON FUNCTION pipelines._score_bins_final(internal) IS 'The result of _score_bins().';
+
+CREATE AGGREGATE pipelines._score_counts(settings jsonb, at timestamptz, since timestamptz,
+	key1 bigint, key2 bigint, episode integer, version integer, valid_from timestamptz, valid_to timestamptz,
+	pipeline_id integer, stage_id integer, furthest_stage_id integer, created_at timestamptz, reopened boolean, features text[]) (
+	SFUNC = pipelines._score_see,
+	STYPE = internal,
+	FINALFUNC = pipelines._score_counts_final,
+	FINALFUNC_MODIFY = READ_WRITE,
+	PARALLEL = RESTRICTED
+);
+COMMENT ON AGGREGATE pipelines._score_counts(jsonb, timestamptz, timestamptz, bigint, bigint, integer, integer, timestamptz, timestamptz, integer, integer, integer, timestamptz, boolean, text[]) IS
+'How deals ended that were known at an instant: a list of [pipeline, feature, value, age, won, lost], of all versions of all deals in any order.';
+
+CREATE AGGREGATE pipelines._score_bins(settings jsonb, at timestamptz, since timestamptz,
+	key1 bigint, key2 bigint, episode integer, version integer, valid_from timestamptz, valid_to timestamptz,
+	pipeline_id integer, stage_id integer, furthest_stage_id integer, created_at timestamptz, reopened boolean, features text[]) (
+	SFUNC = pipelines._score_see,
+	STYPE = internal,
+	FINALFUNC = pipelines._score_bins_final,
+	FINALFUNC_MODIFY = READ_WRITE,
+	PARALLEL = RESTRICTED
+);
+COMMENT ON AGGREGATE pipelines._score_bins(jsonb, timestamptz, timestamptz, bigint, bigint, integer, integer, timestamptz, timestamptz, integer, integer, integer, timestamptz, boolean, text[]) IS
+'What a model says about deals at instants after since, against how they had ended by at: a list of [pipeline, predictor, bin, n, won, predicted, squared error, log loss].';
+
+CREATE FUNCTION pipelines._score(deals regclass, pipeline_id integer, furthest_stage_id integer,
+	created_at timestamptz, at timestamptz, probability numeric, features text[])
+RETURNS numeric
+LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10
+AS 'MODULE_PATHNAME', 'pipelines_score';
+COMMENT ON FUNCTION pipelines._score(regclass, integer, integer, timestamptz, timestamptz, numeric, text[]) IS
+'Percent: the score of a deal by the counts that are kept for its table; NULL if there are none. probability is that of its stage, in percent.';
+
+CREATE FUNCTION pipelines._score_detail(model jsonb, pipeline_id integer, furthest_stage_id integer,
+	created_at timestamptz, at timestamptz, probability numeric, features text[],
+	OUT score numeric, OUT enough boolean, OUT won bigint, OUT lost bigint, OUT log_odds numeric, OUT contributions jsonb)
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10
+AS 'MODULE_PATHNAME', 'pipelines_score_detail';
+COMMENT ON FUNCTION pipelines._score_detail(jsonb, integer, integer, timestamptz, timestamptz, numeric, text[]) IS
+'The score of a deal by a model that is given, and what it is made of.';
+
+-- A dimension of deals: a column by its part or its name, or an expression
+-- over the columns under the rule for entry rules.  SQL text of type text, over
+-- the deals (d) or their history (h).
+CREATE FUNCTION pipelines._deal_dimension(deals regclass, dimension text, of_history boolean)
+RETURNS text
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	by_name record;
+	alias CONSTANT text := CASE WHEN of_history THEN 'h' ELSE 'd' END;
+	expression text;
+BEGIN
+	SELECT a.attname AS deals_column, h.attname AS history_column, t.typcategory,
+		   pipelines._column(_deal_dimension.deals, r.role, NULL::text, _deal_dimension.of_history) AS expression
+	INTO by_name
+	FROM pg_attribute a
+	JOIN pipelines.tracked_table k ON k.relation = a.attrelid
+	JOIN pg_type t ON t.oid = a.atttypid
+	LEFT JOIN pipelines._roles(_deal_dimension.deals) r ON r.column_name = a.attname
+	LEFT JOIN pg_attribute h ON h.attrelid = k.history AND h.attnum > 0 AND NOT h.attisdropped
+		AND h.attname = coalesce(r.history_column, a.attname) AND r.role IS DISTINCT FROM 'created_at'
+	WHERE a.attrelid = _deal_dimension.deals AND a.attnum > 0 AND NOT a.attisdropped
+		AND (r.role = _deal_dimension.dimension OR a.attname = _deal_dimension.dimension)
+	ORDER BY r.role = _deal_dimension.dimension DESC NULLS LAST
+	LIMIT 1;
+	IF FOUND THEN
+		IF of_history AND by_name.history_column IS NULL THEN
+			RAISE EXCEPTION 'column % of table % is not tracked', quote_ident(by_name.deals_column), deals
+				USING ERRCODE = 'invalid_parameter_value',
+					  DETAIL = 'What it was in the past is not known.',
+					  HINT = format('SELECT pipelines.track(%L, %L);', deals, by_name.deals_column);
+		END IF;
+		-- of the history's columns only those with a part follow a rename
+		expression := coalesce(by_name.expression,
+							   format('%s.%I', alias, CASE WHEN of_history THEN by_name.history_column ELSE by_name.deals_column END));
+		RETURN CASE WHEN by_name.typcategory = 'N' AND of_history IS NOT NULL
+					THEN format('pipelines._magnitude(CAST(%s AS numeric))', expression)
+					ELSE format('CAST(%s AS text)', expression) END;
+	END IF;
+	IF NOT pipelines._is_condition(deals, format('((%s)) IS NULL', dimension)) THEN
+		RAISE EXCEPTION '"%" is neither a column of table % nor an expression over its columns', dimension, deals
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'Name a column, or write an expression of immutable functions of pg_catalog.';
+	END IF;
+	RETURN (
+		SELECT format(E'(SELECT CAST((%s\n) AS text) FROM (SELECT %s) d)', dimension,
+					  string_agg(format('%s AS %I', n.expression, n.name), ', '))
+		FROM (
+			SELECT DISTINCT ON (x.name) x.name, x.expression
+			FROM (
+				SELECT a.attname::text AS name, 1 AS n,
+					   CASE WHEN NOT _deal_dimension.of_history THEN format('d.%I', a.attname)
+							WHEN h.attname IS NULL THEN format('CAST(NULL AS %s)', format_type(a.atttypid, a.atttypmod))
+							ELSE format('h.%I', h.attname) END AS expression
+				FROM pg_attribute a
+				JOIN pipelines.tracked_table k ON k.relation = a.attrelid
+				LEFT JOIN pipelines._roles(_deal_dimension.deals) r ON r.column_name = a.attname
+				LEFT JOIN pg_attribute h ON h.attrelid = k.history AND h.attnum > 0 AND NOT h.attisdropped
+					AND h.attname = coalesce(r.history_column, a.attname)
+				WHERE a.attrelid = _deal_dimension.deals AND a.attnum > 0 AND NOT a.attisdropped
+				UNION ALL
+				SELECT r.role, 2, format('%s.%I', CASE WHEN _deal_dimension.of_history THEN 'h' ELSE 'd' END,
+										 CASE WHEN _deal_dimension.of_history THEN r.history_column ELSE r.column_name END)
+				FROM pipelines._roles(_deal_dimension.deals) r
+				WHERE r.column_name IS NOT NULL AND (r.history_column IS NOT NULL OR NOT _deal_dimension.of_history)
+			) x
+			ORDER BY x.name, x.n
+		) n);
+END
+$$;
+COMMENT ON FUNCTION pipelines._deal_dimension(regclass, text, boolean) IS
+'SQL text of a dimension of deals (d) or of their history (h), as text; numbers by their order of magnitude. Raises 22023 for what is no column, or not tracked, or more than a dimension may use.';
+
+-- Half decades: 1000 to 3162 is 10^3, up to 9999 10^3.5.
+CREATE FUNCTION pipelines._magnitude(value numeric)
+RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE COST 10
+AS $$
+	SELECT CASE WHEN $1 OPERATOR(pg_catalog.<) 0 THEN '< 0' WHEN $1 OPERATOR(pg_catalog.=) 0 THEN '0'
+				WHEN $1 OPERATOR(pg_catalog.>=) 1e30 THEN '10^30'
+				ELSE '10^' OPERATOR(pg_catalog.||) (pg_catalog.floor(pg_catalog.log($1) OPERATOR(pg_catalog.*) 2) OPERATOR(pg_catalog.*) 0.5)::pg_catalog.text END
+$$;
+COMMENT ON FUNCTION pipelines._magnitude(numeric) IS
+'The order of magnitude of a number, in steps of half a power of ten, as text.';
+
+-- The key of a deal for counting: exact for one whole number, else two hash
+-- values of its text (128 bits).
+CREATE FUNCTION pipelines._score_key(deals regclass, of_history boolean)
+RETURNS text
+LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE WHEN count(*) = 1 AND bool_and(a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype))
+				THEN format('CAST(%s AS bigint), 0::bigint', min(k.column_text))
+				ELSE format('hashtextextended(%1$s, 0), hashtextextended(%1$s, 1)',
+							CASE count(*) WHEN 1 THEN format('CAST(%s AS text) COLLATE "C"', min(k.column_text))
+								 ELSE format('CAST(ROW(%s) AS text) COLLATE "C"', string_agg(k.column_text, ', ' ORDER BY k.n)) END)
+				END
+	FROM (SELECT m.n, m.column_name,
+				 format('%s.%I', CASE WHEN $2 THEN 'h' ELSE 'd' END, CASE WHEN $2 THEN m.history_column ELSE m.column_name END) AS column_text
+		  FROM pipelines._roles($1) m
+		  WHERE m.role ~ '^key[1-9]') k
+	JOIN pg_attribute a ON a.attrelid = $1 AND a.attname = k.column_name
+$$;
+COMMENT ON FUNCTION pipelines._score_key(regclass, boolean) IS
+'SQL text of the key of a deal (d) or of a version of it (h) as two whole numbers.';
+
+-- All versions of all deals as _score_counts() wants them; $1 settings, $2 at,
+-- $3 since.  The present row tells when the deal was made, whenever it was
+-- changed last.
+CREATE FUNCTION pipelines._score_feed(deals regclass, features text[])
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format($sql$($1, $2, $3, v.key1, v.key2, v.episode, v.version, v.since, v.until, v.pipeline, v.stage, v.furthest, v.created, v.reopened, v.features)
+	FROM (
+		SELECT %1$s, %2$s, %3$s, %4$s, CAST(NULL AS timestamptz), %5$s, %6$s, %7$s, %8$s, false, CAST(NULL AS text[])
+		FROM %9$s d
+		UNION ALL
+		SELECT %10$s, %11$s, h.%12$I, h.%13$I, h.%14$I, %15$s, %16$s, %17$s, CAST(NULL AS timestamptz), h.%18$I = 'reopen', %19$s
+		FROM %20$s h
+		WHERE h.%13$I <= $2
+	) v(key1, key2, episode, version, since, until, pipeline, stage, furthest, created, reopened, features)$sql$,
+		pipelines._score_key($1, false), pipelines._column($1, 'episode'), pipelines._column($1, 'version'), pipelines._column($1, 'changed_at'),
+		pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'), pipelines._column($1, 'furthest_stage_id'),
+		pipelines._column($1, 'created_at', 'timestamptz'), pipelines._deals_source($1, pipelines._role_columns($1)),
+		pipelines._score_key($1, true), pipelines._column($1, 'episode', NULL, true), pipelines._own_column(t.history, 'version'),
+		pipelines._own_column(t.history, 'valid_from'), pipelines._own_column(t.history, 'valid_to'),
+		pipelines._column($1, 'pipeline_id', NULL, true), pipelines._column($1, 'stage_id', NULL, true),
+		pipelines._column($1, 'furthest_stage_id', NULL, true), pipelines._own_column(t.history, 'change'),
+		CASE WHEN cardinality($2) > 0
+			THEN format('CASE WHEN h.%I = ''close'' THEN ARRAY[%s] END', pipelines._own_column(t.history, 'change'),
+						(SELECT string_agg(pipelines._deal_dimension($1, f.name, true), ', ' ORDER BY f.n)
+						 FROM unnest($2) WITH ORDINALITY f(name, n)))
+			ELSE 'CAST(NULL AS text[])' END,
+		t.history)
+	FROM pipelines.tracked_table t
+	WHERE t.relation = $1
+$$;
+COMMENT ON FUNCTION pipelines._score_feed(regclass, text[]) IS
+'Arguments and FROM clause of _score_counts() and _score_bins() for a deals table, as SQL text; $1 settings, $2 at, $3 since.';
+
+-- The stages of a deals table as they were: pipeline, stage, outcome (0 open
+-- to 5 done), percent.
+CREATE FUNCTION pipelines._score_stages(deals regclass, at timestamptz)
+RETURNS jsonb
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT coalesce(jsonb_agg(jsonb_build_array(s.pipeline_id, s.stage_id, array_position(
+			ARRAY['open', 'on_hold', 'won', 'lost', 'disqualified', 'done'], s.outcome) - 1, s.probability)
+		ORDER BY s.pipeline_id, s.stage_id), '[]')
+	FROM (SELECT ps.pipeline_id, ps.stage_id, ps.outcome, ps.probability FROM pipelines.pipeline_stage ps
+		  WHERE ps.changed_at <= $2 OR ps.version = 1
+		  UNION ALL
+		  SELECT h.pipeline_id, h.stage_id, h.outcome, h.probability FROM pipelines.pipeline_stage_history h
+		  WHERE h.valid_to > $2 AND (h.valid_from <= $2 OR h.version = 1)) s
+	LEFT JOIN pipelines.pipeline p ON p.pipeline_id = s.pipeline_id
+	JOIN pipelines.tracked_table t ON t.relation = $1
+	WHERE t.layout_id IS NULL OR p.layout_id IS NULL OR p.layout_id = t.layout_id
+$$;
+COMMENT ON FUNCTION pipelines._score_stages(regclass, timestamptz) IS
+'The stages that deals of a table may be in, as they were at an instant.';
+
+-- What train_scores() is told, else what it was told last, else what is usual.
+CREATE FUNCTION pipelines._score_settings(deals regclass, features text[], ages interval[], smoothing numeric,
+	min_won integer, min_lost integer, prior_weight numeric)
+RETURNS jsonb
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT jsonb_build_object(
+		'features', coalesce($2, m.features, '{}'),
+		'ages', (SELECT coalesce(jsonb_agg(a.seconds ORDER BY a.seconds), '[]')
+				 FROM (SELECT DISTINCT extract(epoch FROM x)::numeric AS seconds
+					   FROM unnest(coalesce($3, m.ages, '{1 day,2 days,4 days,7 days,10 days,14 days,21 days,30 days,45 days,60 days,90 days,180 days,365 days,730 days}')) x
+					   WHERE x > interval '0') a),
+		'smoothing', coalesce($4, m.smoothing, 1), 'min_won', coalesce($5, m.min_won, 40),
+		'min_lost', coalesce($6, m.min_lost, 40), 'prior_weight', coalesce($7, m.prior_weight, 10),
+		'stages', '[]'::jsonb, 'counts', '[]'::jsonb)
+	FROM (SELECT) x
+	LEFT JOIN (SELECT k.features, k.ages, k.smoothing, k.min_won, k.min_lost, k.prior_weight
+			   FROM pipelines.score_model k WHERE k.relation = $1
+			   ORDER BY k.pipeline_id LIMIT 1) m ON true
+$$;
+COMMENT ON FUNCTION pipelines._score_settings(regclass, text[], interval[], numeric, integer, integer, numeric) IS
+'How a deals table is scored, as part of a model.';
+
+-- The model of what was known at an instant, counted now.
+CREATE FUNCTION pipelines._score_count(deals regclass, settings jsonb, at timestamptz)
+RETURNS jsonb
+LANGUAGE plpgsql STABLE STRICT PARALLEL RESTRICTED COST 1000000
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	model jsonb := settings || jsonb_build_object('stages', pipelines._score_stages(deals, at));
+	query text;
+	counts jsonb;
+	part jsonb[] := '{}';
+	parts integer;
+BEGIN
+	IF NOT isfinite(at) THEN
+		RAISE EXCEPTION 'the instant must be finite' USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	PERFORM pipelines._as_of_covered(deals, at);
+	query := 'SELECT pipelines._score_counts' || pipelines._score_feed(deals, ARRAY(
+		SELECT f FROM jsonb_array_elements_text(settings -> 'features') f));
+	parts := pipelines._score_parts(deals);
+	FOR n IN 0 .. parts - 1 LOOP
+		EXECUTE query INTO counts USING model || jsonb_build_object('parts', parts, 'part', n), at, NULL::timestamptz;
+		part := part || counts;
+	END LOOP;
+	IF parts > 1 THEN
+		SELECT jsonb_agg(jsonb_build_array(c.p, c.f, c.v, c.a, c.won, c.lost) ORDER BY c.p, c.f, c.v, c.a) INTO counts
+		FROM (SELECT x ->> 0 AS p0, (x ->> 0)::integer AS p, x ->> 1 AS f, x ->> 2 AS v, (x ->> 3)::integer AS a,
+					 sum((x ->> 4)::bigint)::bigint AS won, sum((x ->> 5)::bigint)::bigint AS lost
+			  FROM unnest(part) y, jsonb_array_elements(y) x
+			  GROUP BY 1, 2, 3, 4, 5) c;
+	END IF;
+	RETURN model || jsonb_build_object('counts', coalesce(counts, '[]'));
+END
+$$;
+COMMENT ON FUNCTION pipelines._score_count(regclass, jsonb, timestamptz) IS
+'A model of scores from what was known at an instant. Raises 22023 for an instant before an adopted table''s history begins.';
+
+-- Counting takes some 200 bytes a deal: more than maintenance_work_mem holds
+-- is counted in parts, each in a pass of its own.
+CREATE FUNCTION pipelines._score_parts(deals regclass)
+RETURNS integer
+LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 1000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT greatest(1, ceil((SELECT coalesce(sum(greatest(c.reltuples, 0)::numeric), 0) FROM pg_class c
+							 WHERE c.oid IN (SELECT $1 UNION SELECT p.relid FROM pg_partition_tree($1) p WHERE p.isleaf)
+								AND c.relkind = 'r') * 200
+				/ greatest(pg_size_bytes(current_setting('maintenance_work_mem')), 64 * 1024 * 1024)))::integer
+$$;
+COMMENT ON FUNCTION pipelines._score_parts(regclass) IS
+'In how many parts the deals of a table are counted.';
+
+-- The model that is kept, for _score() and scores().
+CREATE FUNCTION pipelines._score_model(deals regclass)
+RETURNS jsonb
+LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT pipelines._score_settings($1, NULL::text[], NULL::interval[], NULL::numeric, NULL::integer, NULL::integer, NULL::numeric)
+		|| jsonb_build_object(
+			'stages', (SELECT coalesce(jsonb_agg(x), '[]') FROM jsonb_array_elements(pipelines._score_stages($1, statement_timestamp())) x
+					   WHERE (x ->> 0)::integer IN (SELECT m.pipeline_id FROM pipelines.score_model m WHERE m.relation = $1)),
+			'counts', (SELECT coalesce(jsonb_agg(jsonb_build_array(c.pipeline_id, c.feature, c.value, c.age, c.won, c.lost)), '[]')
+					   FROM pipelines.score_count c WHERE c.relation = $1))
+	WHERE EXISTS (SELECT FROM pipelines.score_model m WHERE m.relation = $1)
+$$;
+COMMENT ON FUNCTION pipelines._score_model(regclass) IS
+'The model of scores that train_scores() has kept for a deals table, as far as the caller sees its pipelines; NULL: none.';
+
+CREATE FUNCTION pipelines.train_scores(deals regclass, features text[] DEFAULT NULL, ages interval[] DEFAULT NULL,
+	smoothing numeric DEFAULT NULL, min_won integer DEFAULT NULL, min_lost integer DEFAULT NULL,
+	prior_weight numeric DEFAULT NULL, as_of timestamptz DEFAULT now())
+RETURNS TABLE (pipeline_id integer, pipeline_name text, won bigint, lost bigint, enough boolean)
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 ROWS 10
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	settings jsonb;
+	model jsonb;
+	before text[];
+BEGIN
+	IF deals IS NULL OR as_of IS NULL THEN
+		RAISE EXCEPTION 'deals and as_of must not be null' USING ERRCODE = 'null_value_not_allowed';
+	END IF;
+	IF smoothing <= 0 OR min_won < 0 OR min_lost < 0 OR prior_weight < 0
+		OR cardinality(train_scores.ages) > 30 OR cardinality(train_scores.features) > 20
+	THEN
+		RAISE EXCEPTION 'smoothing must be positive, min_won, min_lost and prior_weight not negative'
+			USING ERRCODE = 'invalid_parameter_value',
+				  HINT = 'There are at most 30 ages and 20 features.';
+	END IF;
+	PERFORM pipelines._require_setup();
+	-- two trainings of one table, one after the other
+	PERFORM pg_advisory_xact_lock(hashtextextended('pipelines.score_model', deals::oid::bigint));
+	before := (SELECT m.features FROM pipelines.score_model m WHERE m.relation = deals ORDER BY m.pipeline_id LIMIT 1);
+	settings := pipelines._score_settings(deals, train_scores.features, train_scores.ages, train_scores.smoothing,
+										  train_scores.min_won, train_scores.min_lost, train_scores.prior_weight);
+	model := pipelines._score_count(deals, settings, as_of);
+
+	DELETE FROM pipelines.score_count c WHERE c.relation = deals;
+	DELETE FROM pipelines.score_model m WHERE m.relation = deals;
+	INSERT INTO pipelines.score_model (relation, pipeline_id, trained_at, as_of, features, ages, smoothing, min_won, min_lost,
+									   prior_weight, won, lost)
+	SELECT train_scores.deals, p.id, clock_timestamp(), train_scores.as_of,
+		   ARRAY(SELECT f FROM jsonb_array_elements_text(settings -> 'features') f),
+		   ARRAY(SELECT make_interval(secs => a::double precision) FROM jsonb_array_elements_text(settings -> 'ages') a),
+		   (settings ->> 'smoothing')::numeric, (settings ->> 'min_won')::integer, (settings ->> 'min_lost')::integer,
+		   (settings ->> 'prior_weight')::numeric, coalesce(p.won, 0), coalesce(p.lost, 0)
+	FROM (SELECT DISTINCT (s ->> 0)::integer AS id, (x ->> 4)::bigint AS won, (x ->> 5)::bigint AS lost
+		  FROM jsonb_array_elements(model -> 'stages') s
+		  LEFT JOIN jsonb_array_elements(model -> 'counts') x ON x -> 0 = s -> 0 AND x ->> 1 = 'prior') p;
+	INSERT INTO pipelines.score_count (relation, pipeline_id, feature, value, age, won, lost)
+	SELECT train_scores.deals, (x ->> 0)::integer, x ->> 1, x ->> 2, (x ->> 3)::integer, (x ->> 4)::bigint, (x ->> 5)::bigint
+	FROM jsonb_array_elements(model -> 'counts') x;
+
+	-- from the first training on the views know of scores and their features
+	IF before IS DISTINCT FROM ARRAY(SELECT f FROM jsonb_array_elements_text(settings -> 'features') f) THEN
+		PERFORM pipelines.rebuild_views(deals);
+	END IF;
+
+	RETURN QUERY
+		SELECT m.pipeline_id, p.name, m.won, m.lost, m.won >= m.min_won AND m.lost >= m.min_lost
+		FROM pipelines.score_model m
+		LEFT JOIN pipelines.pipeline p ON p.pipeline_id = m.pipeline_id
+		WHERE m.relation = deals
+		ORDER BY m.pipeline_id;
+END
+$$;
+COMMENT ON FUNCTION pipelines.train_scores(regclass, text[], interval[], numeric, integer, integer, numeric, timestamptz) IS
+'Counts how the deals of a table ended, as known at as_of, and keeps the counts for scores: per pipeline, how many deals that were won and lost were at each age (bounds: ages) no further than each stage, and which values the features had at the end of their open time (columns that are tracked, by part or name, or expressions; numbers by order of magnitude). Lost counts with disqualified; done counts not at all, nor does a closing that was taken back. The counts are whole and the same for the same past. smoothing is added to each when they are read; a pipeline with fewer than min_won won or min_lost lost deals gets the rate of the stage instead, drawn towards the configured probability with the weight of prior_weight deals. NULL: as in the last training, else none, 1 day to 2 years, 1, 40, 40, 10. Changes no deal; scores count in views only for pipelines with use_scores. The first training, and one with other features, makes the views of the table anew (which from then on need the extension). Takes some 200 bytes a deal of maintenance_work_mem, more passes if it has less. For the owner of the table (42501). Raises 22023 for an instant before an adopted table''s history begins, and for features that are not tracked.';
+
+-- When a deal was made, for its age: as it says itself, else its first version.
+CREATE FUNCTION pipelines._score_born(deals regclass)
+RETURNS text
+LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE WHEN EXISTS (SELECT FROM pipelines._roles($1) r WHERE r.role = 'created_at' AND r.column_name IS NOT NULL)
+		THEN pipelines._column($1, 'created_at', 'timestamptz')
+		ELSE format('coalesce((SELECT h.%1$I FROM %2$s h WHERE %3$s ORDER BY h.%4$I LIMIT 1), %5$s)',
+			pipelines._own_column(t.history, 'valid_from'), t.history,
+			(SELECT string_agg(format('h.%I = d.%I', m.history_column, m.column_name), ' AND ' ORDER BY m.n)
+			 FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]'),
+			pipelines._own_column(t.history, 'version'), pipelines._column($1, 'changed_at'))
+		END
+	FROM pipelines.tracked_table t WHERE t.relation = $1
+$$;
+COMMENT ON FUNCTION pipelines._score_born(regclass) IS
+'SQL text: since when the age of a deal (d) counts.';
+
+-- The score of a deal (d), for views.  Only evaluated for pipelines that use
+-- scores.
+CREATE FUNCTION pipelines._score_text(deals regclass, stage_probability text)
+RETURNS text
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	features text := 'NULL::text[]';
+	chosen text[];
+BEGIN
+	SELECT m.features INTO chosen FROM pipelines.score_model m
+	WHERE m.relation = _score_text.deals ORDER BY m.pipeline_id LIMIT 1;
+	IF cardinality(chosen) > 0 THEN
+		SELECT 'ARRAY[' || string_agg(pipelines._deal_dimension(_score_text.deals, f.name, false), ', ' ORDER BY f.n) || ']'
+		INTO features
+		FROM unnest(chosen) WITH ORDINALITY f(name, n);
+	END IF;
+	RETURN format('pipelines._score(%L::regclass, %s, %s, %s, now(), %s, %s)', deals,
+				  pipelines._column(deals, 'pipeline_id', NULL::text, false), pipelines._column(deals, 'furthest_stage_id', NULL::text, false),
+				  pipelines._score_born(deals), stage_probability, features);
+END
+$$;
+COMMENT ON FUNCTION pipelines._score_text(regclass, text) IS
+'SQL text of the score of a deal (d) now, percent; stage_probability is SQL text, too.';
+
+CREATE FUNCTION pipelines.scores(deals regclass, pipeline text DEFAULT NULL, as_of timestamptz DEFAULT now())
+RETURNS TABLE (deal text, pipeline_id integer, pipeline_name text, stage_id integer, stage_name text,
+	furthest_stage_id integer, age_days numeric, score numeric, stage_probability numeric,
+	effective_probability numeric, probability_source text, basis text, won bigint, lost bigint,
+	log_odds numeric, contributions jsonb)
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED COST 1000000 ROWS 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	present CONSTANT boolean := as_of >= now();
+	wanted integer := CASE WHEN scores.pipeline IS NOT NULL THEN pipelines.pipeline_id(scores.pipeline, NULL::text) END;
+	model jsonb;
+	rows text;
+	probability text;
+	part record;
+BEGIN
+	IF deals IS NULL OR as_of IS NULL THEN
+		RAISE EXCEPTION 'deals and as_of must not be null' USING ERRCODE = 'null_value_not_allowed';
+	END IF;
+	PERFORM pipelines._roles(deals);
+	IF present THEN
+		model := pipelines._score_model(deals);
+	END IF;
+	IF model IS NULL THEN
+		model := pipelines._score_count(deals, pipelines._score_settings(deals, NULL::text[], NULL::interval[], NULL::numeric,
+																		 NULL::integer, NULL::integer, NULL::numeric), as_of);
+	END IF;
+	model := model || jsonb_build_object('stages', pipelines._score_stages(deals, as_of));
+
+	SELECT t.history, pipelines._own_column(t.history, 'valid_from') AS valid_from,
+		   pipelines._own_column(t.history, 'valid_to') AS valid_to, pipelines._own_column(t.history, 'version') AS version,
+		   (SELECT CASE count(*) WHEN 1 THEN format('CAST(d.%I AS text)', min(m.column_name::text))
+						ELSE format('CAST(ROW(%s) AS text)', string_agg(format('d.%I', m.column_name), ', ' ORDER BY m.n)) END
+			FROM pipelines._roles(scores.deals) m WHERE m.role ~ '^key[1-9]') AS key,
+		   (SELECT CASE count(*) WHEN 1 THEN format('CAST(h.%I AS text)', min(m.history_column::text))
+						ELSE format('CAST(ROW(%s) AS text)', string_agg(format('h.%I', m.history_column), ', ' ORDER BY m.n)) END
+			FROM pipelines._roles(scores.deals) m WHERE m.role ~ '^key[1-9]') AS history_key,
+		   (SELECT string_agg(format('d.%I = h.%I', m.column_name, m.history_column), ' AND ' ORDER BY m.n)
+			FROM pipelines._roles(scores.deals) m WHERE m.role ~ '^key[1-9]') AS same_deal,
+		   (SELECT string_agg(format('g.%1$I = h.%1$I', m.history_column), ' AND ' ORDER BY m.n)
+			FROM pipelines._roles(scores.deals) m WHERE m.role ~ '^key[1-9]') AS same_history,
+		   (SELECT coalesce('ARRAY[' || string_agg(pipelines._deal_dimension(scores.deals, f.name, false), ', ' ORDER BY f.n) || ']', 'NULL::text[]')
+			FROM jsonb_array_elements_text(model -> 'features') WITH ORDINALITY f(name, n)) AS features,
+		   (SELECT coalesce('ARRAY[' || string_agg(pipelines._deal_dimension(scores.deals, f.name, true), ', ' ORDER BY f.n) || ']', 'NULL::text[]')
+			FROM jsonb_array_elements_text(model -> 'features') WITH ORDINALITY f(name, n)) AS history_features
+	INTO part
+	FROM pipelines.tracked_table t WHERE t.relation = scores.deals;
+
+	-- the columns that are needed of the deals that were open
+	rows := format('SELECT %s, %s, %s, %s, %s, %s, %s FROM %s d %s',
+		part.key, pipelines._column(deals, 'pipeline_id', NULL::text, false), pipelines._column(deals, 'stage_id', NULL::text, false),
+		pipelines._column(deals, 'furthest_stage_id', NULL::text, false), pipelines._score_born(deals),
+		pipelines._column(deals, 'probability', 'numeric'::text, false), part.features,
+		pipelines._deals_source(deals, NULL::name[]),
+		CASE WHEN NOT present THEN format('WHERE %s <= $2', pipelines._column(deals, 'changed_at', NULL::text, false)) ELSE '' END);
+	IF NOT present THEN
+		rows := rows || format(' UNION ALL SELECT %s, %s, %s, %s, coalesce((SELECT %s FROM %s d WHERE %s), (SELECT g.%I FROM %s g WHERE %s ORDER BY g.%I LIMIT 1)), %s, %s FROM %s h WHERE h.%I <= $2 AND h.%I > $2',
+			part.history_key, pipelines._column(deals, 'pipeline_id', NULL::text, true), pipelines._column(deals, 'stage_id', NULL::text, true),
+			pipelines._column(deals, 'furthest_stage_id', NULL::text, true),
+			pipelines._column(deals, 'created_at', 'timestamptz'::text, false), deals, part.same_deal,
+			part.valid_from, part.history, part.same_history, part.version,
+			pipelines._column(deals, 'probability', 'numeric'::text, true), part.history_features,
+			part.history, part.valid_from, part.valid_to);
+	END IF;
+	-- an application's own column may be a copy of the stage's probability
+	probability := CASE WHEN EXISTS (SELECT FROM pipelines.tracked_table t WHERE t.relation = scores.deals AND t.application ? 'scale')
+		THEN 'nullif(r.probability, k.probability)' ELSE 'r.probability' END;
+
+	RETURN QUERY EXECUTE format($sql$
+		SELECT x.deal, x.pipeline_id, x.pipeline_name, x.stage_id, x.stage_name, x.furthest,
+			   round(extract(epoch FROM x.age)::numeric / 86400, 2), (x.s).score, x.configured,
+			   CASE WHEN x.own IS NOT NULL THEN x.own WHEN x.use_scores THEN coalesce((x.s).score, x.configured) ELSE x.configured END,
+			   CASE WHEN x.own IS NOT NULL THEN 'deal' WHEN x.use_scores AND (x.s).score IS NOT NULL THEN 'score' ELSE 'stage' END,
+			   CASE WHEN (x.s).enough THEN 'model' WHEN NOT (x.s).enough THEN 'stage_rate' END,
+			   (x.s).won, (x.s).lost, (x.s).log_odds, (x.s).contributions
+		FROM (
+			SELECT r.deal, r.pipeline AS pipeline_id, k.pipeline_name, r.stage AS stage_id, k.stage_name, r.furthest,
+				   greatest($2 - r.born, interval '0') AS age, k.probability AS configured, %1$s AS own, k.use_scores,
+				   pipelines._score_detail($1, r.pipeline, r.furthest, r.born, $2, k.probability, r.features) AS s
+			FROM (%2$s) r(deal, pipeline, stage, furthest, born, probability, features)
+			JOIN (SELECT (j ->> 0)::integer AS pipeline_id, (j ->> 1)::integer AS stage_id, (j ->> 3)::numeric AS probability,
+						 p.name AS pipeline_name, p.use_scores, s.name AS stage_name
+				  FROM jsonb_array_elements($1 -> 'stages') j
+				  LEFT JOIN pipelines.pipeline p ON p.pipeline_id = (j ->> 0)::integer
+				  LEFT JOIN pipelines.stage s ON s.stage_id = (j ->> 1)::integer
+				  WHERE (j ->> 2)::integer <= 1 AND ($3 IS NULL OR (j ->> 0)::integer = $3)
+				  OFFSET 0) k
+				ON k.pipeline_id = r.pipeline AND k.stage_id = r.stage
+			OFFSET 0
+		) x$sql$, probability, rows)
+	USING model, as_of, wanted;
+END
+$$;
+COMMENT ON FUNCTION pipelines.scores(regclass, text, timestamptz) IS
+'The open deals of a table with their scores: percent chance of being won, with two decimals, between 0.01 and 99.99. Now: by the counts that train_scores() has kept; for an instant in the past, or without kept counts: by what was known then, counted on the spot, for the deals as they were. basis model: log_odds is the sum of the contributions (natural logarithms) of prior (deals won against lost), age (of those still open at that age), stage (of those as far at that age) and each feature; won and lost are the deals that were as far at that age. basis stage_rate, where there are too few closings: (won + prior_weight * configured probability) / (won + lost + prior_weight), of deals that were once that far. effective_probability: the deal''s own, else the score where the pipeline has use_scores, else that of the stage. Runs with the rights of the caller. Raises 22023 for an instant before an adopted table''s history begins.';
+
+CREATE FUNCTION pipelines.calibration(deals regclass, trained_at timestamptz, every interval DEFAULT '7 days',
+	new_only boolean DEFAULT false, pipeline text DEFAULT NULL, features text[] DEFAULT NULL, ages interval[] DEFAULT NULL,
+	as_of timestamptz DEFAULT now())
+RETURNS TABLE (pipeline_id integer, pipeline_name text, predictor text, bin text, predictions bigint, still_open bigint,
+	mean_predicted numeric, won bigint, observed numeric, brier numeric, log_loss numeric)
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED COST 1000000 ROWS 50
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	wanted integer := CASE WHEN calibration.pipeline IS NOT NULL THEN pipelines.pipeline_id(calibration.pipeline, NULL::text) END;
+	model jsonb;
+	part jsonb;
+	bins jsonb := '[]';
+	parts integer;
+	query text;
+BEGIN
+	IF deals IS NULL OR calibration.trained_at IS NULL OR every IS NULL OR as_of IS NULL THEN
+		RAISE EXCEPTION 'deals, trained_at, every and as_of must not be null' USING ERRCODE = 'null_value_not_allowed';
+	END IF;
+	IF every <= interval '0' OR calibration.trained_at >= as_of OR NOT isfinite(as_of)
+		OR extract(epoch FROM as_of - calibration.trained_at) / extract(epoch FROM every) > 100000
+	THEN
+		RAISE EXCEPTION 'there must be between 1 and 100000 instants between trained_at and as_of'
+			USING ERRCODE = 'invalid_parameter_value',
+				  DETAIL = format('From %s to %s, every %s.', calibration.trained_at, as_of, every);
+	END IF;
+	model := pipelines._score_count(deals, pipelines._score_settings(deals, calibration.features, calibration.ages, NULL::numeric,
+																	 NULL::integer, NULL::integer, NULL::numeric), calibration.trained_at);
+	query := 'SELECT pipelines._score_bins' || pipelines._score_feed(deals, ARRAY(
+		SELECT f FROM jsonb_array_elements_text(model -> 'features') f));
+	parts := pipelines._score_parts(deals);
+	FOR n IN 0 .. parts - 1 LOOP
+		EXECUTE query INTO part
+		USING model || jsonb_build_object('parts', parts, 'part', n, 'every', extract(epoch FROM every)::numeric,
+										  'new_only', new_only::integer), as_of, calibration.trained_at;
+		bins := bins || part;
+	END LOOP;
+
+	RETURN QUERY
+		WITH row AS (
+			SELECT (x ->> 0)::integer AS p, x ->> 1 AS predictor, (x ->> 2)::integer AS bin, (x ->> 3)::bigint AS n, (x ->> 4)::bigint AS won,
+				   (x ->> 5)::numeric AS predicted, (x ->> 6)::numeric AS squares, (x ->> 7)::numeric AS losses
+			FROM jsonb_array_elements(bins) x
+		), total AS (
+			SELECT r.p, r.predictor, r.bin, sum(r.n) FILTER (WHERE r.bin >= 0) AS n, sum(r.n) FILTER (WHERE r.bin < 0) AS open,
+				   sum(r.won) AS won, sum(r.predicted) AS predicted, sum(r.squares) AS squares, sum(r.losses) AS losses
+			FROM row r
+			GROUP BY GROUPING SETS ((r.p, r.predictor), (r.p, r.predictor, r.bin))
+		)
+		SELECT t.p, q.name, t.predictor,
+			   CASE WHEN t.bin IS NULL THEN 'all' ELSE format('%s-%s', t.bin * 10, t.bin * 10 + 10) END,
+			   coalesce(t.n, 0)::bigint, CASE WHEN t.bin IS NULL THEN (SELECT coalesce(sum(o.open), 0)::bigint FROM total o WHERE o.p = t.p AND o.bin < 0) END,
+			   round(t.predicted / t.n * 100, 2), t.won::bigint, round(t.won / t.n * 100, 2),
+			   round(t.squares / t.n, 6), round(t.losses / t.n, 6)
+		FROM total t
+		LEFT JOIN pipelines.pipeline q ON q.pipeline_id = t.p
+		WHERE coalesce(t.bin, 0) >= 0 AND (wanted IS NULL OR t.p = wanted)
+		ORDER BY t.p, array_position(ARRAY['score', 'stage', 'base'], t.predictor), t.bin NULLS FIRST;
+END
+$$;
+COMMENT ON FUNCTION pipelines.calibration(regclass, timestamptz, interval, boolean, text, text[], interval[], timestamptz) IS
+'How good predictions are, without leakage: the model is counted from what was known at trained_at; then each deal that was open at trained_at, or a multiple of every after it, is predicted as it was at that instant, and judged by how it had ended by as_of. Predictors: score (the model), stage (the probability configured for its stage, as it was at trained_at), base (the share of won deals known at trained_at). Row all: predictions, how many more were made for deals that are still open (and can''t be judged), mean prediction and share of won in percent, Brier score (mean squared error, of shares of 1) and log loss (mean natural logarithm, predictions cut to 0.01 to 99.99 percent); the less the better. The other rows are the reliability table, by predicted percent. Lost includes disqualified; deals that are done are left out. new_only: only deals made since trained_at. Features and ages as in train_scores(); a feature is read at the end of a deal''s open time, so leave out those that are filled in late. Runs with the rights of the caller. Raises 22023 for other instants than that.';
