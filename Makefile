@@ -102,7 +102,9 @@ INSTALL_SQL = \
 	src/insight/rates.sql \
 	src/insight/flow.sql \
 	src/insight/stalled.sql \
-	src/insight/scoring.sql
+	src/insight/scoring.sql \
+	src/insight/accuracy.sql \
+	src/insight/boards.sql
 INSTALL_PARTS = $(wildcard $(INSTALL_SQL))
 
 DATA = $(wildcard sql/$(EXTENSION)--*--*.sql)
@@ -160,7 +162,9 @@ REGRESS = \
 	locked_periods \
 	business_time \
 	money \
-	scoring
+	scoring \
+	forecast_accuracy \
+	boards
 
 PG_CPPFLAGS = -I$(srcdir)/src
 

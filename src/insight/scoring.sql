@@ -72,8 +72,10 @@ COMMENT ON FUNCTION pipelines._score_detail(jsonb, integer, integer, timestamptz
 
 -- A dimension of deals: a column by its part or its name, or an expression
 -- over the columns under the rule for entry rules.  SQL text of type text, over
--- the deals (d) or their history (h).
-CREATE FUNCTION pipelines._deal_dimension(deals regclass, dimension text, of_history boolean)
+-- the deals (d) or their history (h).  Scores look at what is tracked, and at
+-- numbers by their order of magnitude; reports take what is not tracked from the
+-- present row.
+CREATE FUNCTION pipelines._deal_dimension(deals regclass, dimension text, of_history boolean, for_scores boolean)
 RETURNS text
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
@@ -84,7 +86,8 @@ DECLARE
 	expression text;
 BEGIN
 	SELECT a.attname AS deals_column, h.attname AS history_column, t.typcategory,
-		   pipelines._column(_deal_dimension.deals, r.role, NULL::text, _deal_dimension.of_history) AS expression
+		   CASE WHEN r.role IS NOT NULL
+				THEN pipelines._column(_deal_dimension.deals, r.role, NULL::text, _deal_dimension.of_history) END AS expression
 	INTO by_name
 	FROM pg_attribute a
 	JOIN pipelines.tracked_table k ON k.relation = a.attrelid
@@ -97,6 +100,11 @@ BEGIN
 	ORDER BY r.role = _deal_dimension.dimension DESC NULLS LAST
 	LIMIT 1;
 	IF FOUND THEN
+		IF of_history AND by_name.history_column IS NULL AND NOT for_scores THEN
+			RETURN format('(SELECT CAST(d.%I AS text) FROM %s d WHERE %s)', by_name.deals_column, deals,
+						  (SELECT string_agg(format('d.%I = h.%I', m.column_name, m.history_column), ' AND ' ORDER BY m.n)
+						   FROM pipelines._roles(_deal_dimension.deals) m WHERE m.role ~ '^key[1-9]'));
+		END IF;
 		IF of_history AND by_name.history_column IS NULL THEN
 			RAISE EXCEPTION 'column % of table % is not tracked', quote_ident(by_name.deals_column), deals
 				USING ERRCODE = 'invalid_parameter_value',
@@ -106,7 +114,7 @@ BEGIN
 		-- of the history's columns only those with a part follow a rename
 		expression := coalesce(by_name.expression,
 							   format('%s.%I', alias, CASE WHEN of_history THEN by_name.history_column ELSE by_name.deals_column END));
-		RETURN CASE WHEN by_name.typcategory = 'N' AND of_history IS NOT NULL
+		RETURN CASE WHEN by_name.typcategory = 'N' AND for_scores
 					THEN format('pipelines._magnitude(CAST(%s AS numeric))', expression)
 					ELSE format('CAST(%s AS text)', expression) END;
 	END IF;
@@ -141,8 +149,8 @@ BEGIN
 		) n);
 END
 $$;
-COMMENT ON FUNCTION pipelines._deal_dimension(regclass, text, boolean) IS
-'SQL text of a dimension of deals (d) or of their history (h), as text; numbers by their order of magnitude. Raises 22023 for what is no column, or not tracked, or more than a dimension may use.';
+COMMENT ON FUNCTION pipelines._deal_dimension(regclass, text, boolean, boolean) IS
+'SQL text of a dimension of deals (d) or of their history (h), as text; for scores numbers by their order of magnitude. Raises 22023 for what is no column, or not tracked, or more than a dimension may use.';
 
 -- Half decades: 1000 to 3162 is 10^3, up to 9999 10^3.5.
 CREATE FUNCTION pipelines._magnitude(value numeric)
@@ -204,7 +212,7 @@ AS $$
 		pipelines._column($1, 'furthest_stage_id', NULL, true), pipelines._own_column(t.history, 'change'),
 		CASE WHEN cardinality($2) > 0
 			THEN format('CASE WHEN h.%I = ''close'' THEN ARRAY[%s] END', pipelines._own_column(t.history, 'change'),
-						(SELECT string_agg(pipelines._deal_dimension($1, f.name, true), ', ' ORDER BY f.n)
+						(SELECT string_agg(pipelines._deal_dimension($1, f.name, true, true), ', ' ORDER BY f.n)
 						 FROM unnest($2) WITH ORDINALITY f(name, n)))
 			ELSE 'CAST(NULL AS text[])' END,
 		t.history)
@@ -425,7 +433,7 @@ BEGIN
 	SELECT m.features INTO chosen FROM pipelines.score_model m
 	WHERE m.relation = _score_text.deals ORDER BY m.pipeline_id LIMIT 1;
 	IF cardinality(chosen) > 0 THEN
-		SELECT 'ARRAY[' || string_agg(pipelines._deal_dimension(_score_text.deals, f.name, false), ', ' ORDER BY f.n) || ']'
+		SELECT 'ARRAY[' || string_agg(pipelines._deal_dimension(_score_text.deals, f.name, false, true), ', ' ORDER BY f.n) || ']'
 		INTO features
 		FROM unnest(chosen) WITH ORDINALITY f(name, n);
 	END IF;
@@ -479,9 +487,9 @@ BEGIN
 			FROM pipelines._roles(scores.deals) m WHERE m.role ~ '^key[1-9]') AS same_deal,
 		   (SELECT string_agg(format('g.%1$I = h.%1$I', m.history_column), ' AND ' ORDER BY m.n)
 			FROM pipelines._roles(scores.deals) m WHERE m.role ~ '^key[1-9]') AS same_history,
-		   (SELECT coalesce('ARRAY[' || string_agg(pipelines._deal_dimension(scores.deals, f.name, false), ', ' ORDER BY f.n) || ']', 'NULL::text[]')
+		   (SELECT coalesce('ARRAY[' || string_agg(pipelines._deal_dimension(scores.deals, f.name, false, true), ', ' ORDER BY f.n) || ']', 'NULL::text[]')
 			FROM jsonb_array_elements_text(model -> 'features') WITH ORDINALITY f(name, n)) AS features,
-		   (SELECT coalesce('ARRAY[' || string_agg(pipelines._deal_dimension(scores.deals, f.name, true), ', ' ORDER BY f.n) || ']', 'NULL::text[]')
+		   (SELECT coalesce('ARRAY[' || string_agg(pipelines._deal_dimension(scores.deals, f.name, true, true), ', ' ORDER BY f.n) || ']', 'NULL::text[]')
 			FROM jsonb_array_elements_text(model -> 'features') WITH ORDINALITY f(name, n)) AS history_features
 	INTO part
 	FROM pipelines.tracked_table t WHERE t.relation = scores.deals;
