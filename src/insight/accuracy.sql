@@ -44,6 +44,10 @@ RETURNS TABLE (pipeline_id integer, pipeline_name text, period_label text, start
 	error numeric, error_percent numeric)
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000000 ROWS 100
 SET search_path = pg_catalog, pg_temp
+-- how few days and instants there are is not known to the planner
+SET enable_nestloop = off
+SET enable_mergejoin = off
+SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -73,16 +77,20 @@ BEGIN
 	RETURN QUERY EXECUTE format($sql$
 		WITH period AS (
 			SELECT p.starts, p.ends, p.label FROM pipelines._past_periods($2, $3, $4, $1::date) p
-		), target AS (
+		), target AS MATERIALIZED (
 			-- what is looked at when; what came is looked at now
 			SELECT q.pipeline_id, p.starts, h.horizon,
 				   CASE WHEN h.horizon IS NULL THEN $1 ELSE (p.ends - h.horizon)::timestamp AT TIME ZONE q.time_zone END AS at
 			FROM period p
 			CROSS JOIN pipelines.pipeline q
 			CROSS JOIN (SELECT DISTINCT h FROM unnest($5 || NULL::integer) h) h(horizon)
-		), day AS (
-			SELECT p.starts, g::date AS day FROM period p, generate_series(p.starts, p.ends - 1, interval '1 day') g
-		), stage AS (
+		), day AS MATERIALIZED (
+			SELECT t.pipeline_id, p.starts, g::date AS day, min(t.at) AS first_at, max(t.at) AS last_at
+			FROM period p
+			CROSS JOIN LATERAL generate_series(p.starts, p.ends - 1, interval '1 day') g
+			JOIN target t ON t.starts = p.starts
+			GROUP BY 1, 2, 3
+		), stage AS MATERIALIZED (
 			SELECT s.pipeline_id, s.stage_id, s.outcome, s.probability, s.forecast_category,
 				   CASE WHEN s.version = 1 THEN '-infinity' ELSE s.changed_at END AS since, timestamptz 'infinity' AS until
 			FROM pipelines.pipeline_stage s
@@ -106,8 +114,9 @@ BEGIN
 							FILTER (WHERE s.outcome IN ('open', 'on_hold') AND t.horizon IS NOT NULL
 									AND coalesce(v.category, s.forecast_category) <> 'omitted'), 0) AS weighted
 			FROM version v
-			JOIN day y ON y.day = v.day
-			JOIN target t ON t.pipeline_id = v.pipeline_id AND t.starts = y.starts AND v.since <= t.at AND t.at < v.until
+			-- most versions stood at none of the instants
+			JOIN day y ON y.pipeline_id = v.pipeline_id AND y.day = v.day AND v.since <= y.last_at AND y.first_at < v.until
+			JOIN target t ON t.pipeline_id = y.pipeline_id AND t.starts = y.starts AND v.since <= t.at AND t.at < v.until
 			JOIN stage s ON s.pipeline_id = v.pipeline_id AND s.stage_id = v.stage_id AND s.since <= t.at AND t.at < s.until
 			GROUP BY 1, 2, 3, 4, 5
 		), line AS (

@@ -60,6 +60,7 @@ DECLARE
 	sort text;
 	part record;
 	columns text;
+	source text;
 	query text;
 BEGIN
 	IF deals IS NULL OR cards IS NULL OR page IS NULL OR as_json IS NULL OR as_of IS NULL THEN
@@ -115,6 +116,11 @@ BEGIN
 			FROM pipelines._roles(board.deals) m WHERE m.role ~ '^key[1-9]') AS key,
 		   (SELECT string_agg(format('d.%I', m.column_name), ', ' ORDER BY m.n)
 			FROM pipelines._roles(board.deals) m WHERE m.role ~ '^key[1-9]') AS keys,
+		   (SELECT string_agg('x.c_key' || m.n, ', ' ORDER BY m.n) FROM pipelines._roles(board.deals) m WHERE m.role ~ '^key[1-9]') AS inner_keys,
+		   (SELECT string_agg(format('d.%I AS c_key%s', m.column_name, m.n), ', ' ORDER BY m.n)
+			FROM pipelines._roles(board.deals) m WHERE m.role ~ '^key[1-9]') AS outer_keys,
+		   (SELECT string_agg(format('d.%I = x.c_key%s', m.column_name, m.n), ' AND ' ORDER BY m.n)
+			FROM pipelines._roles(board.deals) m WHERE m.role ~ '^key[1-9]') AS same_keys,
 		   -- what a card shows, as far as the table has it
 		   (SELECT string_agg(format('%L, %s', r.role, pipelines._column(board.deals, r.role, NULL::text, false)), ', ' ORDER BY r.n)
 			FROM pipelines._roles(board.deals) r
@@ -150,6 +156,10 @@ BEGIN
 			 JOIN pg_type y ON y.oid = a.atttypid AND y.typtype = 'e'
 			 WHERE a.attrelid = board.deals AND a.attname = board.by)) END;
 
+	-- the definitions that are joined to the deals
+	source := replace(pipelines._board_from(deals, present), 'now()', '$1');
+	source := substr(source, strpos(source, 'LEFT JOIN pipelines.pipeline p'));
+
 	query := format($sql$
 		WITH total AS (
 			SELECT %1$s AS c_pipeline, %2$s AS c_stage, %3$s AS c_value, coalesce(%4$s, %5$L::text) AS c_currency,
@@ -161,16 +171,21 @@ BEGIN
 			GROUP BY 1, 2, 3, 4
 		), col(number, name, pipeline_id, stage_id, value, outcome, colour, pipeline_name) AS (
 			%9$s
-		), card AS (
-			SELECT x.c_pipeline, x.c_stage, x.c_value, x.c_currency, x.c_place, x.c_card
+		), place AS MATERIALIZED (
+			SELECT x.c_place, %16$s
 			FROM (
-				SELECT %1$s AS c_pipeline, %2$s AS c_stage, %3$s AS c_value, coalesce(%4$s, %5$L::text) AS c_currency,
-					   row_number() OVER (PARTITION BY %10$s ORDER BY %11$s, %12$s) AS c_place,
-					   jsonb_strip_nulls(jsonb_build_object('deal', %13$s, %14$s)) AS c_card
+				SELECT row_number() OVER (PARTITION BY %10$s ORDER BY %11$s, %12$s) AS c_place, %17$s
 				%7$s
 				WHERE (%8$s) AND $5 > 0
 			) x
 			WHERE x.c_place > ($6 - 1)::bigint * $5 AND x.c_place <= $6::bigint * $5
+		), card AS (
+			-- only what is shown is looked at closely
+			SELECT %1$s AS c_pipeline, %2$s AS c_stage, %3$s AS c_value, coalesce(%4$s, %5$L::text) AS c_currency, x.c_place,
+				   jsonb_strip_nulls(jsonb_build_object('deal', %13$s, %14$s)) AS c_card
+			FROM place x
+			JOIN LATERAL (SELECT d.* %15$s d WHERE %18$s) d ON true
+			%19$s
 		)$sql$,
 		CASE WHEN by_stage OR by_pipeline THEN pipelines._column(deals, 'pipeline_id', NULL::text, false) ELSE 'NULL::integer' END,
 		CASE WHEN by_stage THEN pipelines._column(deals, 'stage_id', NULL::text, false) ELSE 'NULL::integer' END,
@@ -184,7 +199,10 @@ BEGIN
 		columns,
 		CASE WHEN by_stage THEN pipelines._column(deals, 'pipeline_id', NULL::text, false) || ', ' || pipelines._column(deals, 'stage_id', NULL::text, false)
 			 WHEN by_pipeline THEN pipelines._column(deals, 'pipeline_id', NULL::text, false) ELSE value END,
-		replace(sort, 'now()', '$1'), part.keys, part.key, replace(concat_ws(', ', part.texts, part.fields, part.figures), 'now()', '$1'));
+		replace(sort, 'now()', '$1'), part.keys, part.key, replace(concat_ws(', ', part.texts, part.fields, part.figures), 'now()', '$1'),
+		CASE WHEN present THEN 'FROM ' || pipelines._deals_source(deals, NULL::name[])
+			 ELSE format('FROM pipelines.as_of(NULL::%s, $1)', deals) END,
+		part.inner_keys, part.outer_keys, part.same_keys, source);
 	query := query || CASE WHEN as_json THEN $sql$
 		SELECT NULL::integer, NULL::text, NULL::integer, NULL::integer, NULL::text, NULL::text, NULL::bigint, NULL::bigint, NULL::numeric, NULL::numeric,
 			   NULL::jsonb, NULL::integer,

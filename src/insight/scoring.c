@@ -51,6 +51,9 @@ PG_FUNCTION_INFO_V1(pipelines_score_detail);
 /* a reliability table has so many rows */
 #define SCORE_BINS			10
 
+/* so many other entries may be in the way of one before they are scattered */
+#define MAX_STEPS			64
+
 /* no entry, no node, no set of features */
 #define NOTHING				(-1)
 
@@ -181,6 +184,7 @@ typedef struct ScoreState
 	int32		maxentries;
 	int32	   *slots;
 	uint32		nslots;			/* a power of two */
+	bool		scatter;		/* neighbours far apart, see find_entry() */
 	ScoreNode  *nodes;
 	int32		nnodes;
 	int32		maxnodes;
@@ -723,37 +727,72 @@ entry_part(const ScoreState *state, int64 key1, int64 key2)
 	return (uint32) (entry_hash(key1, key2, 0) >> 32) % state->parts;
 }
 
+/*
+ * Where an entry is looked for first.  Deals that were made one after the other
+ * have neighbouring keys, and are changed and stored near each other: as long
+ * as nothing speaks against it they are neighbours here, too, which spares the
+ * processor most of its waiting for memory.
+ */
+static inline uint32
+first_slot(const ScoreState *state, int64 key1, int64 key2, int32 episode)
+{
+	uint64		hash = state->scatter ? entry_hash(key1, key2, episode) :
+		(uint64) key1 + (uint64) (episode - 1) * UINT64CONST(0x9E3779B97F4A7C15);
+
+	return (uint32) hash & (state->nslots - 1);
+}
+
+static void
+place_entries(ScoreState *state, uint32 size)
+{
+	grow_slots(&state->slots, &state->nslots, size, state->context);
+	for (int32 i = 0; i < state->nentries; i++)
+	{
+		ScoreEntry *entry = &state->entries[i];
+		uint32		slot = first_slot(state, entry->key1, entry->key2, entry->episode);
+		int			steps = 0;
+
+		while (state->slots[slot] != NOTHING)
+		{
+			slot = (slot + 1) & (state->nslots - 1);
+			if (++steps > MAX_STEPS && !state->scatter)
+			{
+				/* keys with large gaps: all over again, scattered */
+				state->scatter = true;
+				place_entries(state, size);
+				return;
+			}
+		}
+		state->slots[slot] = i;
+	}
+}
+
 /* number of the entry; NOTHING if it isn't there and shall not be made */
 static int32
 find_entry(ScoreState *state, int64 key1, int64 key2, int32 episode, bool make)
 {
 	uint32		slot;
+	int			steps = 0;
 
 	if (make && (uint32) state->nentries >= state->nslots / 2)
-	{
-		grow_slots(&state->slots, &state->nslots,
-				   state->nslots == 0 ? 1024 : state->nslots * 2, state->context);
-		for (int32 i = 0; i < state->nentries; i++)
-		{
-			ScoreEntry *entry = &state->entries[i];
-
-			slot = entry_hash(entry->key1, entry->key2, entry->episode) & (state->nslots - 1);
-			while (state->slots[slot] != NOTHING)
-				slot = (slot + 1) & (state->nslots - 1);
-			state->slots[slot] = i;
-		}
-	}
+		place_entries(state, state->nslots == 0 ? 1024 : state->nslots * 2);
 	if (state->nslots == 0)
 		return NOTHING;
 
-	for (slot = entry_hash(key1, key2, episode) & (state->nslots - 1);
-		 state->slots[slot] != NOTHING;
-		 slot = (slot + 1) & (state->nslots - 1))
+	slot = first_slot(state, key1, key2, episode);
+	while (state->slots[slot] != NOTHING)
 	{
 		ScoreEntry *entry = &state->entries[state->slots[slot]];
 
 		if (entry->key1 == key1 && entry->key2 == key2 && entry->episode == episode)
 			return state->slots[slot];
+		slot = (slot + 1) & (state->nslots - 1);
+		if (++steps > MAX_STEPS && !state->scatter)
+		{
+			state->scatter = true;
+			place_entries(state, state->nslots);
+			slot = first_slot(state, key1, key2, episode);
+		}
 	}
 	if (!make)
 		return NOTHING;
@@ -798,14 +837,11 @@ add_node(ScoreState *state, ScoreEntry *entry, int furthest, int stage,
 		node = &state->nodes[i];
 		if (node->furthest != furthest || node->stage != stage)
 			continue;
-		if (node->to == from)
+		/* they follow each other, or are told by versions of one visit */
+		if (node->from <= to && from <= node->to)
 		{
-			node->to = to;
-			return;
-		}
-		if (node->from == to)
-		{
-			node->from = from;
+			node->from = Min(node->from, from);
+			node->to = Max(node->to, to);
 			return;
 		}
 	}
@@ -893,10 +929,13 @@ begin_seeing(FunctionCallInfo fcinfo, MemoryContext aggregate)
 
 /*
  * pipelines_score_see
- *		One version: settings, at, since, key1, key2, episode, version,
- *		valid_from, valid_to, pipeline, stage, furthest stage, created_at (of
- *		the deal as it is now), ended by a reopening?, features (of the last
- *		version before a closing).
+ *		One version: settings, at, since, key1, key2, episode, version, begin of
+ *		its visit (NULL: it came after the instant), valid_to, pipeline, stage,
+ *		furthest stage, created_at (of the deal as it is now), ended by a
+ *		reopening?, features (of the last version before a closing).
+ *
+ * Versions that ended without a move need not be seen: the last one of a visit
+ * knows when that began.
  */
 Datum
 pipelines_score_see(PG_FUNCTION_ARGS)
@@ -906,8 +945,9 @@ pipelines_score_see(PG_FUNCTION_ARGS)
 	ScoreEntry *entry;
 	int64		key1;
 	int64		key2;
+	int32		episode;
 	int32		version;
-	int32		number;
+	int32		number = NOTHING;
 	TimestampTz from;
 	TimestampTz to;
 	int			stage;
@@ -925,10 +965,11 @@ pipelines_score_see(PG_FUNCTION_ARGS)
 		state = (ScoreState *) PG_GETARG_POINTER(0);
 
 	/* half a row says nothing (a restore in progress) */
-	if (PG_ARGISNULL(4) || PG_ARGISNULL(5) || PG_ARGISNULL(6) || PG_ARGISNULL(7) || PG_ARGISNULL(8))
+	if (PG_ARGISNULL(4) || PG_ARGISNULL(5) || PG_ARGISNULL(6) || PG_ARGISNULL(7))
 		PG_RETURN_POINTER(state);
 	key1 = PG_GETARG_INT64(4);
 	key2 = PG_GETARG_INT64(5);
+	episode = PG_GETARG_INT32(6);
 	if (state->parts > 1 && entry_part(state, key1, key2) != state->part)
 		PG_RETURN_POINTER(state);
 
@@ -938,15 +979,17 @@ pipelines_score_see(PG_FUNCTION_ARGS)
 		int32		first = find_entry(state, key1, key2, 1, true);
 
 		state->entries[first].created = PG_GETARG_TIMESTAMPTZ(13);
+		if (episode == 1)
+			number = first;
 	}
+	if (PG_ARGISNULL(8) || PG_ARGISNULL(10) || PG_ARGISNULL(11))
+		PG_RETURN_POINTER(state);
 
 	from = PG_GETARG_TIMESTAMPTZ(8);
 	to = PG_ARGISNULL(9) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(9);
-	if (from > state->at || PG_ARGISNULL(10) || PG_ARGISNULL(11))
-		PG_RETURN_POINTER(state);
-
 	/* making one may move them all */
-	number = find_entry(state, key1, key2, PG_GETARG_INT32(6), true);
+	if (number == NOTHING)
+		number = find_entry(state, key1, key2, episode, true);
 	entry = &state->entries[number];
 	version = PG_GETARG_INT32(7);
 	if (from < entry->first)

@@ -10,7 +10,7 @@
 -------------------------------------------------------------------------------
 
 CREATE FUNCTION pipelines._score_see(internal, settings jsonb, at timestamptz, since timestamptz,
-	key1 bigint, key2 bigint, episode integer, version integer, valid_from timestamptz, valid_to timestamptz,
+	key1 bigint, key2 bigint, episode integer, version integer, begun_at timestamptz, valid_to timestamptz,
 	pipeline_id integer, stage_id integer, furthest_stage_id integer, created_at timestamptz, reopened boolean, features text[])
 RETURNS internal
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL RESTRICTED COST 1
@@ -31,7 +31,7 @@ AS 'MODULE_PATHNAME', 'pipelines_score_bins_final';
 COMMENT ON FUNCTION pipelines._score_bins_final(internal) IS 'The result of _score_bins().';
 
 CREATE AGGREGATE pipelines._score_counts(settings jsonb, at timestamptz, since timestamptz,
-	key1 bigint, key2 bigint, episode integer, version integer, valid_from timestamptz, valid_to timestamptz,
+	key1 bigint, key2 bigint, episode integer, version integer, begun_at timestamptz, valid_to timestamptz,
 	pipeline_id integer, stage_id integer, furthest_stage_id integer, created_at timestamptz, reopened boolean, features text[]) (
 	SFUNC = pipelines._score_see,
 	STYPE = internal,
@@ -43,7 +43,7 @@ COMMENT ON AGGREGATE pipelines._score_counts(jsonb, timestamptz, timestamptz, bi
 'How deals ended that were known at an instant: a list of [pipeline, feature, value, age, won, lost], of all versions of all deals in any order.';
 
 CREATE AGGREGATE pipelines._score_bins(settings jsonb, at timestamptz, since timestamptz,
-	key1 bigint, key2 bigint, episode integer, version integer, valid_from timestamptz, valid_to timestamptz,
+	key1 bigint, key2 bigint, episode integer, version integer, begun_at timestamptz, valid_to timestamptz,
 	pipeline_id integer, stage_id integer, furthest_stage_id integer, created_at timestamptz, reopened boolean, features text[]) (
 	SFUNC = pipelines._score_see,
 	STYPE = internal,
@@ -186,9 +186,10 @@ $$;
 COMMENT ON FUNCTION pipelines._score_key(regclass, boolean) IS
 'SQL text of the key of a deal (d) or of a version of it (h) as two whole numbers.';
 
--- All versions of all deals as _score_counts() wants them; $1 settings, $2 at,
--- $3 since.  The present row tells when the deal was made, whenever it was
--- changed last.
+-- All visits of all deals as _score_counts() wants them; $1 settings, $2 at, $3
+-- since.  The last version of a visit says all of it, so versions that ended
+-- without a move are left out.  The present row tells when the deal was made,
+-- whenever it was changed last.
 CREATE FUNCTION pipelines._score_feed(deals regclass, features text[])
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100000
@@ -196,12 +197,12 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT format($sql$($1, $2, $3, v.key1, v.key2, v.episode, v.version, v.since, v.until, v.pipeline, v.stage, v.furthest, v.created, v.reopened, v.features)
 	FROM (
-		SELECT %1$s, %2$s, %3$s, %4$s, CAST(NULL AS timestamptz), %5$s, %6$s, %7$s, %8$s, false, CAST(NULL AS text[])
+		SELECT %1$s, %2$s, %3$s, CASE WHEN %4$s <= $2 THEN %21$s END, CAST(NULL AS timestamptz), %5$s, %6$s, %7$s, %8$s, false, CAST(NULL AS text[])
 		FROM %9$s d
 		UNION ALL
-		SELECT %10$s, %11$s, h.%12$I, h.%13$I, h.%14$I, %15$s, %16$s, %17$s, CAST(NULL AS timestamptz), h.%18$I = 'reopen', %19$s
+		SELECT %10$s, %11$s, h.%12$I, %22$s, h.%14$I, %15$s, %16$s, %17$s, CAST(NULL AS timestamptz), h.%18$I = 'reopen', %19$s
 		FROM %20$s h
-		WHERE h.%13$I <= $2
+		WHERE h.%13$I <= $2 AND (h.%18$I <> 'change' OR h.%14$I > $2)
 	) v(key1, key2, episode, version, since, until, pipeline, stage, furthest, created, reopened, features)$sql$,
 		pipelines._score_key($1, false), pipelines._column($1, 'episode'), pipelines._column($1, 'version'), pipelines._column($1, 'changed_at'),
 		pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'), pipelines._column($1, 'furthest_stage_id'),
@@ -215,7 +216,7 @@ AS $$
 						(SELECT string_agg(pipelines._deal_dimension($1, f.name, true, true), ', ' ORDER BY f.n)
 						 FROM unnest($2) WITH ORDINALITY f(name, n)))
 			ELSE 'CAST(NULL AS text[])' END,
-		t.history)
+		t.history, pipelines._column($1, 'stage_entered_at'), pipelines._column($1, 'stage_entered_at', NULL, true))
 	FROM pipelines.tracked_table t
 	WHERE t.relation = $1
 $$;
