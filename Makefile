@@ -94,6 +94,8 @@ INSTALL_SQL = \
 	src/money/money.sql \
 	src/calendar/calendar.sql \
 	src/quota/quota.sql \
+	src/quota/facts.sql \
+	src/quota/quota_report.sql \
 	src/insight/insight.sql \
 	src/insight/bridge.sql \
 	src/insight/reports.sql \
