@@ -43,12 +43,14 @@
 #define WHALES			10
 /* whales are larger than so many deviations of all the others together */
 #define WHALE_SIZE		4.0
-/* cells that the interesting part of the distribution is spread over */
+/* cells that the interesting part of the distribution is spread over, at most */
 #define GRID_CELLS		8192
 /* deviations that this part is wide */
 #define GRID_WIDTH		16.0
 /* room for cells; the distribution is cut to half of it */
-#define GRID_ROOM		(4 * GRID_CELLS)
+#define GRID_ROOM(cells)	(4 * (cells))
+/* room for the numbers of deals won, whatever the grid */
+#define COUNT_ROOM		(4 * GRID_CELLS)
 /* probability that may be cut off at an end of the grid at each step */
 #define GRID_TAIL		1e-13
 /* deals may be summed up as normal if they are small: compared with the */
@@ -319,6 +321,7 @@ sketch_check(const Sketch *sketch)
  */
 typedef struct Grid
 {
+	int			cells;			/* resolution, see distribution_of() */
 	double		width;
 	int64		origin;
 	int			n;
@@ -534,7 +537,7 @@ grid_trim(Grid *grid)
 		last--;
 	}
 	/* no room left: whichever end is less likely goes */
-	while (last - first + 1 > GRID_ROOM / 2)
+	while (last - first + 1 > GRID_ROOM(grid->cells) / 2)
 	{
 		if (grid->mass[first] < grid->mass[last])
 		{
@@ -569,8 +572,8 @@ grid_convolve(Grid *grid, const double *offset, const double *weight, int n)
 	double	   *swap;
 
 	/* what is out of reach of the grid is moved to its end */
-	if (span > GRID_ROOM / 2)
-		span = GRID_ROOM / 2;
+	if (span > GRID_ROOM(grid->cells) / 2)
+		span = GRID_ROOM(grid->cells) / 2;
 	size = grid->n + (int) span;
 	memset(grid->new_mass, 0, size * sizeof(double));
 	memset(grid->new_place, 0, size * sizeof(double));
@@ -713,7 +716,8 @@ grid_start(Grid *grid, double mean, double variance, double third)
 		grid->n = 1;
 		return;
 	}
-	reach = (int) Min(ceil(deviation * 7.5) + 1.0, GRID_ROOM / 4 - 1);
+	reach = (int) Min(ceil(deviation * 7.5) + 1.0,
+					  GRID_ROOM(grid->cells) / 4 - 1);
 	grid->origin = (int64) floor(centre) - reach;
 	grid->n = 2 * reach + 1;
 	for (int i = 0; i < grid->n; i++)
@@ -734,10 +738,11 @@ grid_start(Grid *grid, double mean, double variance, double third)
 
 /*
  * The distribution of the sum of a sketch's deals.  NULL if there is no deal.
- * Allocated in the current memory context, in several pieces.
+ * Allocated in the current memory context, in several pieces.  The finer the
+ * grid (cells, at most GRID_CELLS; 0 stands for that), the dearer.
  */
 Distribution *
-distribution_of(const Sketch *sketch)
+distribution_of(const Sketch *sketch, int cells)
 {
 	Part		parts[SKETCH_DEALS + SKETCH_CLASSES];
 	int			nparts = 0;
@@ -763,6 +768,8 @@ distribution_of(const Sketch *sketch)
 
 	if (sketch->ndeals == 0)
 		return NULL;
+	if (cells <= 0 || cells > GRID_CELLS)
+		cells = GRID_CELLS;
 
 	dist = palloc0(sizeof(Distribution));
 	exponent = ilogb(sketch->deals[0].amount);
@@ -851,7 +858,8 @@ distribution_of(const Sketch *sketch)
 		range += parts[i].amount * part_deals(&parts[i]);
 	}
 	deviation = sqrt(variance);
-	grid.width = Min(GRID_WIDTH * deviation, range) / GRID_CELLS;
+	grid.cells = cells;
+	grid.width = Min(GRID_WIDTH * deviation, range) / cells;
 
 	/* small deals, of which only the sum matters */
 	small = Max(Min(SMALL_DEAL * deviation, SMALL_IN_MEAN * mean),
@@ -879,13 +887,13 @@ distribution_of(const Sketch *sketch)
 		third_small += part_third(&parts[i]);
 	}
 
-	grid.mass = palloc(GRID_ROOM * sizeof(double));
-	grid.place = palloc(GRID_ROOM * sizeof(double));
-	grid.new_mass = palloc(GRID_ROOM * sizeof(double));
-	grid.new_place = palloc(GRID_ROOM * sizeof(double));
-	offset = palloc(GRID_ROOM * sizeof(double));
-	weight = palloc(GRID_ROOM * sizeof(double));
-	work = palloc(GRID_ROOM * sizeof(double));
+	grid.mass = palloc(GRID_ROOM(cells) * sizeof(double));
+	grid.place = palloc(GRID_ROOM(cells) * sizeof(double));
+	grid.new_mass = palloc(GRID_ROOM(cells) * sizeof(double));
+	grid.new_place = palloc(GRID_ROOM(cells) * sizeof(double));
+	offset = palloc(COUNT_ROOM * sizeof(double));
+	weight = palloc(COUNT_ROOM * sizeof(double));
+	work = palloc(COUNT_ROOM * sizeof(double));
 	grid_start(&grid, mean_small, variance_small, third_small);
 	for (int i = nlarge - 1; i >= nwhales; i--)
 		grid_add_part(&grid, &parts[i], offset, weight, work);

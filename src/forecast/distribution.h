@@ -52,7 +52,7 @@ extern void sketch_to_class(Sketch *sketch, double amount, double deals,
 extern void sketch_merge(Sketch *sketch, const Sketch *other);
 extern const char *sketch_check(const Sketch *sketch);
 
-extern Distribution *distribution_of(const Sketch *sketch);
+extern Distribution *distribution_of(const Sketch *sketch, int cells);
 extern double distribution_quantile(const Distribution *dist, double p);
 extern double distribution_chance(const Distribution *dist, double target);
 

@@ -54,6 +54,7 @@ PG_FUNCTION_INFO_V1(pipelines_forecast_stddev);
 PG_FUNCTION_INFO_V1(pipelines_forecast_quantile);
 PG_FUNCTION_INFO_V1(pipelines_forecast_quantiles);
 PG_FUNCTION_INFO_V1(pipelines_forecast_chance);
+PG_FUNCTION_INFO_V1(pipelines_forecast_outlook);
 PG_FUNCTION_INFO_V1(pipelines_forecast_equal);
 PG_FUNCTION_INFO_V1(pipelines_forecast_unequal);
 PG_FUNCTION_INFO_V1(pipelines_forecast_hash);
@@ -662,7 +663,7 @@ get_distribution(const Forecast *f)
 	last = NULL;
 	MemoryContextReset(context);
 	old_context = MemoryContextSwitchTo(context);
-	last = distribution_of(&f->sketch);
+	last = distribution_of(&f->sketch, 0);
 	MemoryContextSwitchTo(old_context);
 	memcpy(&sketch, &f->sketch, sizeof(Sketch));
 	return last;
@@ -745,6 +746,50 @@ pipelines_forecast_chance(PG_FUNCTION_ARGS)
 	if (dist == NULL)
 		PG_RETURN_FLOAT8(target <= 0.0 ? 1.0 : 0.0);
 	PG_RETURN_FLOAT8(distribution_chance(dist, target));
+}
+
+/*
+ * _outlook(forecast, target): p10, p50, p90, and the chance to reach the
+ * target (NULL: not asked for), for reports with thousands of rows.  The more
+ * deals, the smaller is the deviation beside the sum, and the coarser the grid
+ * may be for the same precision.
+ */
+Datum
+pipelines_forecast_outlook(PG_FUNCTION_ARGS)
+{
+	static const double wanted[3] = {0.1, 0.5, 0.9};
+	Forecast   *f;
+	int64		deals;
+	Distribution *dist;
+	Datum		values[4];
+	bool		nulls[4] = {false, false, false, false};
+	int			dims[1] = {4};
+	int			lower[1] = {1};
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	f = get_forecast(PG_GETARG_DATUM(0));
+	if (!has_chances(f))
+		PG_RETURN_NULL();
+	deals = f->count[COUNT_OPEN];
+	nulls[3] = PG_ARGISNULL(1);
+	if (f->count[COUNT_UNSKETCHED] > 0)
+	{
+		for (int i = 0; i < 4; i++)
+			values[i] = Float8GetDatum(get_float8_nan());
+	}
+	else
+	{
+		double		target = nulls[3] ? 0.0 : PG_GETARG_FLOAT8(1);
+
+		dist = distribution_of(&f->sketch, deals > 250 ? 512 : deals > 60 ? 1024 : 4096);
+		for (int i = 0; i < 3; i++)
+			values[i] = Float8GetDatum(dist == NULL ? 0.0 : distribution_quantile(dist, wanted[i]));
+		values[3] = Float8GetDatum(dist == NULL ? (target <= 0.0 ? 1.0 : 0.0) :
+								   distribution_chance(dist, target));
+	}
+	PG_RETURN_ARRAYTYPE_P(construct_md_array(values, nulls, 1, dims, lower, FLOAT8OID,
+											 sizeof(float8), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
 /* ----------------------------------------------------------------

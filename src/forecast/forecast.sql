@@ -219,7 +219,11 @@ CREATE FUNCTION pipelines.quantiles(forecast pipelines.forecast, p double precis
 CREATE FUNCTION pipelines.chance(forecast pipelines.forecast, target double precision) RETURNS double precision
 	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2000
 	AS 'MODULE_PATHNAME', 'pipelines_forecast_chance';
+CREATE FUNCTION pipelines._outlook(forecast pipelines.forecast, target double precision) RETURNS double precision[]
+	LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
+	AS 'MODULE_PATHNAME', 'pipelines_forecast_outlook';
 
+COMMENT ON FUNCTION pipelines._outlook(pipelines.forecast, double precision) IS 'p10, p50 and p90 of what the open deals will bring, and the chance that they bring the target or more, in one go; within half a percent of weighted, or 0.005 of the probability. null without open deals';
 COMMENT ON FUNCTION pipelines.deals(pipelines.forecast) IS 'number of deals of every outcome, with or without an amount';
 COMMENT ON FUNCTION pipelines.open_deals(pipelines.forecast) IS 'number of open deals, with or without an amount';
 COMMENT ON FUNCTION pipelines.unpriced(pipelines.forecast) IS 'number of deals of every outcome without an amount: they count as deals and add nothing to any sum';

@@ -253,6 +253,40 @@ $$;
 COMMENT ON FUNCTION pipelines._period_key(text, text, text) IS
 	'The period of a day, as SQL text.';
 
+-- What a stage says of its deals, as rows: the planner then knows how few they
+-- are.  Of a past instant by the definitions of then (R-2.1).
+CREATE FUNCTION pipelines._stage_facts(options jsonb)
+RETURNS text
+LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH stage AS (
+		SELECT s.pipeline_id, s.stage_id, s.outcome, s.probability, s.forecast_category
+		FROM pipelines.pipeline_stage s
+		WHERE s.changed_at <= coalesce(($1 ->> 'at')::timestamptz, 'infinity')
+		UNION ALL
+		SELECT s.pipeline_id, s.stage_id, s.outcome, s.probability, s.forecast_category
+		FROM pipelines.pipeline_stage_history s
+		WHERE s.valid_from <= ($1 ->> 'at')::timestamptz AND ($1 ->> 'at')::timestamptz < s.valid_to
+	)
+	SELECT coalesce(string_agg(format('(%s, %s, %L::text, %L::boolean, %L::numeric, %L::text, %L::text, %L::date)',
+			s.pipeline_id, s.stage_id, s.outcome, c.closed,
+			CASE WHEN s.outcome = 'won' THEN 100 WHEN c.closed THEN 0 ELSE coalesce(o.probability, s.probability) END,
+			CASE WHEN s.outcome = 'won' THEN 'closed' WHEN c.closed THEN 'omitted'
+				 ELSE coalesce(c.category, CASE WHEN s.outcome = 'on_hold' THEN 'omitted' ELSE 'pipeline' END) END,
+			CASE WHEN c.closed THEN s.outcome WHEN coalesce(c.category, s.outcome) IN ('omitted', 'on_hold') THEN 'done' ELSE 'open' END,
+			(coalesce(($1 ->> 'at')::timestamptz, now()) AT TIME ZONE coalesce(p.time_zone, current_setting('TimeZone')))::date),
+			', ' ORDER BY s.pipeline_id, s.stage_id),
+		'(NULL::integer, NULL::integer, NULL::text, NULL::boolean, NULL::numeric, NULL::text, NULL::text, NULL::date)')
+	FROM stage s
+	LEFT JOIN pipelines.pipeline p ON p.pipeline_id = s.pipeline_id
+	LEFT JOIN jsonb_to_recordset($1 #> '{overrides,stages}') AS o (pipeline integer, stage integer, probability numeric, category text)
+		ON o.pipeline = s.pipeline_id AND o.stage = s.stage_id
+	CROSS JOIN LATERAL (SELECT s.outcome NOT IN ('open', 'on_hold') AS closed, coalesce(o.category, s.forecast_category) AS category) c
+$$;
+COMMENT ON FUNCTION pipelines._stage_facts(jsonb) IS
+	'Outcome, probability and category of each stage, and the day that it is in its pipeline, as SQL text of rows.';
+
 CREATE FUNCTION pipelines._fact_text(deals regclass, dimensions text[], kind text, options jsonb)
 RETURNS text
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 20000
@@ -267,10 +301,6 @@ DECLARE
 	today text;
 	closed_on text := pipelines._column(deals, 'closed_on', 'date');
 	instant text := coalesce(quote_literal(options ->> 'at') || '::timestamptz', 'now()');
-	stage_rows text := 'pipelines.pipeline_stage';
-	stage_said text := 'ps.probability';
-	category_said text := 'ps.forecast_category';
-	stage_join text := '';
 	by_unit boolean := 'unit' = ANY (dimensions);
 	value text := 'x.raw';
 	day text;
@@ -283,20 +313,6 @@ BEGIN
 	SELECT f.* INTO STRICT t FROM pipelines.forecast_type f WHERE f.forecast_type_id = (options ->> 'type')::integer;
 	SELECT r.currency INTO STRICT registration FROM pipelines.tracked_table r WHERE r.relation = _fact_text.deals;
 	today := format('coalesce(k.today, (%s AT TIME ZONE current_setting(''TimeZone''))::date)', instant);
-
-	-- the definitions of that day (R-2.1)
-	IF options ->> 'at' IS NOT NULL THEN
-		stage_rows := format('(SELECT v.pipeline_id, v.stage_id, v.outcome, v.probability, v.forecast_category'
-			' FROM pipelines.pipeline_stage v WHERE v.changed_at <= %1$s'
-			' UNION ALL SELECT v.pipeline_id, v.stage_id, v.outcome, v.probability, v.forecast_category'
-			' FROM pipelines.pipeline_stage_history v WHERE v.valid_from <= %1$s AND %1$s < v.valid_to)', instant);
-	END IF;
-	IF coalesce(options #> '{overrides,stages}', '[]') <> '[]' THEN
-		stage_join := format(' LEFT JOIN jsonb_to_recordset(%L::jsonb) AS o (pipeline integer, stage integer, probability numeric, category text)'
-			' ON o.pipeline = ps.pipeline_id AND o.stage = ps.stage_id', options #> '{overrides,stages}');
-		stage_said := 'coalesce(o.probability, ps.probability)';
-		category_said := 'coalesce(o.category, ps.forecast_category)';
-	END IF;
 
 	IF t.period_date IS NULL THEN
 		overdue := format('NOT coalesce(k.closed, false) AND %s < %s', expected, today);
@@ -340,9 +356,9 @@ BEGIN
 	RETURN format($sql$
 		SELECT x.*, %1$s AS value, %2$s AS period_key%3$s
 		FROM (
-			SELECT %4$s %5$s AS deal, %6$s AS owner, %26$s AS pipeline_id, %27$s AS stage_id,
+			SELECT %4$s %5$s AS deal, %6$s AS owner, %18$s AS pipeline_id, %19$s AS stage_id,
 				   k.outcome, coalesce(k.closed, false) AS closed, %7$s AS today,
-				   %8$s AS day, %9$s AS closed_on, %10$s AS created_on, %28$s AS closed_at,
+				   %8$s AS day, %9$s AS closed_on, %10$s AS created_on, %22$s AS closed_at,
 				   CASE WHEN %8$s IS NULL THEN 2 WHEN %11$s THEN 1 ELSE 0 END AS bucket,
 				   CASE WHEN k.closed THEN coalesce(%8$s, %7$s) ELSE greatest(%8$s, %7$s) END AS unit_day,
 				   %12$s AS native,
@@ -353,25 +369,10 @@ BEGIN
 						WHEN %15$s = 'omitted' THEN 'done'
 						ELSE 'open' END AS counts_as
 			FROM %16$s
-			LEFT JOIN (
-				SELECT ps.pipeline_id, ps.stage_id, ps.outcome,
-					   ps.outcome NOT IN ('open', 'on_hold') AS closed,
-					   CASE WHEN ps.outcome = 'won' THEN 100::numeric
-							WHEN ps.outcome IN ('lost', 'disqualified', 'done') THEN 0::numeric
-							ELSE %17$s END AS probability,
-					   CASE WHEN ps.outcome = 'won' THEN 'closed'
-							WHEN ps.outcome IN ('lost', 'disqualified', 'done') THEN 'omitted'
-							ELSE coalesce(%18$s, CASE WHEN ps.outcome = 'on_hold' THEN 'omitted' ELSE 'pipeline' END) END AS category,
-					   CASE WHEN ps.outcome NOT IN ('open', 'on_hold') THEN ps.outcome
-							WHEN coalesce(%18$s, ps.outcome) IN ('omitted', 'on_hold') THEN 'done'
-							ELSE 'open' END AS counts_as,
-					   (%19$s AT TIME ZONE coalesce(pp.time_zone, current_setting('TimeZone')))::date AS today
-				FROM %20$s ps
-				LEFT JOIN pipelines.pipeline pp ON pp.pipeline_id = ps.pipeline_id%21$s
-				OFFSET 0
-			) k ON k.pipeline_id = %22$s AND k.stage_id = %23$s
-			%24$s
-		) x%25$s$sql$,
+			LEFT JOIN (VALUES %17$s) k (pipeline_id, stage_id, outcome, closed, probability, category, counts_as, today)
+				ON k.pipeline_id = %18$s AND k.stage_id = %19$s
+			%20$s
+		) x%21$s$sql$,
 		value, pipelines._period_key('x.day', kind, options ->> 'calendar'), CASE WHEN by_unit THEN ', u.units_text' ELSE '' END,
 		list, pipelines._key_expression(deals, 'd'), pipelines._column(deals, 'owner', 'text'), today,
 		day, closed_on,
@@ -380,10 +381,10 @@ BEGIN
 		CASE WHEN t.is_money THEN format('coalesce(%s, %s)', pipelines._column(deals, 'currency', 'text'), quote_nullable(registration.currency) || '::text')
 			 ELSE 'NULL::text' END,
 		pipelines._fact_measure(deals, t.forecast_type_id), probability, said,
-		pipelines._fact_source(deals, options), stage_said, category_said, instant, stage_rows, stage_join,
+		pipelines._fact_source(deals, options), pipelines._stage_facts(options),
 		pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'),
 		'WHERE ' || pipelines._deal_expression(deals, t.filter, 'boolean'::regtype, format('the filter of forecast type "%s"', t.code)),
-		unit_join, pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'),
+		unit_join,
 		CASE WHEN options ->> 'rates' = 'frozen' THEN pipelines._column(deals, 'closed_at', 'timestamptz') ELSE 'NULL::timestamptz' END);
 END
 $$;

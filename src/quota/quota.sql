@@ -273,8 +273,8 @@ DECLARE
 	ids integer[];
 	found_id integer;
 BEGIN
-	IF period ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}$' THEN
-		found_id := pipelines.fiscal_period_id(period::date, kind, calendar);
+	IF period ~ '^[0-9]{4}-[0-9]{2}(-[0-9]{2})?$' THEN
+		found_id := pipelines.fiscal_period_id(CASE WHEN length(period) = 7 THEN period || '-01' ELSE period END::date, kind, calendar);
 		ids := CASE WHEN found_id IS NOT NULL THEN ARRAY[found_id] ELSE '{}'::integer[] END;
 	ELSE
 		ids := ARRAY(SELECT p.period_id FROM pipelines.fiscal_period p

@@ -202,24 +202,43 @@ BEGIN
 		GROUP BY 1, p.period_id, p.level, p.starts, p.ends, 6$sql$,
 		list, currency, value, coalesce(quote_literal(options ->> 'at') || '::timestamptz', 'now()'),
 		options ->> 'type', deals::text, dimensions);
+	-- level by level, each from the one below it
 	result := format($sql$
 		%1$sown AS MATERIALIZED (%2$s),
-		%1$starget AS (
-			SELECT o.dims, o.period_id, o.currency, o.value, 'own' AS source FROM %1$sown o
-			UNION ALL
-			SELECT o.dims, p.period_id, o.currency, CASE WHEN count(*) = count(o.value) THEN sum(o.value) END, 'sum'
-			FROM %1$sown o
-			JOIN pd p ON p.level > o.level AND o.level > 0 AND p.starts <= o.starts AND o.ends <= p.ends
-			WHERE NOT EXISTS (SELECT FROM %1$sown b
-							  WHERE b.dims = o.dims AND b.currency IS NOT DISTINCT FROM o.currency
-								AND b.level > o.level AND b.level <= p.level
-								AND b.starts <= o.starts AND o.ends <= b.ends AND p.starts <= b.starts AND b.ends <= p.ends)
-			GROUP BY o.dims, p.period_id, o.currency$sql$, prefix, own);
+		%1$sfirst AS MATERIALIZED (
+			SELECT o.dims, o.currency, o.period_id, o.value, 'own' AS source FROM %1$sown o WHERE o.level <= 1
+		), %1$ssecond AS MATERIALIZED (
+			SELECT x.dims, x.currency, x.period_id,
+				   CASE WHEN bool_or(x.own) THEN max(x.value) FILTER (WHERE x.own)
+						WHEN bool_and(x.value IS NOT NULL) THEN sum(x.value) END AS value,
+				   CASE WHEN bool_or(x.own) THEN 'own' ELSE 'sum' END AS source
+			FROM (SELECT o.dims, o.currency, o.period_id, o.value, true AS own FROM %1$sown o WHERE o.level = 2
+				  UNION ALL
+				  SELECT o.dims, o.currency, u.above, o.value, false FROM %1$sfirst o JOIN pu u ON u.below = o.period_id AND u.level = 2) x
+			GROUP BY x.dims, x.currency, x.period_id
+		), %1$sthird AS MATERIALIZED (
+			SELECT x.dims, x.currency, x.period_id,
+				   CASE WHEN bool_or(x.own) THEN max(x.value) FILTER (WHERE x.own)
+						WHEN bool_and(x.value IS NOT NULL) THEN sum(x.value) END AS value,
+				   CASE WHEN bool_or(x.own) THEN 'own' ELSE 'sum' END AS source
+			FROM (SELECT o.dims, o.currency, o.period_id, o.value, true AS own FROM %1$sown o WHERE o.level = 3
+				  UNION ALL
+				  SELECT o.dims, o.currency, u.above, o.value, false
+				  FROM (SELECT s.dims, s.currency, s.period_id, s.value FROM %1$ssecond s
+						UNION ALL
+						SELECT f.dims, f.currency, f.period_id, f.value FROM %1$sfirst f
+						WHERE f.period_id NOT IN (SELECT u.below FROM pu u WHERE u.level = 2)) o
+				  JOIN pu u ON u.below = o.period_id AND u.level = 3) x
+			GROUP BY x.dims, x.currency, x.period_id
+		), %1$starget AS MATERIALIZED (
+			SELECT f.dims, f.currency, f.period_id, f.value, f.source FROM %1$sfirst f
+			UNION ALL SELECT f.dims, f.currency, f.period_id, f.value, f.source FROM %1$ssecond f
+			UNION ALL SELECT f.dims, f.currency, f.period_id, f.value, f.source FROM %1$sthird f$sql$, prefix, own);
 	IF options ->> 'split' IS NOT NULL THEN
 		-- parts are cut where the running total is rounded: they add up to the whole
 		result := result || format($sql$
 			UNION ALL
-			SELECT s.dims, s.period_id, s.currency,
+			SELECT s.dims, s.currency, s.period_id,
 				   round(s.value * s.upto / s.total, s.places) - round(s.value * (s.upto - s.weight) / s.total, s.places), 'split'
 			FROM (SELECT o.dims, p.period_id, o.currency, o.value, w.weight,
 						 sum(w.weight) OVER (PARTITION BY o.dims, o.currency, o.period_id, p.level ORDER BY p.starts) AS upto,
@@ -280,14 +299,13 @@ BEGIN
 		CONTINUE WHEN kind IN ('week', base);
 		figures := figures || format($sql$
 			UNION ALL
-			SELECT %L, p.period_id, b.dims, b.bucket, b.currency, sum(b.deals)::bigint, sum(b.unpriced)::bigint,
+			SELECT %L, p.above, b.dims, b.bucket, b.currency, sum(b.deals)::bigint, sum(b.unpriced)::bigint,
 				   (SELECT jsonb_object_agg(j.key, j.s) FROM (SELECT e.key, sum(e.value::numeric) AS s
 					FROM unnest(array_agg(b.unconverted) FILTER (WHERE b.unconverted IS NOT NULL)) a (u) CROSS JOIN LATERAL jsonb_each_text(a.u) e GROUP BY e.key) j),
 				   pipelines.rollup(b.forecast)
 			FROM sum_%s b
-			LEFT JOIN pd c ON c.period_id = b.period_key
-			LEFT JOIN pd p ON p.kind = %1$L AND p.starts <= c.starts AND c.starts < p.ends
-			GROUP BY p.period_id, b.dims, b.bucket, b.currency$sql$, kind, base);
+			LEFT JOIN pu p ON p.below = b.period_key AND p.level = array_position('{week,month,quarter,year}'::text[], %1$L) - 1
+			GROUP BY p.above, b.dims, b.bucket, b.currency$sql$, kind, base);
 	END LOOP;
 
 	place := '(a.dims)[' || coalesce(array_position(dimensions, 'unit'), 0) || ']';
@@ -305,22 +323,23 @@ BEGIN
 	END IF;
 
 	result := format($sql$
-		WITH %1$s pd AS MATERIALIZED (%2$s), %3$s,%4$s
+		WITH %1$s pd AS MATERIALIZED (%2$s),
+		pu AS MATERIALIZED (
+			SELECT c.period_id AS below, p.period_id AS above, p.level
+			FROM pd c JOIN pd p ON p.level > c.level AND c.level > 0 AND p.starts <= c.starts AND c.starts < p.ends
+		), %3$s,%4$s
 		figure AS (%5$s),
 		joined AS (
-			SELECT f.kind, f.period_id, f.dims, f.bucket, f.currency, f.deals, f.unpriced, f.unconverted, f.forecast, g.value AS quota, g.source
+			SELECT coalesce(f.kind, g.kind) AS kind, coalesce(f.period_id, g.period_id) AS period_id, coalesce(f.dims, g.dims) AS dims,
+				   coalesce(f.bucket, 0) AS bucket, coalesce(f.currency, g.currency) AS currency, coalesce(f.deals, 0) AS deals,
+				   coalesce(f.unpriced, 0) AS unpriced, f.unconverted, f.forecast, g.value AS quota, g.source
 			FROM figure f
-			LEFT JOIN target g ON f.bucket = 0 AND g.period_id = f.period_id AND g.dims = f.dims
-				AND coalesce(g.currency, '') = coalesce(f.currency, '')
-			UNION ALL
-			SELECT p.kind, g.period_id, g.dims, 0, g.currency, 0, 0, NULL, NULL, g.value, g.source
-			FROM target g
-			JOIN pd p ON p.period_id = g.period_id AND p.kind = ANY (%6$L::text[])
-			WHERE NOT EXISTS (SELECT FROM figure f WHERE f.bucket = 0 AND f.period_id = g.period_id AND f.dims = g.dims
-							  AND coalesce(g.currency, '') = coalesce(f.currency, ''))
+			FULL JOIN (SELECT g.*, p.kind, 0 AS bucket, coalesce(g.currency, '') AS currency_key
+					   FROM target g JOIN pd p ON p.period_id = g.period_id AND p.kind = ANY (%6$L::text[])) g
+				ON g.period_id = f.period_id AND g.dims = f.dims AND g.bucket = f.bucket AND g.currency_key = coalesce(f.currency, '')
 		)
-		SELECT %7$L::text, a.kind, p.label, p.starts, p.ends,
-			   CASE a.bucket WHEN 1 THEN 'overdue' WHEN 2 THEN 'undated' ELSE CASE WHEN p.period_id IS NULL THEN 'no_period' ELSE 'period' END END,
+		SELECT %7$L::text, a.kind, a.label, a.starts, a.ends,
+			   CASE a.bucket WHEN 1 THEN 'overdue' WHEN 2 THEN 'undated' ELSE CASE WHEN a.label IS NULL THEN 'no_period' ELSE 'period' END END,
 			   %8$L::text, %9$s, a.currency, a.deals, a.unpriced, a.unconverted,
 			   m.quota, a.source, m.won, m.gap, m.pipeline, m.weighted,
 			   m.projected, m.projected / nullif(m.quota, 0), m.won / nullif(m.quota, 0), m.remaining,
@@ -328,21 +347,21 @@ BEGIN
 			   m.quota * e.share, m.won - m.quota * e.share,
 			   CASE WHEN m.quota IS NOT NULL THEN greatest(m.quota - m.won - m.pipeline, 0) / nullif(m.quota, 0) END,
 			   a.children, m.quota - a.children,
-			   coalesce(pipelines.stddev(a.forecast), 0), m.won::float8 + coalesce(q.quantiles[1], 0),
-			   m.won::float8 + coalesce(q.quantiles[2], 0), m.won::float8 + coalesce(q.quantiles[3], 0),
+			   coalesce(pipelines.stddev(a.forecast), 0), m.won::float8 + coalesce(q.outlook[1], 0),
+			   m.won::float8 + coalesce(q.outlook[2], 0), m.won::float8 + coalesce(q.outlook[3], 0),
 			   CASE WHEN m.quota IS NULL THEN NULL WHEN m.won >= m.quota THEN 1
-					ELSE coalesce(pipelines.chance(a.forecast, (m.quota - m.won)::float8), 0) END
-		FROM (SELECT a.*, p.starts, %10$s AS children FROM joined a LEFT JOIN pd p ON p.period_id = a.period_id) a
-		LEFT JOIN pd p ON p.period_id = a.period_id
+					ELSE coalesce(q.outlook[4], 0) END
+		FROM (SELECT a.*, %10$s AS children
+			  FROM (SELECT j.*, p.label, p.starts, p.ends FROM joined j LEFT JOIN pd p ON p.period_id = j.period_id) a) a
 		CROSS JOIN LATERAL (SELECT a.quota, coalesce(pipelines.won(a.forecast), 0) AS won,
 								   coalesce(pipelines.%11$s(a.forecast), 0) AS pipeline,
 								   coalesce(pipelines.weighted(a.forecast), 0) AS weighted OFFSET 0) s
 		CROSS JOIN LATERAL (SELECT s.quota, s.won, s.pipeline, s.weighted, s.quota - s.won AS gap, s.won + s.weighted AS projected,
 								   CASE WHEN s.quota IS NOT NULL THEN greatest(s.quota - s.won, 0) END AS remaining) m
-		CROSS JOIN LATERAL (SELECT pipelines.quantiles(a.forecast, '{0.1,0.5,0.9}'::float8[]) AS quantiles OFFSET 0) q
+		CROSS JOIN LATERAL (SELECT pipelines._outlook(a.forecast, (m.quota - m.won)::float8) AS outlook OFFSET 0) q
 		LEFT JOIN LATERAL (SELECT %12$s AS share) e ON true
 		%13$s
-		ORDER BY p.starts NULLS LAST, a.kind, a.bucket, a.dims, a.currency$sql$,
+		ORDER BY a.starts NULLS LAST, a.kind, a.bucket, a.dims, a.currency$sql$,
 		facts, pipelines._period_text(options ->> 'calendar', fact_names),
 		pipelines._quota_targets(deals, dimensions, options, ''),
 		CASE WHEN dimensions = '{unit}' THEN
@@ -352,9 +371,9 @@ BEGIN
 		coalesce(nullif(array_to_string(dimensions, '+'), ''), 'total'),
 		pipelines._dimension_columns(dimensions), children,
 		CASE WHEN t.weighted THEN 'weighted' ELSE 'pipeline' END,
-		CASE WHEN options ->> 'pace' = 'business' THEN format('pipelines._working_days(p.starts, least(greatest(%s, p.starts), p.ends), %L::text)::numeric'
-				' / nullif(pipelines._working_days(p.starts, p.ends, %2$L::text), 0)', today, options ->> 'calendar')
-			 ELSE format('(least(greatest(%s, p.starts), p.ends) - p.starts)::numeric / (p.ends - p.starts)', today) END,
+		CASE WHEN options ->> 'pace' = 'business' THEN format('pipelines._working_days(a.starts, least(greatest(%s, a.starts), a.ends), %L::text)::numeric'
+				' / nullif(pipelines._working_days(a.starts, a.ends, %2$L::text), 0)', today, options ->> 'calendar')
+			 ELSE format('(least(greatest(%s, a.starts), a.ends) - a.starts)::numeric / (a.ends - a.starts)', today) END,
 		pipelines._dimension_joins(dimensions));
 	RETURN result;
 END
