@@ -840,12 +840,21 @@ RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT CASE WHEN a.attname IS NULL THEN pipelines._column($1, 'changed_at')
-		ELSE format('greatest(%s, (SELECT max(a.%I) FROM %s a WHERE %s AND a.%I <= %s))',
-					pipelines._column($1, 'changed_at'), a.attname, t.activity,
-					(SELECT string_agg(format('a.%I = d.%I', coalesce(t.activity_columns ->> m.role, m.column_name), m.column_name), ' AND ' ORDER BY m.n)
-					 FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]'),
-					a.attname, $2) END
+	SELECT coalesce(CASE WHEN a.attname IS NOT NULL THEN format('greatest(%s, (SELECT max(a.%I) FROM %s a WHERE ',
+					pipelines._column($1, 'changed_at'), a.attname, t.activity)
+				|| (SELECT string_agg(format(CASE WHEN k.atttypid = c.atttypid OR (kt.typcategory = ct.typcategory AND ct.typcategory <> 'U')
+											  THEN 'a.%I = d.%I' ELSE 'CAST(a.%I AS text) = CAST(d.%I AS text)' END,
+											  k.attname, m.column_name), ' AND ' ORDER BY m.n)
+					 FROM pipelines._roles($1) m
+					 JOIN pg_attribute c ON c.attrelid = $1 AND c.attname = m.column_name AND c.attnum > 0
+					 JOIN pg_type ct ON ct.oid = c.atttypid
+					 -- a key may have become another type since
+					 LEFT JOIN pg_attribute k ON k.attrelid = t.activity AND k.attname = coalesce(t.activity_columns ->> m.role, m.column_name)
+						AND k.attnum > 0 AND NOT k.attisdropped
+					 LEFT JOIN pg_type kt ON kt.oid = k.atttypid
+					 WHERE m.role ~ '^key[1-9]'
+					 HAVING count(*) = count(k.attname))
+				|| format(' AND a.%I <= %s))', a.attname, $2) END, pipelines._column($1, 'changed_at', NULL, false))
 	FROM pipelines.tracked_table t
 	LEFT JOIN pg_attribute a
 		ON a.attrelid = t.activity AND a.attname = t.activity_columns ->> 'done_at' AND a.attnum > 0 AND NOT a.attisdropped
