@@ -13,8 +13,6 @@ AS 'MODULE_PATHNAME', 'pipelines_period_before';
 COMMENT ON FUNCTION pipelines._period_before() IS
 'BEFORE ROW trigger on pipelines.fiscal_period: a locked one stays what it is (23S22), and is locked when nobody is changing deals (55P03); what a transaction leaves of a calendar is looked at when it ends (23S23).';
 
-REVOKE EXECUTE ON FUNCTION pipelines._calendar_before(), pipelines._period_before() FROM PUBLIC;
-
 -- Called by setup().
 CREATE FUNCTION pipelines._setup_calendar() RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE COST 10000
