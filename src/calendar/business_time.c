@@ -21,8 +21,6 @@
 #include "postgres.h"
 
 #include "calendar/calendar_private.h"
-#include "catalog/pg_type.h"
-#include "common/int.h"
 #include "compat.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
