@@ -187,6 +187,7 @@ static Oid	checked_user = InvalidOid;
 
 static MemoryContext cache_context = NULL;
 static bool cached_in_parallel_mode = false;
+static Size cached_bytes = 0;	/* nearly: what grows with use */
 static int	nsets = 0;
 static int	sets_room = 0;
 static RateSet *sets = NULL;
@@ -377,6 +378,7 @@ forget_rates(void)
 	all_quotes = all_paths = NULL;
 	cached_generation = 0;
 	cached_in_parallel_mode = false;
+	cached_bytes = 0;
 	if (cache_context != NULL)
 		MemoryContextReset(cache_context);
 }
@@ -727,6 +729,7 @@ get_quotes(int set, CurrencyCode currency)
 	}
 	quotes = (Quotes *) hash_search(all_quotes, &key, HASH_ENTER, NULL);
 	MemoryContextSetParent(own, cache_context);
+	cached_bytes += MemoryContextMemAllocated(own, false) + sizeof(Quotes);
 	quotes->nseries = nseries;
 	quotes->series = series;
 	MemoryContextSwitchTo(old_context);
@@ -761,6 +764,7 @@ get_set(const text *name)
 			repalloc(sets, sizeof(RateSet) * room);
 		sets_room = room;
 	}
+	cached_bytes += size + sizeof(RateSet);
 	sets[nsets].name = copy;
 	sets[nsets].max_age = state.max_age;
 	return nsets++;
@@ -816,6 +820,7 @@ get_path(int set, CurrencyCode from, CurrencyCode to)
 	path->max_age = sets[set].max_age;
 	path->nways = nways;
 	path->ways = ways;
+	cached_bytes += sizeof(RatePath) + sizeof(Way) * (quotes_from->nseries + 2);
 	return path;
 }
 
@@ -935,7 +940,7 @@ find_path(RateCall *call, const text *set, CurrencyCode from, CurrencyCode to)
 			check_user();
 		if (cached_generation != wanted_generation ||
 			(cached_in_parallel_mode && !IsInParallelMode()) ||
-			MemoryContextMemAllocated(cache_context, true) > MAX_CACHED_BYTES)
+			cached_bytes > MAX_CACHED_BYTES)
 			begin_cache();
 		generation = cached_generation;
 		path = get_path(get_set(set), from, to);

@@ -17,8 +17,8 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $seed = $ENV{PIPELINES_SEED} || (time() ^ ($$ << 8)) & 0x7fffffff;
-my $rounds = $ENV{PIPELINES_TEST_ALL} ? 10 : 2;
-my $deals = $ENV{PIPELINES_TEST_ALL} ? 20_000 : 4_000;
+my $rounds = $ENV{PIPELINES_TEST_ALL} ? 10 : 1;
+my $deals = $ENV{PIPELINES_TEST_ALL} ? 5_000 : 1_500;
 note "PIPELINES_SEED=$seed";
 
 my $node = start_node('money');
@@ -56,7 +56,7 @@ BEGIN
 		SELECT 2, '', 1, x.rate, x.rate_on FROM last_rate(s, t, f, d, k) x
 		UNION ALL
 		SELECT 3, b.base, x.rate, y.rate, least(x.rate_on, y.rate_on)
-		FROM (SELECT DISTINCT base FROM known WHERE rate_set = s) b, last_rate(s, f, b.base, d, k) x, last_rate(s, t, b.base, d, k) y
+		FROM (VALUES ('CHF'), ('EUR'), ('USD')) b (base), last_rate(s, f, b.base, d, k) x, last_rate(s, t, b.base, d, k) y
 		WHERE x.rate IS NOT NULL AND y.rate IS NOT NULL) w
 	WHERE w.o IS NOT NULL AND (max_age IS NULL OR d - w.o <= max_age)
 	ORDER BY w.o DESC, w.place, w.base COLLATE "C" LIMIT 1;
