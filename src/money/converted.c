@@ -86,7 +86,7 @@ typedef struct Converted
 	int64		unpriced;
 	int64		converted;
 	Decimal128	sum;			/* of the total, in minor units */
-	int32		nentries;
+	uint16		nentries;
 	/* sorted by currency; after them the numerics in order, MAXALIGNed */
 	Entry		entries[FLEXIBLE_ARRAY_MEMBER];
 } Converted;
@@ -94,8 +94,10 @@ typedef struct Converted
 #define CONVERTED_SIZE(n) \
 	MAXALIGN(offsetof(Converted, entries) + sizeof(Entry) * (n))
 
+#ifdef DECIMAL_FAST
 /* 10^n, n up to DECIMAL_SCALE */
 static const int64 powers[DECIMAL_SCALE + 1] = {1, 10, 100, 1000, 10000};
+#endif
 
 /* ----------
  * The state

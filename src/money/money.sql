@@ -36,7 +36,7 @@ CREATE FUNCTION pipelines.convert(amount numeric, "from" text, "to" text, "on" d
 LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 2
 AS 'MODULE_PATHNAME', 'pipelines_convert_known';
 COMMENT ON FUNCTION pipelines.convert(numeric, text, text, date, text, timestamptz) IS
-'The same by the rates as they were known at an instant: a rate that was corrected or deleted later counts as it was then. The first version of a rate counts as known since ever, so that rates loaded for the past serve the past. Null: as they are known now.';
+'The same by the rates as they were known at an instant: a rate that was corrected or deleted later counts as it was then. The first version of a rate counts as known since ever, so that rates loaded for the past serve the past. The limit in days is that of now. Null: as they are known now.';
 
 CREATE FUNCTION pipelines.rate_on("from" text, "to" text, "on" date, rate_set text DEFAULT 'spot', known_at timestamptz DEFAULT NULL,
 	OUT rate numeric, OUT oldest_rate_on date, OUT from_rate numeric, OUT from_rate_on date, OUT to_rate numeric, OUT to_rate_on date, OUT problem text)

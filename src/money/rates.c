@@ -405,7 +405,8 @@ begin_cache(void)
 	control.entrysize = sizeof(RatePath);
 	all_paths = hash_create("pipelines rate paths", 64, &control,
 							HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	cached_generation = wanted_generation;
+	/* the one that tables and rights were looked at under */
+	cached_generation = resolved_generation;
 }
 
 /* ----------
