@@ -37,9 +37,11 @@ rate_numeric(const Rate *rate)
 	if (rate_odd(rate) == NULL)
 	{
 		Decimal128	value = rate->value;
+		Numeric		number;
 
-		return decimal128_to_numeric(&value, RATE_SCALE,
-									 Max(rate->scale, rate->dscale));
+		number = decimal128_to_numeric(&value, RATE_SCALE,
+									   Max(rate->scale, Min(rate->dscale, RATE_SCALE)));
+		return rate->dscale > RATE_SCALE ? decimal_round(number, rate->dscale) : number;
 	}
 #endif
 	/* the base itself, where nothing is fast */

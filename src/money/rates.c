@@ -588,7 +588,7 @@ read_rate(Relation rel, HeapTuple tuple, LoadState *state)
 	if (decimal_decode_digits(value, &digits, &scale, &dscale))
 	{
 		set_rate(&row->rate, digits, scale);
-		row->rate.dscale = Min(dscale, RATE_SCALE);
+		row->rate.dscale = Min(dscale, PG_UINT8_MAX);
 	}
 	if (row->rate.value == 0)
 	{
