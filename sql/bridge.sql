@@ -168,6 +168,62 @@ RESET pipelines.event_time;
 SELECT * FROM legs($$'lives'$$, $$'2026-01-15'$$, $$'2026-03-01'$$);
 SELECT deal, leg, value, amount_before, amount_after, owner_after FROM pipelines.changes('lives', '2026-01-15', '2026-03-01') ORDER BY 3 DESC;
 
+-- ----- converted: amount first, at the rates of then, and what the rates did after it (R-8.6)
+
+SELECT pipelines.create_deals('fx', currency => 'EUR');
+INSERT INTO pipelines.exchange_rate (rate_set, currency, base, rate_on, rate) VALUES
+	('spot', 'USD', 'EUR', '2026-02-01', 1.1), ('spot', 'USD', 'EUR', '2026-02-10', 1.2), ('spot', 'USD', 'EUR', '2026-02-28', 1.25), ('spot', 'GBP', 'EUR', '2026-02-28', 0.8);
+SET pipelines.event_time = '2026-01-20';
+INSERT INTO fx (deal_id, amount, currency) VALUES (1, 110, 'USD'), (2, 220, 'USD'), (3, 100, NULL), (4, 500, 'USD'), (6, 50, 'CHF'), (7, 10.005, 'EUR'), (8, NULL, 'USD'), (9, 80, 'GBP');
+SET pipelines.event_time = '2026-02-10 08:00';
+UPDATE fx SET amount = 330 WHERE deal_id = 2;
+UPDATE fx SET amount = 200, currency = 'USD' WHERE deal_id = 3;
+UPDATE fx SET stage_id = st('Won') WHERE deal_id = 4;
+SET pipelines.event_time = '2026-02-11 08:00';
+INSERT INTO fx (deal_id, amount, currency) VALUES (5, 60, 'USD');
+RESET pipelines.event_time;
+SELECT * FROM legs($$'fx'$$, $$'2026-02-01 12:00'$$, $$'2026-03-01 12:00'$$, $$currency => 'EUR'$$);
+SELECT deal, leg, value FROM pipelines.changes('fx', '2026-02-01 12:00', '2026-03-01 12:00', currency => 'EUR') ORDER BY deal, leg;
+SELECT * FROM unlike($$'fx', '2026-02-01 12:00', '2026-03-01 12:00', currency => 'EUR'$$);
+SELECT * FROM legs($$'fx'$$, $$'2026-02-01 12:00'$$, $$'2026-03-01 12:00'$$, $$currency => 'JPY'$$);
+SELECT * FROM legs($$'fx'$$, $$'2026-02-01 12:00'$$, $$'2026-03-01 12:00'$$, $$currency => 'EUR', weighted => true, filter => 'amount > 100'$$);
+SELECT * FROM unlike($$'fx', '2026-02-01 12:00', '2026-03-01 12:00', currency => 'EUR', weighted => true, filter => 'amount > 100'$$);
+SELECT * FROM legs($$'fx'$$, $$'2020-02-01'$$, $$'2020-03-01'$$, $$currency => 'EUR'$$);
+SELECT * FROM pipelines.bridge('fx', '2026-02-01', '2026-03-01', currency => 'XYZ');
+
+-- ----- the review (R-10.4, S116, S86)
+
+SELECT pipelines.create_deals('rev', currency => 'EUR');
+UPDATE pipelines.pipeline_stage SET stall_limit = '10 days' WHERE pipeline_id = 1 AND stage_id = st('Lead');
+SET pipelines.event_time = '2026-02-01';
+INSERT INTO rev (deal_id, amount, expected_close_on, next_action_at) VALUES (1, 1, '2026-04-01', '2026-04-01'), (2, 2, '2026-04-01', '2026-04-01'),
+	(3, 3, '2026-04-01', '2026-04-01'), (4, 4, '2026-03-01', '2026-04-01'), (5, 5, '2026-04-01', NULL), (6, 600, '2026-04-01', '2026-04-01'),
+	(7, 7, '2026-04-01', '2026-03-01'), (8, 8, '2026-04-01', '2026-04-01'), (9, 9, '2026-04-01', '2026-04-01');
+UPDATE rev SET stage_id = st('Won') WHERE deal_id = 9;
+SET pipelines.event_time = '2026-03-05';
+UPDATE rev SET stage_id = st('Quote') WHERE deal_id IN (2, 8);
+UPDATE rev SET expected_close_on = '2026-05-01', stage_id = st('Quote') WHERE deal_id = 3;
+UPDATE rev SET stage_id = st('Quote') WHERE deal_id IN (4, 5, 6, 7);
+SET pipelines.event_time = '2026-03-12';
+UPDATE rev SET stage_id = st('Won') WHERE deal_id = 8;
+UPDATE rev SET amount = 90 WHERE deal_id = 9;
+UPDATE rev SET expected_close_on = '2026-04-20' WHERE deal_id = 2;
+INSERT INTO rev (deal_id, amount, stage_id, expected_close_on, next_action_at) VALUES (10, 10, st('Quote'), '2026-04-01', '2026-04-01');
+RESET pipelines.event_time;
+SELECT deal, flags, stage_name, stage_before, outcome, amount, amount_before, expected_before, pushed_days, days_in_stage
+FROM pipelines.review('rev', large => 500, as_of => '2026-03-15 12:00') ORDER BY deal::integer;
+-- another week, another answer; the threshold of the pipeline
+UPDATE pipelines.pipeline SET large_from = 5 WHERE pipeline_id = 1;
+SELECT deal, flags, pushed_days FROM pipelines.review('rev', since => '2026-03-01', as_of => '2026-03-08') ORDER BY deal::integer;
+SELECT count(*) FROM pipelines.review('rev', as_of => '2020-01-01');
+-- the view is the last week to now; the largest tenth where nothing says what is large
+UPDATE pipelines.pipeline SET large_from = NULL WHERE pipeline_id = 1;
+INSERT INTO rev (deal_id, amount) SELECT 100 + n, n FROM generate_series(1, 12) n;
+SELECT deal, flags FROM rev_review WHERE 'large' = ANY (flags) ORDER BY deal::integer;
+SELECT deal FROM rev_review WHERE 'stalled' = ANY (flags) ORDER BY deal::integer;
+SELECT count(*) FROM rev_review r FULL JOIN pipelines.review('rev') f USING (deal) WHERE r.flags IS DISTINCT FROM f.flags;
+SELECT * FROM pipelines.review('mark');
+
 -- ----- what it can't be asked, and rights
 
 SELECT * FROM pipelines.bridge('deals', '2026-03-01', '2026-02-01');

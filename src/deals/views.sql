@@ -23,7 +23,8 @@ AS $$
 	(3, 'forecast', 'Deals by pipeline, month of closing, owner and currency; overdue and undated ones in rows of their own; of the deals that the reader sees.'),
 	(4, 'visits', 'Each stay of a deal in a stage, from the history and the deal itself.'),
 	(5, 'stalled', 'Open deals that are longer in their stage than its limit allows, and why they need a look.'),
-	(6, 'closings', 'Each closing of a deal, kept when the deal is reopened, closed differently or deleted.')
+	(6, 'closings', 'Each closing of a deal, kept when the deal is reopened, closed differently or deleted.'),
+	(7, 'review', 'What a review of the pipeline should look at: deals that moved in the last seven days, stalled, pushed, past due, without a next step, large.')
 $$;
 COMMENT ON FUNCTION pipelines._view_kinds() IS
 	'The views that every deals table has.';
@@ -114,7 +115,25 @@ AS $$
 	('closings', 'owner', 'Owner, as long as the closing stood.'),
 	('closings', 'reopened_at', 'When the deal was reopened, or NULL.'),
 	('closings', 'superseded_at', 'When a closing of another outcome took its place, or NULL.'),
-	('closings', 'deleted_at', 'When the closed deal was deleted, or NULL.')
+	('closings', 'deleted_at', 'When the closed deal was deleted, or NULL.'),
+	('review', 'deal', 'The deal: text form of its key.'),
+	('review', 'flags', 'Why it is here: new, moved (another stage, pipeline or outcome), stalled, pushed (expected to close later), past_due, no_next_step, large.'),
+	('review', 'pipeline_id', 'Pipeline.'),
+	('review', 'pipeline_name', 'Name of the pipeline.'),
+	('review', 'stage_id', 'Stage.'),
+	('review', 'stage_name', 'Name of the stage.'),
+	('review', 'outcome', 'Outcome of the stage: open, on_hold, won, lost, disqualified, done.'),
+	('review', 'owner', 'Owner.'),
+	('review', 'currency', 'Currency of the amounts; NULL: the table has no default currency, and none was given.'),
+	('review', 'amount', 'Amount.'),
+	('review', 'amount_before', 'Amount seven days ago; NULL: none, or the deal was not there.'),
+	('review', 'probability', 'Percent, as it counts.'),
+	('review', 'stage_before', 'Name of the stage seven days ago.'),
+	('review', 'expected_close_on', 'Day of the expected closing.'),
+	('review', 'expected_before', 'Day of the expected closing seven days ago.'),
+	('review', 'pushed_days', 'By how many days the expected closing was put off; negative: brought forward.'),
+	('review', 'next_action_at', 'When the next step is due.'),
+	('review', 'days_in_stage', 'Days of 24 hours since the stage was entered.')
 $$;
 COMMENT ON FUNCTION pipelines._view_columns() IS
 	'What the columns of the views mean.';
@@ -956,6 +975,18 @@ $$;
 COMMENT ON FUNCTION pipelines._skipped(regclass) IS
 	'A query for the skipped stages of a deal, as SQL text.';
 
+-- What the view costs is what the report costs, when it is read.
+CREATE FUNCTION pipelines._review_view(deals regclass)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format('SELECT r.deal, r.flags, r.pipeline_id, r.pipeline_name, r.stage_id, r.stage_name, r.outcome, r.owner, r.currency, r.amount, r.amount_before, '
+				  'r.probability, r.stage_before, r.expected_close_on, r.expected_before, r.pushed_days, r.next_action_at, r.days_in_stage '
+				  'FROM pipelines.review(%L::regclass) r', $1)
+$$;
+COMMENT ON FUNCTION pipelines._review_view(regclass) IS 'The text of the view T_review.';
+
 -- existing: the view as it is now, or NULL
 CREATE FUNCTION pipelines._view_text(deals regclass, kind text, existing regclass)
 RETURNS text
@@ -977,6 +1008,7 @@ AS $$
 		WHEN 'visits' THEN pipelines._visits_view($1)
 		WHEN 'stalled' THEN pipelines._stalled_view($1, $3)
 		WHEN 'closings' THEN pipelines._closings_view($1)
+		WHEN 'review' THEN pipelines._review_view($1)
 		END) t(text)
 $$;
 COMMENT ON FUNCTION pipelines._view_text(regclass, text, regclass) IS

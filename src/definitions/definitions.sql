@@ -266,6 +266,7 @@ AS $$
 	('pipeline', 'close_requires', 'text[] NOT NULL DEFAULT ''{}''', false, 'What a closing must bring along and keep: lost_reason, other_notes (where the reason is Other), won_amount, closed_by_today.'),
 	('pipeline', 'bypass_role', 'text', false, 'Role whose members may set pipelines.bypass, or NULL for nobody.'),
 	('pipeline', 'protected', 'boolean NOT NULL DEFAULT false', false, 'Do only the roles of pipeline_role see it and its deals?'),
+	('pipeline', 'large_from', 'numeric', false, 'From which amount on, in the currency of the deals table, a deal is large: review() shows it; NULL: the largest tenth.'),
 	('pipeline', 'totals_from', 'integer NOT NULL DEFAULT 5', false, 'How many amounts a total must consist of to be shown to those who see totals only.'),
 	('pipeline', 'calendar_id', 'integer', false, 'The fiscal calendar by which its deals are reckoned; NULL: the standard one.'),
 

@@ -250,7 +250,7 @@ LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 ROWS 20
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pipelines_bridge';
 COMMENT ON FUNCTION pipelines.bridge(regclass, timestamptz, timestamptz, text[], text[], daterange, text, boolean, text, text) IS
-'What led from the open pipeline of one instant to that of another: start plus the legs is end, exactly, for every scope and any two instants. In scope are open deals that count in forecasts (not of category omitted), of the pipelines (names, codes or ids) and owners given, expected to close on days of the range, for which the filter is true (a condition over columns of the deals: immutable functions of pg_catalog only; a column that is not tracked is taken from the present row). weighted: amount times probability. One row a leg and currency, or converted to one currency: at the rate of the day of each instant, of the closing for closed deals. A deal made and closed in between makes both legs; changes before a closing, and what the closing itself sets, go to increased and decreased, and won is the amount it was won with. Definitions count as they were at each instant. Errors: 22023 (the instants, or nothing is known of the first one), 42601, 42703, 42804, 0A000 (the filter), 23S01 (no such pipeline).';
+'What led from the open pipeline of one instant to that of another: start plus the legs is end, exactly, for every scope and any two instants. In scope are open deals that count in forecasts (not of category omitted), of the pipelines (names, codes or ids) and owners given, expected to close on days of the range, for which the filter is true (a condition over columns of the deals: immutable functions of pg_catalog only; a column that is not tracked is taken from the present row). weighted: amount times probability. One row a leg and currency, or converted to one currency: at the rate of the day of each instant, of the closing for closed deals; an amount without a rate at only one of them counts in fx. A deal made and closed in between makes both legs; changes before a closing, and what the closing itself sets, go to increased and decreased, and won is the amount it was won with. Definitions count as they were at each instant. Errors: 22023 (the instants, or nothing is known of the first one), 42601, 42703, 42804, 0A000 (the filter), 23S01 (no such pipeline).';
 
 CREATE FUNCTION pipelines.changes(deals regclass, "from" timestamptz DEFAULT now() - interval '7 days', "to" timestamptz DEFAULT now(),
 		pipelines text[] DEFAULT NULL, owners text[] DEFAULT NULL, expected daterange DEFAULT NULL, filter text DEFAULT NULL,
@@ -261,3 +261,151 @@ SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pipelines_changes';
 COMMENT ON FUNCTION pipelines.changes(regclass, timestamptz, timestamptz, text[], text[], daterange, text, boolean, text, text) IS
 'The deals behind bridge(), with the same arguments: one row for each deal and leg, what the deal was before and after side by side. The values of a leg add up to the bridge''s. A deal that changed in scope without making a leg has one row with leg NULL and value 0. A key that was deleted and came back makes the legs of both lives.';
+
+CREATE TYPE pipelines.deal_review AS (
+	deal text,
+	flags text[],
+	pipeline_id integer,
+	pipeline_name text,
+	stage_id integer,
+	stage_name text,
+	outcome text,
+	owner text,
+	currency text,
+	amount numeric,
+	amount_before numeric,
+	probability numeric,
+	stage_before text,
+	expected_close_on date,
+	expected_before date,
+	pushed_days integer,
+	next_action_at timestamptz,
+	days_in_stage numeric
+);
+COMMENT ON TYPE pipelines.deal_review IS 'A row of pipelines.review().';
+COMMENT ON COLUMN pipelines.deal_review.deal IS 'The deal: text form of its key.';
+COMMENT ON COLUMN pipelines.deal_review.flags IS 'Why it is here: new, moved (another stage, pipeline or outcome), stalled, pushed (expected to close later), past_due, no_next_step, large.';
+COMMENT ON COLUMN pipelines.deal_review.outcome IS 'Outcome of its stage.';
+COMMENT ON COLUMN pipelines.deal_review.amount_before IS 'Amount at the earlier instant; NULL: none, or the deal was not there.';
+COMMENT ON COLUMN pipelines.deal_review.probability IS 'Percent, as it counts.';
+COMMENT ON COLUMN pipelines.deal_review.stage_before IS 'Name of the stage at the earlier instant.';
+COMMENT ON COLUMN pipelines.deal_review.expected_before IS 'Day of the expected closing at the earlier instant.';
+COMMENT ON COLUMN pipelines.deal_review.pushed_days IS 'By how many days the expected closing was put off; negative: brought forward.';
+COMMENT ON COLUMN pipelines.deal_review.days_in_stage IS 'Days of 24 hours since the stage was entered.';
+
+-- $1 the instant, $2 the earlier one, $3 from which amount on a deal is large.
+-- The version at the earlier instant of a deal that changed since is in the
+-- history; of any other it is the same.
+CREATE FUNCTION pipelines._review_query(deals regclass) RETURNS text
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	registration record;
+	of_history boolean;
+	arms text[] := '{}';
+	keys text;
+	began text;
+	created text;
+	has_step CONSTANT boolean := EXISTS (SELECT FROM pipelines._roles(deals) r WHERE r.role = 'next_action_at' AND r.column_name IS NOT NULL);
+BEGIN
+	SELECT t.* INTO registration FROM pipelines.tracked_table t WHERE t.relation = _review_query.deals;
+	FOREACH of_history IN ARRAY '{true,false}'::boolean[] LOOP
+		SELECT string_agg(CASE WHEN of_history THEN format('h.%I', m.history_column) ELSE format('d.%I', m.column_name) END, ', ' ORDER BY m.n),
+			   CASE WHEN NOT of_history THEN pipelines._column(deals, 'created_at', 'timestamptz'::text)
+				ELSE format('(SELECT %s FROM %s d WHERE %s)', pipelines._column(deals, 'created_at', 'timestamptz'::text), deals,
+					string_agg(format('d.%I = h.%I', m.column_name, m.history_column), ' AND ')) END
+		INTO STRICT keys, created
+		FROM pipelines._roles(_review_query.deals) m
+		WHERE m.role ~ '^key[1-9]';
+		began := CASE WHEN of_history THEN format('h.%I', pipelines._own_column(registration.history, 'valid_from'))
+			ELSE pipelines._column(deals, 'changed_at') END;
+		arms := arms || format('SELECT %s AS key, %s AS began, %s AS p, %s AS s, %s AS amount, coalesce(%s, %L) AS currency, %s AS probability, %s AS owner, %s AS expected, %s AS step, %s AS entered, %s AS created FROM %s',
+			CASE WHEN keys LIKE '%, %' THEN format('ROW(%s)', keys) ELSE keys END, began,
+			pipelines._column(deals, 'pipeline_id', NULL::text, of_history), pipelines._column(deals, 'stage_id', NULL::text, of_history),
+			pipelines._column(deals, 'amount', 'numeric'::text, of_history),
+			pipelines._column(deals, 'currency', 'text'::text, of_history), registration.currency,
+			pipelines._column(deals, 'probability', 'numeric'::text, of_history),
+			pipelines._column(deals, 'owner', 'text'::text, of_history),
+			pipelines._column(deals, 'expected_close_on', 'date'::text, of_history),
+			pipelines._column(deals, 'next_action_at', 'timestamptz'::text, of_history),
+			pipelines._column(deals, 'stage_entered_at', 'timestamptz'::text, of_history),
+			CASE WHEN of_history THEN created ELSE pipelines._column(deals, 'created_at', 'timestamptz'::text) END,
+			pipelines._bridge_from(deals, of_history, ARRAY[registration.live]));
+	END LOOP;
+	RETURN format($query$
+	WITH definition AS MATERIALIZED (
+		SELECT x.pipeline_id AS p, x.stage_id AS s, x.outcome, x.probability, x.stall_limit, x.stall_basis, p.name AS pipeline_name, s.name AS stage_name,
+			coalesce($3, p.large_from) AS large_from,
+			coalesce(p.time_zone, current_setting('TimeZone')) AS zone, ($1 AT TIME ZONE coalesce(p.time_zone, current_setting('TimeZone')))::date AS today
+		FROM pipelines.definitions_as_of(NULL::pipelines.pipeline_stage, $1) x
+		LEFT JOIN pipelines.pipeline p ON p.pipeline_id = x.pipeline_id
+		LEFT JOIN pipelines.stage s ON s.stage_id = x.stage_id
+	), deal AS (
+		%1$s WHERE %2$s <= $1 AND h.%3$I > $1%4$s
+		UNION ALL
+		%5$s WHERE %6$s <= $1%4$s
+	), earlier AS (
+		%1$s WHERE %2$s <= $2 AND h.%3$I > $2%4$s
+	), tenth AS MATERIALIZED (
+		-- where nothing says what is large, the largest tenth
+		SELECT a.p, a.currency, percentile_disc(0.9) WITHIN GROUP (ORDER BY a.amount) AS amount
+		FROM deal a JOIN definition f ON f.p = a.p AND f.s = a.s AND f.outcome = 'open' AND f.large_from IS NULL
+		WHERE a.amount > 0
+		GROUP BY a.p, a.currency
+		HAVING count(*) >= 10
+	)
+	SELECT r.deal, r.flags, r.p, r.pipeline_name, r.s, r.stage_name, r.outcome, r.owner, r.currency, r.amount, r.amount_before, r.probability,
+		r.stage_before, r.expected, r.expected_before, r.pushed_days, r.step,
+		round((extract(epoch FROM $1 - r.entered) / 86400)::numeric, 2)
+	FROM (
+		SELECT a.key::text AS deal, a.p, f.pipeline_name, a.s, f.stage_name, f.outcome, a.owner, a.currency, a.amount, a.step, a.entered, a.expected,
+			CASE f.outcome WHEN 'won' THEN 100 WHEN 'open' THEN coalesce(a.probability, f.probability) WHEN 'on_hold' THEN coalesce(a.probability, f.probability) ELSE 0 END AS probability,
+			CASE WHEN a.began <= $2 THEN a.amount ELSE b.amount END AS amount_before,
+			CASE WHEN a.began <= $2 THEN f.stage_name ELSE (SELECT n.name FROM pipelines.stage n WHERE n.stage_id = b.s) END AS stage_before,
+			CASE WHEN a.began <= $2 THEN a.expected ELSE b.expected END AS expected_before,
+			a.expected - CASE WHEN a.began <= $2 THEN a.expected ELSE b.expected END AS pushed_days,
+			array_remove(ARRAY[
+				CASE WHEN a.began > $2 AND b.key IS NULL THEN 'new' END,
+				CASE WHEN b.s <> a.s OR b.p <> a.p OR (b.s = a.s AND b.entered <> a.entered) THEN 'moved' END,
+				CASE WHEN f.outcome = 'open' AND f.stall_limit IS NOT NULL AND
+					((CASE f.stall_basis WHEN 'activity' THEN a.began WHEN 'age' THEN a.created ELSE a.entered END AT TIME ZONE f.zone) + f.stall_limit)
+						AT TIME ZONE f.zone <= $1 THEN 'stalled' END,
+				CASE WHEN f.outcome = 'open' AND a.began > $2 AND a.expected > b.expected THEN 'pushed' END,
+				CASE WHEN f.outcome = 'open' AND a.expected < f.today THEN 'past_due' END,
+				CASE WHEN f.outcome = 'open' AND %7$s AND (a.step IS NULL OR a.step < $1) THEN 'no_next_step' END,
+				CASE WHEN f.outcome = 'open' AND (CASE WHEN f.large_from IS NOT NULL AND a.currency <> %8$L
+						THEN coalesce(pipelines.convert(a.amount, a.currency, %8$L, f.today, 'spot'), a.amount) ELSE a.amount END)
+					>= coalesce(f.large_from, t.amount) THEN 'large' END], NULL) AS flags
+		FROM deal a
+		LEFT JOIN definition f ON f.p = a.p AND f.s = a.s
+		LEFT JOIN tenth t ON t.p = a.p AND t.currency IS NOT DISTINCT FROM a.currency
+		LEFT JOIN earlier b ON b.key = a.key AND a.began > $2
+		-- closed before that: nothing to be said any more
+		WHERE f.outcome IN ('open', 'on_hold') OR f.outcome IS NULL OR a.began > $2
+	) r
+	WHERE r.flags <> '{}'$query$,
+		arms[1], format('h.%I', pipelines._own_column(registration.history, 'valid_from')), pipelines._own_column(registration.history, 'valid_to'),
+		CASE WHEN registration.live IS NOT NULL THEN ' AND c1.met' ELSE '' END,
+		arms[2], pipelines._column(deals, 'changed_at'), has_step::text, registration.currency);
+END
+$$;
+COMMENT ON FUNCTION pipelines._review_query(regclass) IS
+'Text of the query behind review(); $1 the instant, $2 the earlier one, $3 from which amount on a deal is large.';
+
+CREATE FUNCTION pipelines.review(deals regclass, since timestamptz DEFAULT NULL, large numeric DEFAULT NULL, as_of timestamptz DEFAULT now())
+RETURNS SETOF pipelines.deal_review
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000000 ROWS 1000
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM pipelines._layout_columns(deals);	-- an error if it isn't a table of deals
+	IF as_of < (SELECT t.tracked_since FROM pipelines.tracked_table t WHERE t.relation = deals) THEN
+		PERFORM pipelines._as_of_covered(deals, as_of);
+	END IF;
+	RETURN QUERY EXECUTE pipelines._review_query(deals)
+		USING as_of, coalesce(since, as_of - interval '7 days'), large;
+END
+$$;
+COMMENT ON FUNCTION pipelines.review(regclass, timestamptz, numeric, timestamptz) IS
+'What a review of the pipeline should look at (S116, S86): deals that are new or have moved since an instant (a week before as_of unless given), closed ones included, and open deals that are stalled, were pushed, are past due, have no next step, or are large: from the amount given on, else from pipeline.large_from on (in the currency of the table), else the largest tenth of each pipeline and currency with ten deals or more. Definitions count as they were at as_of. With the rights of the caller, who needs SELECT on the history. Errors: 22023 where nothing is known of as_of.';
