@@ -139,7 +139,7 @@ typedef struct StagePast
 	int			count;
 	StageVersion *versions;		/* oldest first */
 	bool		redefined;		/* do the two instants differ? */
-	DealGroup	   *groups;
+	DealGroup  *groups;
 } StagePast;
 
 typedef struct PipelineZone
@@ -1089,7 +1089,7 @@ same_text(const TupleTableSlot *slot, int column, const char *string)
 static void
 add_to_group(Bridge *bridge, StagePast *stage, const TupleTableSlot *slot)
 {
-	DealGroup	   *group;
+	DealGroup  *group;
 	int64		value;
 	int			dscale;
 
