@@ -106,7 +106,8 @@ INSTALL_SQL = \
 	src/insight/stalled.sql \
 	src/insight/scoring.sql \
 	src/insight/accuracy.sql \
-	src/insight/boards.sql
+	src/insight/boards.sql \
+	src/insight/daily_views.sql
 INSTALL_PARTS = $(wildcard $(INSTALL_SQL))
 
 DATA = $(wildcard sql/$(EXTENSION)--*--*.sql)
@@ -158,6 +159,7 @@ REGRESS = \
 	access \
 	access_views \
 	reports \
+	daily_views \
 	load_order \
 	sales_units \
 	fiscal_calendars \

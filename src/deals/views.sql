@@ -14,7 +14,7 @@
 
 CREATE FUNCTION pipelines._view_kinds()
 RETURNS TABLE (n integer, kind text, comment text)
-LANGUAGE sql IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10 ROWS 6
+LANGUAGE sql IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10 ROWS 22
 SET search_path = pg_catalog, pg_temp
 AS $$
 	VALUES
@@ -24,7 +24,23 @@ AS $$
 	(4, 'visits', 'Each stay of a deal in a stage, from the history and the deal itself.'),
 	(5, 'stalled', 'Open deals that are longer in their stage than its limit allows, and why they need a look.'),
 	(6, 'closings', 'Each closing of a deal, kept when the deal is reopened, closed differently or deleted.'),
-	(7, 'review', 'What a review of the pipeline should look at: deals that moved in the last seven days, stalled, pushed, past due, without a next step, large.')
+	(7, 'detail', 'Each deal with its stays in stages and its activities, in one row.'),
+	(8, 'accounts', 'The deals of each account, by currency.'),
+	(9, 'next_steps', 'What is missing before an open deal can go on to the next stage.'),
+	(10, 'candidates', 'Deals that fulfil the entry rule of a stage further on.'),
+	(11, 'due', 'What is to be done for the deals that are not closed: next actions, activities, expected closings.'),
+	(12, 'unanswered', 'Deals whose customer has not come back since we last went to him.'),
+	(13, 'dormant', 'Deals that are not closed and for which nothing was done for 90 days, with nothing planned.'),
+	(14, 'time_in_stage', 'How long deals stay in each stage.'),
+	(15, 'funnel', 'How many deals came through each stage, in whatever order.'),
+	(16, 'transitions', 'From which stage to which one deals moved, and how often.'),
+	(17, 'win_rate', 'How many deals are won.'),
+	(18, 'cycle', 'How long it takes to win a deal.'),
+	(19, 'velocity', 'How much money a pipeline brings per day, with the four factors of it.'),
+	(20, 'load', 'The open deals of each owner.'),
+	(21, 'flow', 'What moved in the last seven days.'),
+	(22, 'trend', 'Where the deals stood at the end of each of the last 104 weeks.'),
+	(23, 'review', 'What a review of the pipeline should look at: deals that moved in the last seven days, stalled, pushed, past due, without a next step, large.')
 $$;
 COMMENT ON FUNCTION pipelines._view_kinds() IS
 	'The views that every deals table has.';
@@ -868,7 +884,7 @@ AS $$
 					 JOIN pg_attribute c ON c.attrelid = $1 AND c.attname = m.column_name AND c.attnum > 0
 					 JOIN pg_type ct ON ct.oid = c.atttypid
 					 -- a key may have become another type since
-					 LEFT JOIN pg_attribute k ON k.attrelid = t.activity AND k.attname = coalesce(t.activity_columns ->> m.role, m.column_name)
+					 LEFT JOIN pg_attribute k ON k.attrelid = t.activity AND k.attname = coalesce(t.activity_columns ->> m.role, m.column_name::text)
 						AND k.attnum > 0 AND NOT k.attisdropped
 					 LEFT JOIN pg_type kt ON kt.oid = k.atttypid
 					 WHERE m.role ~ '^key[1-9]'
@@ -1009,6 +1025,7 @@ AS $$
 		WHEN 'stalled' THEN pipelines._stalled_view($1, $3)
 		WHEN 'closings' THEN pipelines._closings_view($1)
 		WHEN 'review' THEN pipelines._review_view($1)
+		ELSE pipelines._daily_view($1, $2, $3)
 		END) t(text)
 $$;
 COMMENT ON FUNCTION pipelines._view_text(regclass, text, regclass) IS
@@ -1045,7 +1062,7 @@ RETURNS boolean
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT CASE WHEN pipelines._secured($1) THEN x.reads ELSE $2 IN ('visits', 'stalled') AND NOT x.reads END
+	SELECT CASE WHEN pipelines._secured($1) THEN x.reads ELSE $2 IN ('visits', 'stalled', 'detail') AND NOT x.reads END
 	FROM (SELECT EXISTS (
 		SELECT FROM pipelines.tracked_table t
 		JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
@@ -1235,12 +1252,20 @@ BEGIN
 		LEFT JOIN pg_attribute t
 			ON t.attrelid = _comment_view.deals AND t.attname = v.attname AND t.attnum > 0
 			AND NOT t.attisdropped
-			AND (_comment_view.kind IN ('current', 'stalled')
+			AND (_comment_view.kind IN ('current', 'stalled', 'detail')
 				 OR EXISTS (SELECT FROM pipelines._roles(_comment_view.deals) m
 							WHERE m.role ~ '^key[1-9]' AND m.column_name = t.attname))
-		LEFT JOIN pipelines._view_columns() k
-			ON v.attname IN (k.name, 'pipelines_' || k.name)
-			AND (k.kind = _comment_view.kind OR (k.kind = 'current' AND _comment_view.kind = 'stalled'))
+		LEFT JOIN LATERAL (
+			SELECT k.comment
+			FROM (SELECT * FROM pipelines._view_columns() UNION ALL SELECT * FROM pipelines._daily_columns()) k
+			WHERE v.attname IN (k.name, 'pipelines_' || k.name)
+				AND (k.kind = _comment_view.kind OR (k.kind = 'current' AND _comment_view.kind IN ('stalled', 'detail'))
+					 OR (k.kind = 'daily' AND _comment_view.kind IN ('due', 'unanswered', 'dormant'))
+					 OR (k.kind = 'report' AND _comment_view.kind IN ('next_steps', 'candidates', 'time_in_stage', 'funnel', 'transitions',
+						'win_rate', 'cycle', 'velocity', 'load', 'flow', 'trend')))
+			ORDER BY k.kind = _comment_view.kind DESC
+			LIMIT 1
+		) k ON true
 		WHERE v.attrelid = _comment_view.view AND v.attnum > 0
 			AND col_description(v.attrelid, v.attnum) IS NULL
 			AND coalesce(col_description(t.attrelid, t.attnum), k.comment) IS NOT NULL

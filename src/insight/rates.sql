@@ -160,23 +160,23 @@ $$;
 COMMENT ON FUNCTION pipelines._reopened_at(regclass, text, boolean, text) IS
 	'Closings that a reopening ended, as SQL text.';
 
--- Was a closed deal (r) ever closed by a change?  One that was made closed was
--- never on its way (R-1.3).
-CREATE FUNCTION pipelines._was_open(deals regclass, past boolean)
+-- The deals that were closed by a change by the instant $1, to be joined to r as
+-- e.  One that was made closed was never on its way (R-1.3).
+CREATE FUNCTION pipelines._closed_join(deals regclass, past boolean)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT format('EXISTS (SELECT FROM %s h WHERE %s = r.key_ AND h.%I = ''close''%s)', t.history,
+	SELECT format(' LEFT JOIN (SELECT DISTINCT %s AS key_ FROM %s h WHERE h.%I = ''close''%s) e ON e.key_ = r.key_',
 				  CASE WHEN pipelines._key_is_number($1) THEN format('CAST(%s AS bigint)', pipelines._column($1, 'key1', NULL, true))
-					   ELSE pipelines._key_as_text($1, 'h', true) END,
+					   ELSE pipelines._key_as_text($1, 'h', true) END, t.history,
 				  pipelines._own_column(t.history, 'change'),
 				  CASE WHEN $2 THEN format(' AND h.%I <= $1', pipelines._own_column(t.history, 'valid_to')) ELSE '' END)
 	FROM pipelines.tracked_table t
 	WHERE t.relation = $1
 $$;
-COMMENT ON FUNCTION pipelines._was_open(regclass, boolean) IS
-	'The condition that a deal was closed by a change by the instant $1, as SQL text.';
+COMMENT ON FUNCTION pipelines._closed_join(regclass, boolean) IS
+	'A join with the deals that were closed by a change by the instant $1, as SQL text.';
 
 CREATE FUNCTION pipelines.cycle(deals regclass, since date DEFAULT NULL, until date DEFAULT NULL, by text DEFAULT NULL,
 	pipeline text DEFAULT NULL, from_stage text DEFAULT NULL, closed_as text DEFAULT 'won', without_hold boolean DEFAULT false,
@@ -221,7 +221,7 @@ BEGIN
 				count(*) FILTER (WHERE NOT y.known OR y.began IS NULL) AS unknown,
 				pipelines._durations(%1$s, false) FILTER (WHERE y.known) AS stats
 			FROM (
-				SELECT r.pipeline_id_, r.by_, o.time_zone AS zone, %8$s AS known, %2$s AS began, r.closed_at_%3$s AS ended
+				SELECT r.pipeline_id_, r.by_, o.time_zone AS zone, e.key_ IS NOT NULL AS known, %2$s AS began, r.closed_at_%3$s AS ended
 				FROM %4$s%5$s
 				WHERE %6$s AND r.closed_on_ >= o.lo_day AND r.closed_on_ < o.hi_day%7$s
 			) y
@@ -232,9 +232,9 @@ BEGIN
 		pipelines._measured('y.began', 'y.ended', 'y.zone', business, calendar, days),
 		began,
 		CASE WHEN without_hold THEN ' - coalesce(k.held, interval ''0'')' ELSE '' END,
-		pipelines._report_from(deals, by, past), joins,
+		pipelines._report_from(deals, by, past), joins || pipelines._closed_join(deals, past),
 		CASE closed_as WHEN 'any' THEN 'o.outcome NOT IN (''open'', ''on_hold'')' ELSE format('o.outcome = %L', closed_as) END,
-		CASE WHEN chosen IS NULL THEN '' ELSE ' AND r.pipeline_id_ = $4' END, pipelines._was_open(deals, past))
+		CASE WHEN chosen IS NULL THEN '' ELSE ' AND r.pipeline_id_ = $4' END)
 	USING as_of, since, until, chosen, stage;
 END
 $$;
@@ -267,8 +267,8 @@ BEGIN
 				count(*) FILTER (WHERE o.outcome = 'won' AND x.closed) AS won,
 				count(*) FILTER (WHERE o.outcome = 'lost' AND x.closed) AS lost,
 				avg(date_part('epoch', greatest(r.closed_at_ - r.created_at_, interval '0')))
-					FILTER (WHERE o.outcome = 'won' AND x.closed AND %5$s) AS cycle
-			FROM %4$s
+					FILTER (WHERE o.outcome = 'won' AND x.closed AND e.key_ IS NOT NULL) AS cycle
+			FROM %4$s%5$s
 			CROSS JOIN LATERAL (SELECT (r.closed_on_ >= x.lo_day AND r.closed_on_ < x.hi_day) IS TRUE AS closed,
 									   (r.created_at_ >= x.lo_day::timestamp AT TIME ZONE o.time_zone
 										AND r.created_at_ < x.hi_day::timestamp AT TIME ZONE o.time_zone) IS TRUE AS created
@@ -284,7 +284,7 @@ BEGIN
 			ELSE 'x.closed AND o.outcome IN (''won'', ''lost'')' END,
 		pipelines._report_amount(convert_to, 'coalesce(r.closed_on_, o.today)'),
 		pipelines._report_from(deals, by, past),
-		pipelines._was_open(deals, past),
+		pipelines._closed_join(deals, past),
 		CASE WHEN chosen IS NULL THEN '' ELSE ' WHERE r.pipeline_id_ = $4' END)
 	USING as_of, since, until, chosen;
 END

@@ -261,5 +261,92 @@ for my $day (sort keys %{ $want->{snapshot_end_of_day} })
 		$want->{snapshot_end_of_day}{$day});
 }
 
+# ----- the same through the reports
+#
+# The deals that were never engaged have no day of creation in the file: their
+# cohort is everybody.
+
+my %report_keys = (
+	by_agent => 'owner',
+	by_manager => 'team',
+	by_region => 'territory',
+	by_product_raw => 'product',
+	by_product_gtxpro_fixed => q{CASE product WHEN 'GTXPro' THEN 'GTX Pro' ELSE product END},
+	by_account_blank_is_empty => q{coalesce(account, '')});
+my @rates = qw(deals won lost win_rate_of_closed win_rate_of_all value_won);
+my @times = qw(n sum mean min max median_pc p90_pc);
+
+sub some { my ($f, @keys) = @_; return { map { $_ => $f->{$_} } @keys }; }
+sub times_of { my ($f) = @_; return $f->{n} ? some($f, @times) : { n => 0 }; }
+
+for my $group (sort keys %report_keys)
+{
+	my $by = $report_keys{$group} =~ s/'/''/gr;
+
+	check("report: rates $group",
+		qq{SELECT json_object_agg(value, json_build_object('deals', created, 'won', won, 'lost', lost, 'win_rate_of_closed', count_rate,
+				'win_rate_of_all', cohort_rate, 'value_won', won_amount))
+			FROM pipelines.win_rate('opps', by => '$by')},
+		{ map { $_ => some($want->{$group}{$_}, @rates) } keys %{ $want->{$group} } });
+	for my $outcome (qw(won lost))
+	{
+		my $what = $outcome eq 'won' ? 'days_to_win' : 'days_to_lose';
+
+		check("report: $what $group",
+			qq{SELECT json_object_agg(value, json_build_object('n', n, 'sum', extract(epoch FROM total) / 86400, 'mean', extract(epoch FROM mean) / 86400,
+					'min', extract(epoch FROM shortest) / 86400, 'max', extract(epoch FROM longest) / 86400,
+					'median_pc', extract(epoch FROM median) / 86400, 'p90_pc', extract(epoch FROM p90) / 86400))
+				FROM pipelines.cycle('opps', by => '$by', closed_as => '$outcome', from_stage => 'Engaging')},
+			{ map { $_ => times_of($want->{$group}{$_}{$what}) } grep { $want->{$group}{$_}{$what}{n} } keys %{ $want->{$group} } });
+	}
+	check("report: open deals $group",
+		qq{SELECT json_object_agg(value, n) FROM pipelines.load('opps', by => '$by')},
+		{   map { $_ => $want->{$group}{$_}{prospecting} + $want->{$group}{$_}{engaging} }
+			grep { $want->{$group}{$_}{prospecting} + $want->{$group}{$_}{engaging} > 0 } keys %{ $want->{$group} } });
+}
+for my $quarter (sort keys %{ $want->{won_per_quarter_by_close_date} })
+{
+	my ($year, $q) = $quarter =~ /^(\d+)-Q(\d)$/;
+	my $since = sprintf '%d-%02d-01', $year, 3 * $q - 2;
+	my $until = qq{('$since'::date + interval '3 months')::date};
+
+	check("report: closed in $quarter",
+		qq{SELECT json_build_object('won', won, 'value_won', won_amount, 'lost', lost)
+			FROM pipelines.win_rate('opps', since => '$since', until => $until)},
+		{ %{ $want->{won_per_quarter_by_close_date}{$quarter} }, lost => $want->{lost_per_quarter_by_close_date}{$quarter} });
+	check("report: won by agents in $quarter",
+		qq{SELECT json_object_agg(value, won_amount) FILTER (WHERE won_amount <> 0)
+			FROM pipelines.win_rate('opps', since => '$since', until => $until, by => 'owner')},
+		{   map { $_ => $want->{won_value_agent_quarter}{$_}{$quarter} }
+			grep { $want->{won_value_agent_quarter}{$_}{$quarter} } keys %{ $want->{won_value_agent_quarter} } });
+}
+check('report: weighted by region',
+	q{SELECT json_object_agg(value, weighted) FROM pipelines.load('opps', by => 'territory')}, $want->{weighted_forecast_final_P10_E50}{by_region});
+check('report: time in Engaging',
+	q{SELECT json_build_object('n', n, 'sum', extract(epoch FROM total) / 86400, 'mean', extract(epoch FROM mean) / 86400,
+			'min', extract(epoch FROM shortest) / 86400, 'max', extract(epoch FROM longest) / 86400,
+			'median_pc', extract(epoch FROM median) / 86400, 'p90_pc', extract(epoch FROM p90) / 86400)
+		FROM opps_time_in_stage WHERE stage_name = 'Engaging'}, some($want->{time_in_engaging_days}{closed}, @times));
+check('report: months of engagement',
+	q{SELECT json_object_agg(to_char(m, 'YYYY-MM'), json_build_object('engaged', n, 'won', won, 'lost', lost, 'open', still_open))
+		FROM generate_series(timestamp '2016-10-01', '2017-12-01', '1 month') m
+		CROSS JOIN LATERAL pipelines.funnel('opps', cohort => 'entered_stage_in', since => m::date, until => (m + interval '1 month')::date)
+		WHERE stage_name = 'Engaging' AND n > 0},
+	$want->{cohort_by_engage_month});
+check('report: transitions',
+	q{SELECT json_object_agg(to_stage_name, n) FROM opps_transitions WHERE stage_name = 'Engaging'},
+	{ Won => $want->{overall}{won}, Lost => $want->{overall}{lost} });
+for my $day (sort keys %{ $want->{snapshot_end_of_day} })
+{
+	my $f = $want->{snapshot_end_of_day}{$day};
+
+	check("report: stages at the end of $day",
+		qq{SELECT json_build_object(
+			'engaging', coalesce((SELECT running FROM pipelines.time_in_stage('opps', as_of => '$day 23:59:59.999999') WHERE stage_name = 'Engaging'), 0),
+			'won_to_date', coalesce(sum(won), 0), 'value_won_to_date', coalesce(sum(won_amount), 0), 'lost_to_date', coalesce(sum(lost), 0))
+			FROM pipelines.win_rate('opps', as_of => '$day 23:59:59.999999')},
+		some($f, qw(engaging won_to_date value_won_to_date lost_to_date)));
+}
+
 $node->stop;
 done_testing();

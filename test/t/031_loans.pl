@@ -208,6 +208,88 @@ check('around an instant of a change',
 		FROM (VALUES ('open_1ms_before', interval '-1 ms'), ('open_at', interval '0'), ('open_1ms_after', interval '1 ms')) p(name, shift)},
 	{ map { $_ => $probe->{$_} } qw(open_1ms_before open_at open_1ms_after) });
 
+# ----- the same through the reports
+
+my $end = '2012-03-15 00:00+00';
+check('report: time in stage per visit',
+	qq{SELECT json_object_agg(stage_name, json_build_object('n', n, 'sum_s', extract(epoch FROM total), 'mean_s', extract(epoch FROM mean),
+			'min_s', extract(epoch FROM shortest), 'max_s', extract(epoch FROM longest), 'median_pc_s', extract(epoch FROM median),
+			'p90_pc_s', extract(epoch FROM p90), 'open_visits', running))
+		FROM pipelines.time_in_stage('loans', as_of => '$end')},
+	{ map { my $f = $want->{time_in_stage_per_visit}{$_}; $_ => { map { $_ => $f->{$_} } grep { !/_pd_/ } keys %$f } }
+		grep { !/^(?:Won|Lost)$/ } keys %{ $want->{time_in_stage_per_visit} } });
+check('report: time in stage per case',
+	q{SELECT json_object_agg(stage_name, json_build_object('n', n, 'sum_s', extract(epoch FROM total), 'mean_s', extract(epoch FROM mean),
+			'min_s', extract(epoch FROM shortest), 'max_s', extract(epoch FROM longest), 'median_pc_s', extract(epoch FROM median),
+			'p90_pc_s', extract(epoch FROM p90)))
+		FROM pipelines.time_in_stage('loans', measure => 'cumulative')},
+	{ map { my $f = $want->{time_in_stage_total_per_case}{$_}; $_ => { map { $_ => $f->{$_} } grep { !/_pd_/ } keys %$f } }
+		grep { !/^(?:Won|Lost)$/ } keys %{ $want->{time_in_stage_total_per_case} } });
+check('report: transitions',
+	q{SELECT json_agg(json_build_array(stage_name, to_stage_name, n) ORDER BY n DESC, stage_name COLLATE "C", to_stage_name COLLATE "C") FROM loans_transitions},
+	[ sort { $b->[2] <=> $a->[2] || $a->[0] cmp $b->[0] || $a->[1] cmp $b->[1] } @{ $want->{transitions} } ]);
+check('report: classes of moves',
+	q{SELECT json_object_agg(class, n) FROM (
+		SELECT CASE WHEN kind = 'close' THEN 'to_' || to_outcome ELSE kind END AS class, sum(n) AS n FROM loans_transitions GROUP BY 1) x},
+	$want->{move_classes});
+check('report: losses by stage',
+	q{SELECT json_object_agg(stage_name, n) FROM loans_transitions WHERE to_outcome = 'lost'}, $want->{loss_moves_from_stage});
+check('report: cases ever in a stage',
+	q{SELECT json_object_agg(stage_name, n) FROM loans_funnel},
+	{ map { $_ => $want->{cases_ever_in_stage}{$_} } grep { $_ ne 'Lost' } keys %{ $want->{cases_ever_in_stage} } });
+# in this log nobody skipped a stage
+for my $mode (qw(strict reached))
+{
+	check("report: funnel $mode",
+		qq{SELECT json_object_agg("position", n) FROM pipelines.funnel('loans', '$mode')},
+		$want->{cases_reaching_rank_or_further});
+}
+check('report: where those in the first stage stand',
+	q{SELECT json_build_object('won', won, 'lost', lost, 'open', still_open) FROM loans_funnel WHERE "position" = 1}, $want->{final_state});
+for my $outcome (qw(won lost))
+{
+	my $f = $want->{"cycle_time_first_event_to_first_${outcome}_event_of_finally_${outcome}_cases"};
+	check("report: cycle of the $outcome",
+		qq{SELECT json_build_object('n', n, 'sum_s', extract(epoch FROM total), 'mean_s', extract(epoch FROM mean),
+				'min_s', extract(epoch FROM shortest), 'max_s', extract(epoch FROM longest), 'median_pc_s', extract(epoch FROM median),
+				'p90_pc_s', extract(epoch FROM p90))
+			FROM pipelines.cycle('loans', closed_as => '$outcome')},
+		{ map { $_ => $f->{$_} } grep { !/_pd_/ } keys %$f });
+}
+for my $month (sort keys %{ $want->{created_per_month}{'Europe/Amsterdam'} })
+{
+	check("report: created and won in $month",
+		qq{SELECT json_build_object('created', created, 'won', won, 'amount', won_amount)
+			FROM pipelines.win_rate('loans', since => '$month-01', until => ('$month-01'::date + interval '1 month')::date)},
+		{   created => $want->{created_per_month}{'Europe/Amsterdam'}{$month},
+			won => $want->{won_per_month_by_first_won_event}{'Europe/Amsterdam'}{$month} // 0,
+			amount => $want->{won_amount_per_month_by_first_won_event}{'Europe/Amsterdam'}{$month} // 0 });
+}
+check('report: amounts won and lost',
+	q{SELECT json_build_object('won', won_amount, 'lost', lost_amount) FROM loans_win_rate},
+	{ map { $_ => $want->{amount_by_final_state}{$_} } qw(won lost) });
+for my $instant (sort keys %{ $want->{snapshots_state_at} })
+{
+	my $f = $want->{snapshots_state_at}{$instant};
+	check("report: load at $instant",
+		qq{SELECT json_build_object('open', sum(n), 'open_amount', sum(amount), 'weighted_open_amount', sum(weighted))
+			FROM pipelines.load('loans', by => NULL, as_of => '$instant')},
+		{ map { $_ => $f->{$_} } qw(open open_amount weighted_open_amount) });
+	check("report: open visits at $instant",
+		qq{SELECT coalesce(json_object_agg(stage_name, running) FILTER (WHERE running > 0), '{}') FROM pipelines.time_in_stage('loans', as_of => '$instant')},
+		{ map { $_ => $f->{cases}{$_} } grep { !/^(?:Won|Lost)$/ } keys %{ $f->{cases} } });
+	check("report: won and lost at $instant",
+		qq{SELECT json_build_object('won', won, 'lost', lost) FROM pipelines.win_rate('loans', as_of => '$instant')},
+		{ won => $f->{cases}{Won} // 0, lost => $f->{cases}{Lost} // 0 });
+}
+is(sql(q{SELECT count(*) FROM (
+		SELECT deal, sum(stage_time) AS s FROM pipelines.stage_times('loans') GROUP BY 1) t
+		JOIN loans_current d ON d.deal_id::text = t.deal
+		WHERE t.s <> coalesce(d.closed_at, now()) - d.created_at AND d.outcome <> 'open'}), 0, 'stays partition the life of each closed case');
+is(sql(q{SELECT count(*) FROM (SELECT deal_id FROM loans ORDER BY deal_id LIMIT 200) d
+		WHERE (SELECT array_agg(stage_name ORDER BY version) FROM pipelines.journey('loans', d.deal_id::text)) <>
+			(SELECT stages FROM path p WHERE p.deal_id = d.deal_id)}), 0, 'journeys go the paths');
+
 # ----- life goes on
 
 sql(q{
@@ -226,6 +308,54 @@ check('the past is as it was',
 		FROM pipelines.as_of(NULL::loans, '$last') JOIN pipelines.stage s USING (stage_id) GROUP BY 1) x},
 	$want->{snapshots_state_at}{$last}{cases});
 must_fail($node, q{SELECT pipelines.import_history('loans', 'events')}, 'a second import', '23S12', qr/has history already/, qr/and \d+ more/);
+
+# ----- every activity a stage of its own: three last stages follow each other
+
+my $raw = oracle("$folder/oracle_bpi2012_A_raw.json");
+my %closed = ((map { $_ => 'won' } @{ $raw->{won_stages} }), (map { $_ => 'lost' } @{ $raw->{lost_stages} }));
+my $position = 5;
+my $raw_stages = JSON::PP->new->encode([
+	(map { { name => $_, position => $raw->{stage_ranks}{$_}, outcome => 'open' } }
+		sort { $raw->{stage_ranks}{$a} <=> $raw->{stage_ranks}{$b} } keys %{ $raw->{stage_ranks} }),
+	map { { name => $_, position => ++$position, outcome => $closed{$_} } } sort keys %closed ]);
+sql(qq{
+	SELECT pipelines.create_pipeline('Raw', stages => '$raw_stages', time_zone => 'Europe/Amsterdam');
+	SELECT pipelines.create_deals('raws');
+	CREATE VIEW raw_events AS SELECT case_id AS deal_id, seq, ts AS at, amount, 'Raw'::text AS pipeline, activity AS stage FROM log;
+	SELECT pipelines.import_history('raws', 'raw_events');
+});
+check('raw: visits per stage', 'SELECT json_object_agg(stage_name, n) FROM (SELECT stage_name, count(*) AS n FROM raws_visits GROUP BY 1) v',
+	$raw->{visits_per_stage});
+check('raw: transitions',
+	q{SELECT json_agg(json_build_array(stage_name, to_stage_name, n) ORDER BY n DESC, stage_name COLLATE "C", to_stage_name COLLATE "C") FROM raws_transitions},
+	[ sort { $b->[2] <=> $a->[2] || $a->[0] cmp $b->[0] || $a->[1] cmp $b->[1] } @{ $raw->{transitions} } ]);
+check('raw: time in stage per visit',
+	q{SELECT json_object_agg(stage_name, json_build_object('n', n, 'sum_s', extract(epoch FROM total), 'mean_s', extract(epoch FROM mean),
+			'min_s', extract(epoch FROM shortest), 'max_s', extract(epoch FROM longest), 'median_pc_s', extract(epoch FROM median),
+			'p90_pc_s', extract(epoch FROM p90), 'open_visits', running))
+		FROM raws_time_in_stage},
+	{ map { my $f = $raw->{time_in_stage_per_visit}{$_}; $_ => { map { $_ => $f->{$_} } grep { !/_pd_/ } keys %$f } }
+		grep { !$closed{$_} } keys %{ $raw->{time_in_stage_per_visit} } });
+# the file measures stays in last stages, too: visits keep them, the statistics don't (R-3.2)
+check('raw: stays in last stages',
+	q{SELECT json_object_agg(stage_name, f) FROM (
+		SELECT stage_name, json_build_object('n', count(*) FILTER (WHERE NOT running), 'open_visits', count(*) FILTER (WHERE running)) AS f
+		FROM raws_visits WHERE stage_name IN ('A_APPROVED', 'A_REGISTERED', 'A_ACTIVATED') GROUP BY 1) x},
+	{ map { my $f = $raw->{time_in_stage_per_visit}{$_}; $_ => { n => $f->{n}, open_visits => $f->{open_visits} } } @{ $raw->{won_stages} } });
+check('raw: last stage', 'SELECT json_object_agg(stage_name, n) FROM (SELECT stage_name, count(*) AS n FROM raws_current GROUP BY 1) v',
+	$raw->{last_stage});
+for my $outcome (qw(won lost))
+{
+	my $f = $raw->{"cycle_time_first_event_to_first_${outcome}_event_of_finally_${outcome}_cases"};
+	check("raw: cycle of the $outcome",
+		qq{SELECT json_build_object('n', n, 'sum_s', extract(epoch FROM total), 'mean_s', extract(epoch FROM mean),
+				'min_s', extract(epoch FROM shortest), 'max_s', extract(epoch FROM longest), 'median_pc_s', extract(epoch FROM median),
+				'p90_pc_s', extract(epoch FROM p90))
+			FROM pipelines.cycle('raws', closed_as => '$outcome')},
+		{ map { $_ => $f->{$_} } grep { !/_pd_/ } keys %$f });
+}
+check('raw: funnel', q{SELECT json_object_agg("position", n) FROM pipelines.funnel('raws', 'reached') WHERE "position" <= 5},
+	{ map { $_ => $raw->{cases_reaching_rank_or_further}{$_} } 1 .. 5 });
 
 $node->stop;
 done_testing();

@@ -1,0 +1,162 @@
+-- daily_views.sql: flow, trend, journey (R-7.2), stalled and stalling (R-4.1 to
+-- R-4.5), and the views of a few lines (S35, S41, S70, S71, S74, S80, S87).  In a
+-- database of its own.
+\set ECHO none
+SET client_min_messages = warning;
+DROP DATABASE IF EXISTS regress_pipelines_daily;
+CREATE DATABASE regress_pipelines_daily TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C';
+\set home :DBNAME
+\c regress_pipelines_daily
+\i test/data/checks.sql
+\set ECHO all
+SELECT pipelines.create_pipeline('Sales', time_zone => 'UTC', stages => '[
+	{"name": "Lead", "probability": 10, "stall_limit": "10 days"},
+	{"name": "Demo", "probability": 30, "stall_limit": "30 days"},
+	{"name": "Offer", "probability": 60, "stall_limit": "5 days", "stall_basis": "activity", "entry_rule": "amount >= 100"},
+	{"name": "Talks", "probability": 80, "stall_limit": "40 days", "stall_basis": "age"},
+	{"name": "Parked", "outcome": "on_hold", "probability": 5},
+	{"name": "Won", "outcome": "won"}, {"name": "Lost", "outcome": "lost"}]');
+SELECT pipelines.create_deals('deals', currency => 'EUR');
+CREATE FUNCTION st(stage text) RETURNS integer LANGUAGE sql STABLE AS $$SELECT pipelines.stage_id('Sales', stage)$$;
+-- so long ago that something happened: whole days before this transaction
+CREATE PROCEDURE at(days numeric) LANGUAGE sql AS $$SELECT set_config('pipelines.event_time', (now() - days * interval '1 day')::text, true)$$;
+CREATE PROCEDURE make(id bigint, days numeric, stage text DEFAULT 'Lead', amount numeric DEFAULT 100, owner text DEFAULT 'eve', account text DEFAULT 'ACME') LANGUAGE plpgsql AS $$
+BEGIN
+	CALL at(days);
+	INSERT INTO deals (deal_id, amount, owner, account, stage_id, created_at)
+	VALUES (id, make.amount, make.owner, make.account, st(stage), now() - days * interval '1 day');
+END
+$$;
+CREATE PROCEDURE move(id bigint, days numeric, stage text) LANGUAGE plpgsql AS $$
+BEGIN
+	CALL at(days);
+	PERFORM set_config('pipelines.reason', 'test', true);
+	UPDATE deals SET stage_id = st(stage) WHERE deal_id = id;
+END
+$$;
+BEGIN;
+CALL make(1, 60); CALL move(1, 50, 'Demo'); CALL move(1, 6, 'Offer');
+CALL make(2, 60, 'Lead', 500, 'bob'); CALL move(2, 45, 'Demo');
+CALL make(3, 50, 'Lead', NULL, NULL, 'Bolt'); CALL move(3, 30, 'Talks');
+CALL make(4, 12, 'Lead', 50, 'bob', 'Bolt');
+CALL make(5, 9.5);
+CALL make(6, 20, 'Lead', 700, 'ann'); CALL move(6, 3, 'Won');
+CALL make(7, 20, 'Lead', 800, 'ann'); CALL move(7, 2, 'Lost'); CALL move(7, 1, 'Lead');
+CALL make(8, 5); CALL at(4);
+DELETE FROM deals WHERE deal_id = 8;
+CALL make(9, 200, 'Lead', 30, 'bob', 'Bolt'); CALL move(9, 150, 'Parked');
+CALL make(10, 4, 'Offer', 250, 'ann', NULL);
+-- the expected closing of deal 2 is pushed, twice
+CALL at(40); UPDATE deals SET expected_close_on = (now() - interval '38 days')::date WHERE deal_id = 2;
+CALL at(39); UPDATE deals SET expected_close_on = (now() - interval '30 days')::date WHERE deal_id = 2;
+CALL at(31); UPDATE deals SET expected_close_on = (now() - interval '10 days')::date WHERE deal_id = 2;
+COMMIT;
+UPDATE pipelines.pipeline_stage SET exit_rule = 'owner, expected_close_on' WHERE stage_id = st('Demo');
+INSERT INTO pipelines.stage_activity SELECT 1, st('Demo'), 'demo';
+SELECT count(*) FROM problems('deals');
+
+-- stalled: by the clock of each stage; a deal that was pushed, one that jumped over stages
+SELECT deal_id, stage_name, round(days_over, 1) AS days_over, reasons FROM deals_stalled ORDER BY deal_id;
+SELECT deal, stage_name, basis, round(days_over, 1) AS days_over, reasons FROM pipelines.stalled('deals') ORDER BY deal;
+-- R-4.5: a technical UPDATE touches no clock; an activity that was done does, where it counts
+BEGIN;
+UPDATE deals SET attributes = '{"x": 1}', name = 'new' WHERE deal_id IN (1, 2, 4);
+SELECT array_agg(deal_id ORDER BY deal_id) FROM deals_stalled;
+INSERT INTO deals_activity (deal_id, kind, done_at) VALUES (1, 'call', now() - interval '2 days'), (2, 'call', now() - interval '2 days');
+SELECT array_agg(deal_id ORDER BY deal_id) FROM deals_stalled;
+SELECT array_agg(deal ORDER BY deal) FROM pipelines.stalled('deals');
+-- R-4.4: a limit that is changed applies at once
+UPDATE pipelines.pipeline_stage SET stall_limit = '20 days' WHERE stage_id = st('Lead');
+SELECT array_agg(deal_id ORDER BY deal_id) FROM deals_stalled;
+ROLLBACK;
+-- R-4.3: a planned next action
+BEGIN;
+UPDATE deals SET next_action_at = now() + interval '3 days' WHERE deal_id IN (2, 4);
+SELECT array_agg(deal ORDER BY deal) AS all_of_them, (SELECT array_agg(deal ORDER BY deal) FROM pipelines.stalled('deals', respect_next_action => true)) AS respected,
+	(SELECT array_agg(deal ORDER BY deal) FROM pipelines.stalled('deals', respect_next_action => true, max_future => '2 days')) AS too_far
+FROM pipelines.stalled('deals');
+ROLLBACK;
+-- as it was: with the reasons of that time
+SELECT deal, stage_name, round(days_over, 1) AS days_over, reasons FROM pipelines.stalled('deals', as_of => now() - interval '35 days') ORDER BY deal;
+SELECT deal, round(days_over, 1) AS days_over FROM pipelines.stalled('deals', as_of => now() - interval '12 hours') ORDER BY deal;
+-- stalling: what is not stalled yet and will be
+SELECT deal, stage_name, basis, round(days_over, 1) AS days_over FROM pipelines.stalling('deals', now() + interval '7 days');
+SELECT deal, round(days_over, 1) AS days_over FROM pipelines.stalling('deals', now() + interval '1 day');
+SELECT array_agg(deal) FROM pipelines.stalling('deals', now() + interval '7 days', respect_next_action => true);
+-- whatever is stalled by then was stalled, or stalling
+SELECT count(*) AS differences FROM (
+	SELECT deal_id FROM deals d JOIN pipelines.pipeline_stage ps USING (pipeline_id, stage_id)
+	WHERE ps.outcome = 'open' AND ps.stall_limit IS NOT NULL AND CASE ps.stall_basis WHEN 'age' THEN created_at WHEN 'activity' THEN d.changed_at ELSE stage_entered_at END + ps.stall_limit <= now() + interval '20 days'
+	EXCEPT (SELECT deal::bigint FROM pipelines.stalled('deals') UNION ALL SELECT deal::bigint FROM pipelines.stalling('deals', now() + interval '20 days'))) x;
+
+-- flow of the last seven days; over all kinds the figures agree with the deals
+SELECT kind, stage_name, to_stage_name, currency, n, unpriced, amount, mean_age_days FROM deals_flow;
+SELECT kind, sum(n) AS n, sum(amount) AS amount FROM pipelines.flow('deals', since => now() - interval '300 days') GROUP BY 1 ORDER BY 1;
+SELECT value, kind, n FROM pipelines.flow('deals', by => 'owner', since => now() - interval '3.5 days') WHERE kind <> 'left_open' ORDER BY 2, 1;
+-- two instants apart: what is left open then
+SELECT kind, sum(n) AS n FROM pipelines.flow('deals', since => now() - interval '30 days', as_of => now() - interval '2.5 days') GROUP BY 1 ORDER BY 1;
+
+-- trend: equal to as_of() at each week end
+SELECT count(*) > 20 AS many, count(DISTINCT week_end) <= 104 AS weeks FROM deals_trend;
+SELECT count(*) AS differences FROM (
+	(SELECT week_end, stage_id, currency, n, amount, weighted FROM deals_trend
+	 EXCEPT
+	 SELECT w.week_end, a.stage_id, 'EUR', count(*), coalesce(sum(a.amount), 0),
+		coalesce(sum(a.amount * ps.probability * 0.01) FILTER (WHERE ps.outcome <> 'on_hold'), 0)
+	 FROM (SELECT DISTINCT week_end FROM deals_trend) w
+	 CROSS JOIN LATERAL pipelines.as_of(NULL::deals, (w.week_end + 1)::timestamp AT TIME ZONE 'UTC') a
+	 JOIN pipelines.pipeline_stage ps ON ps.stage_id = a.stage_id GROUP BY 1, 2, ps.outcome)) x;
+SELECT (SELECT sum(n) FROM pipelines.trend('deals', 104)) = (SELECT sum(n) FROM pipelines.trend('deals', 104, by => 'owner')) AS equal;
+
+-- journey: what is left out are the times
+SELECT version, change, stage_name, outcome, date_trunc('hour', in_stage) AS in_stage, amount, owner, episode, reason FROM pipelines.journey('deals', '7');
+SELECT version, change, stage_name, until IS NULL AS last FROM pipelines.journey('deals', '8');
+SELECT version, change, stage_name, expected_close_on IS NOT NULL AS expected FROM pipelines.journey('deals', '2', as_of => now() - interval '38.5 days');
+SELECT count(*) FROM pipelines.journey('deals', '99');
+
+-- S35
+SELECT account, currency, deals, open_deals, won_deals, lost_deals, open_amount, weighted, won_amount, owners FROM deals_accounts ORDER BY account;
+-- S41
+SELECT deal_id, stage_name, changes, jsonb_path_query_array(visits, '$[*].stage') AS stages, activities FROM deals_detail WHERE deal_id IN (1, 7) ORDER BY 1;
+-- S70
+INSERT INTO deals_activity (deal_id, kind, subject, due_at, owner) VALUES (1, 'call', 'price', now() + interval '1 day', 'joe'), (2, 'visit', NULL, now() - interval '1 day', NULL);
+UPDATE deals SET next_action_at = now() + interval '2 days' WHERE deal_id = 1;
+SELECT deal_id, what, kind, subject, overdue, responsible FROM deals_due ORDER BY deal_id, what;
+-- S71, S74: what is missing for the next stage, and who is ready for one
+SELECT deal, stage_name, next_stage_name, step, what FROM deals_next_steps;
+SELECT deal, stage_name, candidate_stage_name, amount FROM deals_candidates;
+INSERT INTO deals_activity (deal_id, kind, done_at) VALUES (2, 'demo', now());
+SELECT deal, step, what FROM pipelines.next_steps('deals', '2');
+-- S80
+INSERT INTO deals_activity (deal_id, kind, direction, done_at) VALUES (1, 'mail', 'out', now() - interval '3 days'), (2, 'mail', 'out', now() - interval '3 days'), (2, 'mail', 'in', now() - interval '1 day'), (6, 'mail', 'out', now());
+SELECT deal_id, stage_name, round(days_waiting, 1) AS days_waiting, last_in_at FROM deals_unanswered;
+-- S87
+SELECT deal_id, stage_name, outcome, round(days_idle) AS days_idle FROM deals_dormant;
+-- each view of a report is the report by its defaults
+SELECT (SELECT count(*) FROM deals_funnel) = (SELECT count(*) FROM pipelines.funnel('deals')) AS funnel,
+	(SELECT sum(n) FROM deals_transitions) = (SELECT sum(n) FROM pipelines.transitions('deals')) AS transitions,
+	(SELECT sum(won) FROM deals_win_rate) AS won, (SELECT n FROM deals_cycle) AS cycle, (SELECT n FROM deals_velocity) AS velocity,
+	(SELECT sum(n) FROM deals_load) AS load, (SELECT sum(running) FROM deals_time_in_stage) AS running;
+-- a reader of the deals may read the views, and sees in them what the rights let through
+CREATE ROLE regress_daily_reader;
+SELECT count(*) > 0 AS granted FROM pipelines.grant_access('deals', 'regress_daily_reader', 'read');
+SET ROLE regress_daily_reader;
+SELECT sum(n) FROM deals_load;
+SELECT count(*) FROM deals_detail;
+SELECT count(*) FROM deals_next_steps;
+RESET ROLE;
+ALTER TABLE deals ENABLE ROW LEVEL SECURITY;
+CREATE POLICY mine ON deals FOR SELECT TO regress_daily_reader USING (owner = 'bob');
+ALTER TABLE deals_history ENABLE ROW LEVEL SECURITY;
+CREATE POLICY mine ON deals_history FOR SELECT TO regress_daily_reader USING (owner = 'bob');
+SET ROLE regress_daily_reader;
+SELECT sum(n) FROM pipelines.load('deals');
+SELECT stage_name, n FROM pipelines.funnel('deals', pipeline => 'Sales') WHERE n > 0;
+SELECT count(*) FROM pipelines.journey('deals', '7');
+RESET ROLE;
+DROP OWNED BY regress_daily_reader;
+DROP ROLE regress_daily_reader;
+\set ECHO none
+\c :home
+SET client_min_messages = warning;
+DROP DATABASE regress_pipelines_daily;

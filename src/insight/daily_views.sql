@@ -1,0 +1,447 @@
+-------------------------------------------------------------------------------
+-- daily_views.sql
+--   Views of a few lines, for what people ask every day, and the two lists that
+--   need the rules of the stages: what is missing for the next step, and which
+--   deals are ready for a stage.
+--
+-- Made with the other views of a deals table (deals/views.sql asks
+-- _daily_view() for their text); each reads the deals as _deal_from() has them.
+-------------------------------------------------------------------------------
+
+-- Comments of the columns of these views, and of the views of reports (kind
+-- report).
+CREATE FUNCTION pipelines._daily_columns()
+RETURNS TABLE (kind text, name text, comment text)
+LANGUAGE sql IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10 ROWS 100
+SET search_path = pg_catalog, pg_temp
+AS $$
+	VALUES
+	('accounts', 'account', 'The account, as the deals name it.'),
+	('accounts', 'currency', 'Currency of the amounts; NULL: the table has no default currency, and none was given.'),
+	('accounts', 'deals', 'How many deals the account has.'),
+	('accounts', 'open_deals', 'How many of them are open or on hold.'),
+	('accounts', 'won_deals', 'How many of them are won.'),
+	('accounts', 'lost_deals', 'How many of them are lost.'),
+	('accounts', 'open_amount', 'Sum of the amounts that are open or on hold.'),
+	('accounts', 'weighted', 'Sum of the open amounts times their probabilities, exact; omitted deals add nothing.'),
+	('accounts', 'won_amount', 'Sum of the amounts that were won.'),
+	('accounts', 'next_close_on', 'First day on which an open deal is expected to be closed.'),
+	('accounts', 'last_change_at', 'When one of its deals was last changed.'),
+	('accounts', 'owners', 'Owners of its open deals.'),
+	('unanswered', 'last_out_at', 'When we last went to the customer.'),
+	('unanswered', 'last_in_at', 'When the customer last came to us, or NULL.'),
+	('unanswered', 'days_waiting', 'Days of 24 hours since we last went to the customer.'),
+	('dormant', 'last_activity_at', 'When a tracked column was last changed or an activity done.'),
+	('dormant', 'days_idle', 'Days of 24 hours since then.'),
+	('due', 'what', 'next_action, activity or expected_close.'),
+	('due', 'kind', 'Kind of the activity.'),
+	('due', 'subject', 'Subject of the activity.'),
+	('due', 'due_at', 'When it is due: for an expected closing, when that day ends in the time zone of the pipeline.'),
+	('due', 'overdue', 'Has that passed?'),
+	('due', 'responsible', 'Who is to do it: the owner of the activity, else of the deal.'),
+	('daily', 'pipeline_id', 'Pipeline.'),
+	('daily', 'pipeline_name', 'Name of the pipeline.'),
+	('daily', 'stage_id', 'Stage.'),
+	('daily', 'stage_name', 'Name of the stage.'),
+	('daily', 'outcome', 'Outcome of the stage: open, on_hold, won, lost, disqualified, done.'),
+	('daily', 'owner', 'Owner of the deal.'),
+	('daily', 'amount', 'Amount of the deal.'),
+	('daily', 'currency', 'Currency of the amount; NULL: the table has no default currency, and none was given.'),
+	('detail', 'visits', 'The stays in stages, the first one first: pipeline, stage, entered_at, exited_at.'),
+	('detail', 'activities', 'The activities, the newest first: kind, subject, direction, due_at, done_at, owner.'),
+	('detail', 'changes', 'How many changes of tracked columns there were.'),
+	('report', 'deal', 'Text form of the key of the deal.'),
+	('report', 'pipeline_id', 'Pipeline.'),
+	('report', 'pipeline_name', 'Name of the pipeline.'),
+	('report', 'stage_id', 'Stage.'),
+	('report', 'stage_name', 'Name of the stage.'),
+	('report', 'position', 'Position of the stage in its pipeline.'),
+	('report', 'outcome', 'Outcome of the stage: open, on_hold, won, lost, disqualified, done.'),
+	('report', 'value', 'Value of the column that the report is split by; NULL in a view that is not.'),
+	('report', 'currency', 'Currency of the amounts; NULL: the table has no default currency, and none was given.'),
+	('report', 'kind', 'Kind of the move.'),
+	('report', 'n', 'How many: deals, stays or moves, as the report counts.'),
+	('report', 'running', 'How many stays have not ended.'),
+	('report', 'deleted', 'How many stays were ended by a deletion.'),
+	('report', 'transient', 'How many stays no one ever saw; they are not measured.'),
+	('report', 'total', 'Sum of the times.'),
+	('report', 'mean', 'Mean of the times.'),
+	('report', 'shortest', 'Shortest time.'),
+	('report', 'longest', 'Longest time.'),
+	('report', 'median', 'Median of the times.'),
+	('report', 'p75', '75 % of the times are at most this.'),
+	('report', 'p90', '90 % of the times are at most this.'),
+	('report', 'survival_median', 'Median by Kaplan and Meier; NULL where it was not asked for.'),
+	('report', 'unknown', 'How many could not be measured.'),
+	('report', 'won', 'How many deals are won.'),
+	('report', 'lost', 'How many deals are lost.'),
+	('report', 'disqualified', 'How many deals are disqualified.'),
+	('report', 'done', 'How many deals are done, neither won nor lost.'),
+	('report', 'still_open', 'How many deals are open or on hold.'),
+	('report', 'other', 'How many deals are disqualified or done.'),
+	('report', 'exits', 'How many moves out of the stage.'),
+	('report', 'next_n', 'How many in the next stage; in mode direct, how many moves to it.'),
+	('report', 'next_rate', 'next_n by n, or by exits in mode direct.'),
+	('report', 'cumulative_rate', 'n by n of the first stage.'),
+	('report', 'win_rate', 'Won ones by n; in velocity won ones by won and lost ones.'),
+	('report', 'rate', 'n by exits.'),
+	('report', 'to_pipeline_id', 'Pipeline that the deals went to.'),
+	('report', 'to_pipeline_name', 'Its name.'),
+	('report', 'to_stage_id', 'Stage that the deals went to.'),
+	('report', 'to_stage_name', 'Its name.'),
+	('report', 'to_position', 'Its position.'),
+	('report', 'to_outcome', 'Its outcome.'),
+	('report', 'created', 'How many deals were created.'),
+	('report', 'created_won', 'How many of those are won.'),
+	('report', 'overdue', 'How many open deals should have been closed before today.'),
+	('report', 'old', 'How many other open deals are older than 90 % of the won ones were when they were won.'),
+	('report', 'unpriced', 'How many have no amount.'),
+	('report', 'won_amount', 'Sum of the amounts that were won.'),
+	('report', 'lost_amount', 'Sum of the amounts that were lost.'),
+	('report', 'count_rate', 'Won deals by won and lost ones.'),
+	('report', 'value_rate', 'Won amount by won and lost amount.'),
+	('report', 'cohort_rate', 'Won deals by created ones.'),
+	('report', 'penalised_rate', 'Won deals by won, lost, overdue and old ones.'),
+	('report', 'mean_value', 'Mean amount of the deals won in the last twelve months.'),
+	('report', 'cycle_days', 'Mean days from creation to closing of the deals won in the last twelve months.'),
+	('report', 'velocity', 'n times mean_value times win_rate by cycle_days: money per day.'),
+	('report', 'on_hold', 'How many of the deals are on hold.'),
+	('report', 'amount', 'Sum of the amounts.'),
+	('report', 'weighted', 'Sum of the amounts times their probabilities, exact; omitted deals add nothing.'),
+	('report', 'largest', 'Largest amount.'),
+	('report', 'without_next_action', 'How many deals have no next action, or missed it.'),
+	('report', 'mean_age_days', 'Mean days of 24 hours since creation.'),
+	('report', 'week_end', 'Sunday; what counts is the instant at which it ends in the time zone of the pipeline.'),
+	('report', 'owner', 'Owner of the deal.'),
+	('report', 'step', 'What is missing: column (to be filled in), condition (to be fulfilled), activity (to be done); unchecked: a condition that this table can''t be asked.'),
+	('report', 'what', 'The column, the condition, or the kind of activity.'),
+	('report', 'next_stage_name', 'Name of the stage that comes next.'),
+	('report', 'candidate_stage_id', 'Stage that the deal is ready for.'),
+	('report', 'candidate_stage_name', 'Its name.'),
+	('report', 'candidate_position', 'Its position.')
+$$;
+COMMENT ON FUNCTION pipelines._daily_columns() IS
+	'What the columns of the daily views and of the views of reports mean.';
+
+-- The deals with key, pipeline, stage, owner, amount: how most of these views
+-- begin.
+CREATE FUNCTION pipelines._daily_list(deals regclass)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format('%s, p.pipeline_id AS %s, p.name AS %s, s.stage_id AS %s, s.name AS %s, ps.outcome AS %s, %s AS %s, %s AS %s, coalesce(%s, %L::text) AS %s',
+				  k.list, pipelines._free_name(k.taken, 'pipeline_id'), pipelines._free_name(k.taken, 'pipeline_name'),
+				  pipelines._free_name(k.taken, 'stage_id'), pipelines._free_name(k.taken, 'stage_name'), pipelines._free_name(k.taken, 'outcome'),
+				  pipelines._column($1, 'owner', 'text'), pipelines._free_name(k.taken, 'owner'),
+				  pipelines._column($1, 'amount', 'numeric'), pipelines._free_name(k.taken, 'amount'),
+				  pipelines._column($1, 'currency', 'text'), t.currency, pipelines._free_name(k.taken, 'currency'))
+	FROM pipelines.tracked_table t
+	CROSS JOIN (SELECT string_agg(format('d.%I', m.column_name), ', ' ORDER BY m.n) AS list, array_agg(m.column_name) AS taken
+				FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]') k
+	WHERE t.relation = $1
+$$;
+COMMENT ON FUNCTION pipelines._daily_list(regclass) IS
+	'The columns with which the daily views begin, as SQL text.';
+
+-- A column of the table of activities (a), or NULL; and how it is joined.
+CREATE FUNCTION pipelines._activity_column(deals regclass, part text, type text)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT coalesce((SELECT format('CAST(a.%I AS %s)', c.attname, $3)
+					 FROM pipelines.tracked_table t
+					 JOIN pg_attribute c ON c.attrelid = t.activity AND c.attname = t.activity_columns ->> $2 AND c.attnum > 0 AND NOT c.attisdropped
+					 WHERE t.relation = $1),
+					format('CAST(NULL AS %s)', $3))
+$$;
+COMMENT ON FUNCTION pipelines._activity_column(regclass, text, text) IS
+	'A column of the activities by its part, as SQL text.';
+
+CREATE FUNCTION pipelines._activity_source(deals regclass)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE WHEN count(*) > 0 AND bool_and(c.attname IS NOT NULL)
+		THEN format('%s a WHERE %s', min(t.activity::text), string_agg(format('a.%I = d.%I', coalesce(c.attname, ''), m.column_name), ' AND ' ORDER BY m.n))
+		-- no table of activities: nothing was ever done
+		ELSE '(SELECT WHERE false) a WHERE true' END
+	FROM pipelines.tracked_table t
+	JOIN pipelines._roles($1) m ON m.role ~ '^key[1-9]'
+	LEFT JOIN pg_attribute c ON c.attrelid = t.activity AND c.attname = t.activity_columns ->> m.role AND c.attnum > 0 AND NOT c.attisdropped
+	WHERE t.relation = $1
+$$;
+COMMENT ON FUNCTION pipelines._activity_source(regclass) IS
+	'What stands after FROM for the activities of a deal (d), with a WHERE clause, as SQL text.';
+
+CREATE FUNCTION pipelines._daily_view(deals regclass, kind text, existing regclass)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE
+	WHEN $2 IN ('funnel', 'transitions', 'win_rate', 'cycle', 'velocity', 'load', 'flow', 'trend', 'time_in_stage', 'next_steps', 'candidates')
+	THEN format('SELECT * FROM pipelines.%I(%L::pg_catalog.regclass)', $2, $1)
+	WHEN $2 = 'accounts'
+	THEN format($sql$
+		SELECT %1$s AS account, coalesce(%2$s, %3$L::text) AS currency,
+			count(*) AS deals,
+			count(*) FILTER (WHERE ps.outcome IN ('open', 'on_hold')) AS open_deals,
+			count(*) FILTER (WHERE ps.outcome = 'won') AS won_deals,
+			count(*) FILTER (WHERE ps.outcome = 'lost') AS lost_deals,
+			coalesce(sum(%4$s) FILTER (WHERE ps.outcome IN ('open', 'on_hold')), 0) AS open_amount,
+			coalesce(sum(%4$s * e.probability * 0.01) FILTER (WHERE ps.outcome IN ('open', 'on_hold') AND e.category <> 'omitted'), 0) AS weighted,
+			coalesce(sum(%4$s) FILTER (WHERE ps.outcome = 'won'), 0) AS won_amount,
+			min(%5$s) FILTER (WHERE ps.outcome IN ('open', 'on_hold')) AS next_close_on,
+			max(%6$s) AS last_change_at,
+			array_agg(DISTINCT %7$s) FILTER (WHERE ps.outcome IN ('open', 'on_hold') AND %7$s IS NOT NULL) AS owners%8$s
+		GROUP BY 1, 2$sql$,
+		coalesce((SELECT format('CAST(d.%I AS text)', a.attname) FROM pg_attribute a
+				  WHERE a.attrelid = $1 AND a.attname = 'account' AND a.attnum > 0 AND NOT a.attisdropped), 'CAST(NULL AS text)'),
+		pipelines._column($1, 'currency', 'text'), t.currency, pipelines._column($1, 'amount', 'numeric'),
+		pipelines._column($1, 'expected_close_on', 'date'), pipelines._column($1, 'changed_at'), pipelines._column($1, 'owner', 'text'),
+		pipelines._deal_from($1))
+	WHEN $2 = 'unanswered'
+	THEN format($sql$
+		SELECT %1$s, x.last_out AS last_out_at, x.last_in AS last_in_at,
+			round((extract(epoch FROM now() - x.last_out) / 86400)::numeric, 2) AS days_waiting%2$s
+		CROSS JOIN LATERAL (SELECT max(%3$s) FILTER (WHERE %4$s = 'out') AS last_out, max(%3$s) FILTER (WHERE %4$s = 'in') AS last_in
+							FROM %5$s AND %3$s <= now()) x
+		WHERE ps.outcome IN ('open', 'on_hold') AND x.last_out > coalesce(x.last_in, '-infinity')$sql$,
+		pipelines._daily_list($1), pipelines._deal_from($1), pipelines._activity_column($1, 'done_at', 'timestamptz'),
+		pipelines._activity_column($1, 'direction', 'text'), pipelines._activity_source($1))
+	WHEN $2 = 'dormant'
+	THEN format($sql$
+		SELECT %1$s, x.last_at AS last_activity_at, round((extract(epoch FROM now() - x.last_at) / 86400)::numeric, 2) AS days_idle%2$s
+		CROSS JOIN LATERAL (SELECT %3$s AS last_at) x
+		WHERE ps.outcome IN ('open', 'on_hold') AND x.last_at < now() - interval '90 days' AND (%4$s >= now()) IS NOT TRUE$sql$,
+		pipelines._daily_list($1), pipelines._deal_from($1), pipelines._last_activity($1, 'now()'),
+		pipelines._column($1, 'next_action_at', 'timestamptz'))
+	WHEN $2 = 'due'
+	THEN format($sql$
+		SELECT %1$s, x.what, x.kind, x.subject, x.due_at, x.due_at < now() AS overdue, coalesce(x.owner, %2$s) AS responsible%3$s
+		CROSS JOIN LATERAL (
+			SELECT 'next_action'::text AS what, NULL::text AS kind, NULL::text AS subject, %4$s AS due_at, NULL::text AS owner
+			WHERE %4$s IS NOT NULL
+			UNION ALL
+			SELECT 'expected_close', NULL, NULL, (%5$s + 1)::timestamp AT TIME ZONE coalesce(p.time_zone, current_setting('TimeZone')), NULL
+			WHERE %5$s IS NOT NULL
+			UNION ALL
+			SELECT 'activity', %6$s, %7$s, %8$s, %9$s FROM %10$s AND %8$s IS NOT NULL AND %11$s IS NULL
+		) x
+		WHERE ps.outcome IN ('open', 'on_hold')$sql$,
+		pipelines._daily_list($1), pipelines._column($1, 'owner', 'text'), pipelines._deal_from($1),
+		pipelines._column($1, 'next_action_at', 'timestamptz'), pipelines._column($1, 'expected_close_on', 'date'),
+		pipelines._activity_column($1, 'kind', 'text'), pipelines._activity_column($1, 'subject', 'text'),
+		pipelines._activity_column($1, 'due_at', 'timestamptz'), pipelines._activity_column($1, 'owner', 'text'),
+		pipelines._activity_source($1), pipelines._activity_column($1, 'done_at', 'timestamptz'))
+	WHEN $2 = 'detail'
+	THEN (
+		SELECT format('SELECT %s%s', pipelines._select_list(array_agg(c.name ORDER BY c.n), array_agg(c.expression ORDER BY c.n), $3), pipelines._deal_from($1))
+		FROM (
+			SELECT x.n, x.name, x.expression FROM pipelines._current_columns($1) x
+			UNION ALL
+			SELECT 20000 + x.n,
+				   CASE WHEN EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = $1 AND a.attname = x.name AND NOT a.attisdropped)
+						THEN 'pipelines_' || x.name ELSE x.name END,
+				   x.expression
+			FROM (VALUES
+				(1, 'changes', format('(SELECT count(*) FROM %s h WHERE %s)', t.history, pipelines._key_match($1, 'h', 'd'))),
+				(2, 'visits', format($sql$(SELECT jsonb_agg(jsonb_build_object('pipeline', vp.name, 'stage', vs.name, 'entered_at', v.entered, 'exited_at', v.exited) ORDER BY v.version)
+					FROM (SELECT h.%1$I AS version, %2$s AS pipeline, %3$s AS stage, %4$s AS entered, h.%5$I AS exited
+						  FROM %6$s h WHERE %7$s AND (%8$s)
+						  UNION ALL
+						  SELECT %9$s, %10$s, %11$s, %12$s, NULL) v
+					LEFT JOIN pipelines.pipeline vp ON vp.pipeline_id = v.pipeline
+					LEFT JOIN pipelines.stage vs ON vs.stage_id = v.stage)$sql$,
+					pipelines._own_column(t.history, 'version'), pipelines._column($1, 'pipeline_id', NULL, true), pipelines._column($1, 'stage_id', NULL, true),
+					pipelines._column($1, 'stage_entered_at', NULL, true), pipelines._own_column(t.history, 'valid_to'), t.history,
+					pipelines._key_match($1, 'h', 'd'), replace(pipelines._visit_ends($1), ' d) n', ' d_) n'),
+					pipelines._column($1, 'version'), pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'), pipelines._column($1, 'stage_entered_at'))),
+				(3, 'activities', format($sql$(SELECT jsonb_agg(jsonb_build_object('kind', %1$s, 'subject', %2$s, 'direction', %3$s, 'due_at', %4$s, 'done_at', %5$s, 'owner', %6$s)
+						ORDER BY coalesce(%5$s, %4$s) DESC NULLS FIRST) FROM %7$s)$sql$,
+					pipelines._activity_column($1, 'kind', 'text'), pipelines._activity_column($1, 'subject', 'text'), pipelines._activity_column($1, 'direction', 'text'),
+					pipelines._activity_column($1, 'due_at', 'timestamptz'), pipelines._activity_column($1, 'done_at', 'timestamptz'),
+					pipelines._activity_column($1, 'owner', 'text'), pipelines._activity_source($1)))
+			) x(n, name, expression)
+		) c)
+	END
+	FROM pipelines.tracked_table t
+	WHERE t.relation = $1
+$$;
+COMMENT ON FUNCTION pipelines._daily_view(regclass, text, regclass) IS
+	'The text of one of the daily views, or of the view of a report.';
+
+-- The parts of a rule of a stage: columns to be filled in, or one condition; each
+-- with the SQL text that says of a deal (d) whether it is fulfilled, NULL where
+-- the table can't be asked.
+CREATE FUNCTION pipelines._rule_parts(deals regclass, rule text)
+RETURNS TABLE (step text, what text, fulfilled text)
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10000 ROWS 3
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	part text;
+	is_list boolean := rule ~ '^\s*("[^"]+"|[[:alpha:]_][[:alnum:]_$]*)(\s*,\s*("[^"]+"|[[:alpha:]_][[:alnum:]_$]*))*\s*$';
+	found_name name;
+BEGIN
+	-- one name may be a column of type boolean, which is a condition
+	IF is_list AND rule !~ ',' AND EXISTS (
+		SELECT FROM pg_attribute a WHERE a.attrelid = _rule_parts.deals AND a.attname = btrim(btrim(rule), '"') AND a.atttypid = 'bool'::regtype)
+	THEN
+		is_list := false;
+	END IF;
+	IF is_list THEN
+		FOREACH part IN ARRAY regexp_split_to_array(btrim(rule), '\s*,\s*') LOOP
+			part := CASE WHEN part ~ '^"' THEN btrim(part, '"') ELSE lower(part) END;
+			SELECT coalesce((SELECT a.attname FROM pg_attribute a
+							 WHERE a.attrelid = _rule_parts.deals AND a.attname = part AND a.attnum > 0 AND NOT a.attisdropped),
+							(SELECT m.column_name FROM pipelines._roles(_rule_parts.deals) m WHERE m.role = part))
+			INTO found_name;
+			step := CASE WHEN found_name IS NULL THEN 'unchecked' ELSE 'column' END;
+			what := part;
+			fulfilled := CASE WHEN found_name IS NOT NULL THEN format('coalesce(btrim(CAST(d.%I AS text)), '''') <> ''''', found_name) END;
+			RETURN NEXT;
+		END LOOP;
+		RETURN;
+	END IF;
+	what := rule;
+	step := 'condition';
+	BEGIN
+		IF pipelines._is_condition(deals, rule) THEN
+			fulfilled := format(E'coalesce((SELECT (%s\n) FROM (SELECT d.*) AS deal), false)', rule);
+		ELSE
+			step := 'unchecked';
+		END IF;
+	EXCEPTION WHEN undefined_column OR feature_not_supported OR syntax_error OR datatype_mismatch OR undefined_function THEN
+		-- it speaks of our names for the columns, or the columns are others now
+		step := 'unchecked';
+	END;
+	RETURN NEXT;
+END
+$$;
+COMMENT ON FUNCTION pipelines._rule_parts(regclass, text) IS
+	'The parts of an entry or exit rule, with the SQL text that checks each.';
+
+CREATE FUNCTION pipelines.next_steps(deals regclass, of_deal text DEFAULT NULL)
+RETURNS TABLE (deal text, pipeline_id integer, pipeline_name text, stage_id integer, stage_name text, next_stage_name text,
+	owner text, step text, what text)
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 ROWS 1000
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	s record;
+	parts text;
+	keys text[];
+	demands text;
+BEGIN
+	PERFORM FROM pipelines._roles(deals);
+	IF of_deal IS NOT NULL THEN
+		SELECT pipelines._key_values(of_deal, count(*)::integer) INTO keys
+		FROM pipelines._roles(deals) r WHERE r.role ~ '^key[1-9]';
+	END IF;
+	FOR s IN
+		SELECT x.*, ps.exit_rule, n.stage_name AS next_name, n.entry_rule,
+			   EXISTS (SELECT FROM pipelines.stage_activity a WHERE a.pipeline_id = x.pipeline_id AND a.stage_id = x.stage_id) AS has_activities
+		FROM pipelines._stages_at(now()) x
+		JOIN pipelines.pipeline_stage ps ON ps.pipeline_id = x.pipeline_id AND ps.stage_id = x.stage_id
+		LEFT JOIN LATERAL (
+			SELECT y.stage_name, q.entry_rule
+			FROM pipelines._stages_at(now()) y
+			JOIN pipelines.pipeline_stage q ON q.pipeline_id = y.pipeline_id AND q.stage_id = y.stage_id
+			WHERE y.pipeline_id = x.pipeline_id AND y.position > x.position AND y.outcome IN ('open', 'won', 'done') AND NOT y.archived
+			ORDER BY NOT (y.mandatory AND y.outcome = 'open'), y.position
+			LIMIT 1) n ON true
+		WHERE x.outcome = 'open' AND (x.layout_id = (SELECT t.layout_id FROM pipelines.tracked_table t WHERE t.relation = deals)) IS NOT FALSE
+		ORDER BY x.pipeline_id, x.position, x.stage_id
+	LOOP
+		SELECT string_agg(format('SELECT %L, %L%s', r.step, r.what, ' WHERE NOT ' || r.fulfilled), ' UNION ALL ' ORDER BY r.n) INTO parts
+		FROM (SELECT r.*, 1 AS n FROM pipelines._rule_parts(deals, s.exit_rule) r WHERE s.exit_rule IS NOT NULL
+			  UNION ALL
+			  SELECT r.*, 2 FROM pipelines._rule_parts(deals, s.entry_rule) r WHERE s.entry_rule IS NOT NULL) r;
+		IF s.has_activities THEN
+			demands := format($sql$
+				SELECT 'activity', b.kind FROM pipelines.stage_activity b
+				WHERE b.pipeline_id = %1$s AND b.stage_id = %2$s
+					AND NOT EXISTS (SELECT FROM %3$s AND %4$s = b.kind AND %5$s IS NOT NULL AND %5$s >= %6$s)$sql$,
+				s.pipeline_id, s.stage_id, pipelines._activity_source(deals), pipelines._activity_column(deals, 'kind', 'text'),
+				pipelines._activity_column(deals, 'done_at', 'timestamptz'), pipelines._episode_began(deals));
+			parts := concat_ws(' UNION ALL ', parts, demands);
+		END IF;
+		CONTINUE WHEN parts IS NULL;
+		RETURN QUERY EXECUTE format($sql$
+			SELECT %1$s, %2$s, %3$L::text, %4$s, %5$L::text, %6$L::text, %7$s, CAST(x.step AS text), CAST(x.what AS text)
+			FROM %8$s d
+			CROSS JOIN LATERAL (%9$s) x(step, what)
+			WHERE %10$s = %2$s AND %11$s = %4$s%12$s
+			ORDER BY 1, 8 DESC, 9$sql$,
+			pipelines._key_as_text(deals, 'd', false), s.pipeline_id, s.pipeline_name, s.stage_id, s.stage_name, s.next_name,
+			pipelines._column(deals, 'owner', 'text'), pipelines._deals_source(deals, NULL::name[]), parts,
+			pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'),
+			CASE WHEN keys IS NULL THEN '' ELSE ' AND ' || pipelines._key_is(deals, 'd', false, '$1') END)
+		USING keys;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pipelines.next_steps(regclass, text) IS
+'What is missing before an open deal, or one deal (the text form of its key), can go on to the next stage (S74): columns that the exit rule of its stage or the entry rule of the next one wants filled in, conditions of theirs that are not fulfilled, and activities that the stage demands and that were not done in the present episode.  No row: nothing is missing.
+step: column, condition, activity; unchecked: a condition that this table can''t be asked here.  View T_next_steps.  Errors: 22P02 no key, 55000 not a deals table.';
+
+-- When the present episode of a deal (d) began: what was done before it does not
+-- count.  The first one has no beginning that anything could come before.
+CREATE FUNCTION pipelines._episode_began(deals regclass)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format('CASE WHEN %s = 1 THEN ''-infinity''::timestamptz ELSE coalesce((SELECT max(h.%I) FROM %s h WHERE %s AND h.%I IN (''reopen'', ''delete'')), ''-infinity''::timestamptz) END',
+				  pipelines._column($1, 'episode'), pipelines._own_column(t.history, 'valid_to'), t.history,
+				  pipelines._key_match($1, 'h', 'd'), pipelines._own_column(t.history, 'change'))
+	FROM pipelines.tracked_table t
+	WHERE t.relation = $1
+$$;
+COMMENT ON FUNCTION pipelines._episode_began(regclass) IS
+	'When the present episode of a deal began, as SQL text.';
+
+CREATE FUNCTION pipelines.candidates(deals regclass, pipeline text DEFAULT NULL)
+RETURNS TABLE (deal text, pipeline_id integer, pipeline_name text, stage_id integer, stage_name text,
+	candidate_stage_id integer, candidate_stage_name text, candidate_position integer, owner text, amount numeric, currency text)
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 ROWS 1000
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
+	s record;
+	condition text;
+BEGIN
+	FOR s IN
+		SELECT x.*, ps.entry_rule
+		FROM pipelines._stages_at(now()) x
+		JOIN pipelines.pipeline_stage ps ON ps.pipeline_id = x.pipeline_id AND ps.stage_id = x.stage_id
+		WHERE ps.entry_rule IS NOT NULL AND NOT x.archived AND x.outcome IN ('open', 'won', 'done') AND (chosen IS NULL OR x.pipeline_id = chosen)
+			AND (x.layout_id = (SELECT t.layout_id FROM pipelines.tracked_table t WHERE t.relation = deals)) IS NOT FALSE
+		ORDER BY x.pipeline_id, x.position, x.stage_id
+	LOOP
+		SELECT CASE WHEN bool_and(r.fulfilled IS NOT NULL) THEN string_agg(r.fulfilled, ' AND ') END INTO condition
+		FROM pipelines._rule_parts(deals, s.entry_rule) r;
+		CONTINUE WHEN condition IS NULL;
+		RETURN QUERY EXECUTE format($sql$
+			SELECT %1$s, b.pipeline_id, b.pipeline_name, b.stage_id, b.stage_name, %2$s, %3$L::text, %4$s, %5$s, %6$s, coalesce(%7$s, %8$L::text)
+			FROM %9$s d
+			LEFT JOIN (SELECT * FROM pipelines._stages_at(now()) x OFFSET 0) b ON b.pipeline_id = %10$s AND b.stage_id = %11$s
+			WHERE %10$s = %12$s AND coalesce(b.outcome IN ('open', 'on_hold') AND b.position < %4$s, false) AND %13$s
+			ORDER BY 1$sql$,
+			pipelines._key_as_text(deals, 'd', false), s.stage_id, s.stage_name, s.position,
+			pipelines._column(deals, 'owner', 'text'), pipelines._column(deals, 'amount', 'numeric'), pipelines._column(deals, 'currency', 'text'),
+			(SELECT t.currency FROM pipelines.tracked_table t WHERE t.relation = deals), pipelines._deals_source(deals, NULL::name[]),
+			pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'), s.pipeline_id, condition);
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pipelines.candidates(regclass, text) IS
+'Deals that fulfil the entry rule of a stage further on in their pipeline (S71): ready to be sent there.  One row per deal and stage; stages without an entry rule have no candidates.  View T_candidates.  Errors: 23S01 unknown pipeline, 55000 not a deals table.';

@@ -1,0 +1,175 @@
+# Random histories (moves forward and back, skips, transfers, closings,
+# reopenings, deletions, owners): the funnel in each of its modes equals a naive
+# computation from the visits, stays partition each deal's life, moves add up.
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('reports');
+$node->init;
+$node->append_conf('postgresql.conf', "timezone = 'UTC'\njit = off\n");
+$node->start;
+
+sub sql { return $node->safe_psql('postgres', $_[0]); }
+
+my $seed = $ENV{PIPELINES_SEED} // time;
+note("PIPELINES_SEED=$seed");
+srand($seed);
+
+sql(q{
+	CREATE EXTENSION pipelines;
+	SELECT pipelines.create_pipeline('A', time_zone => 'UTC', stages => '["One", "Two", "Three", "Four", {"name": "Parked", "outcome": "on_hold"},
+		{"name": "Won", "outcome": "won"}, {"name": "Lost", "outcome": "lost"}]');
+	SELECT pipelines.create_pipeline('B', time_zone => 'UTC', stages => '["Two", "Four", {"name": "Won", "outcome": "won"}, {"name": "Over", "outcome": "done"}]');
+	SELECT pipelines.create_deals('deals');
+});
+
+# ----- a random past
+
+my %stages = (A => [qw(One Two Three Four Parked Won Lost)], B => [qw(Two Four Won Over)]);
+my $script = '';
+my %pipeline_of;
+for my $step (1 .. 1500)
+{
+	my $at = sprintf "timestamptz '2026-01-01 00:00+00' + %d * interval '1 hour'", $step;
+	my $id = 1 + int rand 150;
+	my $pipeline = $pipeline_of{$id} // (rand() < 0.8 ? 'A' : 'B');
+
+	$script .= "SELECT set_config('pipelines.event_time', ($at)::text, false);\n";
+	if (!defined $pipeline_of{$id})
+	{
+		my $stage = rand() < 0.7 ? $stages{$pipeline}[0] : $stages{$pipeline}[ rand @{ $stages{$pipeline} } ];
+		$script .= "INSERT INTO deals (deal_id, pipeline_id, stage_id, owner, amount, created_at) VALUES ($id, pipelines.pipeline_id('$pipeline'), "
+		  . "pipelines.stage_id('$pipeline', '$stage'), 'o$id', $step, $at);\n";
+		$pipeline_of{$id} = $pipeline;
+	}
+	elsif (rand() < 0.03)
+	{
+		$script .= "DELETE FROM deals WHERE deal_id = $id;\n";
+		delete $pipeline_of{$id};
+	}
+	elsif (rand() < 0.1)
+	{
+		$script .= "UPDATE deals SET owner = 'p$step', amount = amount + 1 WHERE deal_id = $id;\n";
+	}
+	else
+	{
+		$pipeline = $pipeline_of{$id} = $pipeline eq 'A' ? 'B' : 'A' if rand() < 0.07;
+		my $stage = $stages{$pipeline}[ rand @{ $stages{$pipeline} } ];
+		$script .= "UPDATE deals SET pipeline_id = pipelines.pipeline_id('$pipeline'), stage_id = pipelines.stage_id('$pipeline', '$stage') WHERE deal_id = $id;\n";
+	}
+}
+my $file = $node->basedir . '/past.sql';
+append_to_file($file, $script);
+$node->command_ok([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-o', '/dev/null', '-f', $file, $node->connstr('postgres') ], 'a random past');
+is(sql(q{SELECT count(*) FROM pipelines.verify('deals')}), 0, 'verify finds nothing');
+
+# ----- naive: each deal's stays in its present pipeline, one deal at a time
+
+sql(q{
+	CREATE TABLE life AS
+		SELECT d.deal_id, d.pipeline_id, d.outcome, v.visit, v.stage_name, v.entered_at, s."position", s.outcome AS stage_outcome, v.pipeline_id AS visited
+		FROM deals_current d JOIN deals_visits v USING (deal_id)
+			JOIN pipelines.pipeline_stage s ON s.pipeline_id = v.pipeline_id AND s.stage_id = v.stage_id
+		-- a key that came back: the deal has had lives before, whose stays are its own
+		WHERE NOT v.transient;
+	CREATE FUNCTION naive(mode text, since timestamptz DEFAULT '-infinity', until timestamptz DEFAULT 'infinity')
+	RETURNS TABLE (pipeline_id integer, stage_name text, n bigint) LANGUAGE plpgsql AS $$
+	DECLARE
+		d record; v record; s record;
+		counted text[]; want text[]; best integer; through boolean;
+	BEGIN
+		CREATE TEMP TABLE hit (pipeline_id integer, stage_name text, deal_id bigint) ON COMMIT DROP;
+		FOR d IN SELECT DISTINCT l.deal_id, l.pipeline_id, l.outcome FROM life l JOIN deals x USING (deal_id)
+			WHERE x.created_at >= since AND x.created_at < until
+		LOOP
+			-- the open stages in their order, as a list that is eaten up
+			want := ARRAY(SELECT st.name FROM pipelines.pipeline_stage ps JOIN pipelines.stage st USING (stage_id)
+						  WHERE ps.pipeline_id = d.pipeline_id AND ps.outcome = 'open' ORDER BY ps."position");
+			counted := '{}'; best := 0; through := false;
+			FOR v IN SELECT * FROM life l WHERE l.deal_id = d.deal_id AND l.visited = d.pipeline_id ORDER BY l.visit LOOP
+				CONTINUE WHEN v.stage_outcome NOT IN ('open', 'won', 'done');
+				IF mode <> 'strict' THEN counted := counted || v.stage_name;
+				ELSIF v.stage_name = want[1] THEN counted := counted || v.stage_name; want := want[2:];
+				ELSIF v.stage_outcome <> 'open' AND cardinality(want) = 0 THEN counted := counted || v.stage_name;
+				END IF;
+				IF v.stage_outcome = 'open' THEN best := greatest(best, v."position"); ELSE through := true; END IF;
+			END LOOP;
+			IF mode = 'reached' AND d.outcome NOT IN ('lost', 'disqualified') THEN
+				counted := counted || ARRAY(SELECT st.name FROM pipelines.pipeline_stage ps JOIN pipelines.stage st USING (stage_id)
+					WHERE ps.pipeline_id = d.pipeline_id AND ps.outcome = 'open' AND (through OR ps."position" <= best));
+			END IF;
+			INSERT INTO hit SELECT DISTINCT d.pipeline_id, c, d.deal_id FROM unnest(counted) c;
+		END LOOP;
+		RETURN QUERY SELECT h.pipeline_id, h.stage_name, count(*) FROM hit h GROUP BY 1, 2;
+		DROP TABLE hit;
+	END
+	$$;
+});
+for my $mode (qw(any strict reached))
+{
+	is(sql(qq{SELECT count(*) FROM (
+			(SELECT pipeline_id, stage_name, n FROM pipelines.funnel('deals', '$mode') WHERE n > 0 EXCEPT SELECT * FROM naive('$mode'))
+			UNION ALL
+			(SELECT * FROM naive('$mode') EXCEPT SELECT pipeline_id, stage_name, n FROM pipelines.funnel('deals', '$mode'))) x}),
+		0, "funnel $mode equals the naive one");
+	is(sql(qq{SELECT count(*) FROM (
+			(SELECT pipeline_id, stage_name, n FROM pipelines.funnel('deals', '$mode', since => '2026-01-03', until => '2026-01-20') WHERE n > 0
+			 EXCEPT SELECT * FROM naive('$mode', '2026-01-03', '2026-01-20'))
+			UNION ALL
+			(SELECT * FROM naive('$mode', '2026-01-03', '2026-01-20')
+			 EXCEPT SELECT pipeline_id, stage_name, n FROM pipelines.funnel('deals', '$mode', since => '2026-01-03', until => '2026-01-20'))) x}),
+		0, "funnel $mode of a cohort equals the naive one");
+}
+is(sql(q{SELECT count(*) FROM (
+		(SELECT f.pipeline_id, f.stage_name, f.n FROM pipelines.funnel('deals', 'direct') f WHERE f.n > 0
+		 EXCEPT
+		 SELECT l.pipeline_id, l.stage_name, count(*) FROM life l WHERE l.visited = l.pipeline_id GROUP BY 1, 2)) x}),
+	0, 'funnel direct counts the stays');
+is(sql(q{SELECT count(*) FROM pipelines.funnel('deals') f WHERE f.n <> f.won + f.lost + f.still_open + f.other}), 0, 'where they stand adds up');
+
+# the parts of a report that is split are the whole
+for my $by (qw(owner amount%10))
+{
+	is(sql(qq{SELECT count(*) FROM (
+			SELECT pipeline_id, stage_id, sum(n) AS n FROM pipelines.funnel('deals', by => '$by') GROUP BY 1, 2) p
+			FULL JOIN pipelines.funnel('deals') w USING (pipeline_id, stage_id) WHERE p.n IS DISTINCT FROM w.n}),
+		0, "funnel by $by: the parts are the whole");
+	is(sql(qq{SELECT (SELECT sum(n) FROM pipelines.transitions('deals', by => '$by')) = (SELECT sum(n) FROM pipelines.transitions('deals'))}),
+		't', "transitions by $by: the parts are the whole");
+	is(sql(qq{SELECT (SELECT sum(won) FROM pipelines.win_rate('deals', by => '$by')) = (SELECT sum(won) FROM pipelines.win_rate('deals'))}),
+		't', "win rate by $by: the parts are the whole");
+}
+
+# visits partition each life
+is(sql(q{SELECT count(*) FROM (
+		SELECT v.*, lag(exited_at) OVER w AS before, lag(change) OVER w AS change_before, lead(visit) OVER w AS next
+		FROM deals_visits v WINDOW w AS (PARTITION BY deal_id ORDER BY visit)) v
+		WHERE (before IS NOT NULL AND entered_at <> before AND change_before <> 'delete')
+			OR (exited_at IS NULL AND next IS NOT NULL) OR entered_at > exited_at
+			OR (next IS NULL AND exited_at IS NOT NULL AND change <> 'delete')}),
+	0, 'visits partition the life of each deal');
+is(sql(q{SELECT count(*) FROM (SELECT deal_id, count(*) AS n FROM deals_visits WHERE exited_at IS NULL GROUP BY 1) v
+		FULL JOIN deals d USING (deal_id) WHERE v.n IS DISTINCT FROM 1 OR d.deal_id IS NULL}), 0, 'one running visit per deal, none of others');
+is(sql(q{SELECT count(*) FROM (
+		SELECT sum(n) + sum(running) + sum(deleted) + sum(transient) AS a,
+			(SELECT count(*) FROM deals_visits v LEFT JOIN pipelines.pipeline_stage s USING (pipeline_id, stage_id) WHERE s.outcome IN ('open', 'on_hold')) AS b
+		FROM pipelines.time_in_stage('deals')) x WHERE a <> b}), 0, 'time in stage leaves out no stay');
+
+# as it was at an instant: equal to what is left when what came later is forgotten
+for my $hour (200, 700, 1300)
+{
+	my $at = "timestamptz '2026-01-01 00:00+00' + $hour * interval '1 hour' + interval '30 minutes'";
+
+	is(sql(qq{SELECT (SELECT coalesce(sum(n), 0) FROM pipelines.transitions('deals', as_of => $at))
+			= (SELECT count(*) FROM deals_visits WHERE exited_at <= $at)}), 't', "moves until hour $hour");
+	is(sql(qq{SELECT (SELECT sum(n) FROM pipelines.load('deals', by => NULL, as_of => $at))
+			= (SELECT count(*) FROM pipelines.as_of(NULL::deals, $at) a JOIN pipelines.pipeline_stage s USING (pipeline_id, stage_id) WHERE s.outcome IN ('open', 'on_hold'))}),
+		't', "load at hour $hour");
+}
+
+$node->stop;
+done_testing();
