@@ -44,7 +44,9 @@ RETURNS TABLE (pipeline_id integer, pipeline_name text, period_label text, start
 	error numeric, error_percent numeric)
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000000 ROWS 100
 SET search_path = pg_catalog, pg_temp
--- how few days and instants there are is not known to the planner
+-- how few days and instants there are is not known to the planner: joined in
+-- the order in which they are written, the fewest rows go on
+SET join_collapse_limit = 1
 SET enable_nestloop = off
 SET enable_mergejoin = off
 SET jit = off

@@ -165,7 +165,7 @@ BEGIN
 			SELECT %1$s AS c_pipeline, %2$s AS c_stage, %3$s AS c_value, coalesce(%4$s, %5$L::text) AS c_currency,
 				   count(*) FILTER (WHERE k.shown) AS deals, count(*) FILTER (WHERE k.shown AND %6$s IS NULL) AS unpriced,
 				   coalesce(sum(%6$s) FILTER (WHERE k.shown), 0) AS amount,
-				   coalesce(sum(CASE WHEN e.category <> 'omitted' THEN %6$s * e.probability * 0.01 ELSE 0 END) FILTER (WHERE k.shown), 0) AS weighted
+				   coalesce(pipelines.weighted_forecast(%6$s, e.probability) FILTER (WHERE k.shown AND e.category <> 'omitted'), 0) AS weighted
 			%7$s
 			CROSS JOIN LATERAL (SELECT coalesce(%8$s, false) AS shown) k
 			GROUP BY 1, 2, 3, 4
@@ -179,7 +179,7 @@ BEGIN
 				WHERE (%8$s) AND $5 > 0
 			) x
 			WHERE x.c_place > ($6 - 1)::bigint * $5 AND x.c_place <= $6::bigint * $5
-		), card AS (
+		), card AS MATERIALIZED (
 			-- only what is shown is looked at closely
 			SELECT %1$s AS c_pipeline, %2$s AS c_stage, %3$s AS c_value, coalesce(%4$s, %5$L::text) AS c_currency, x.c_place,
 				   jsonb_strip_nulls(jsonb_build_object('deal', %13$s, %14$s)) AS c_card
@@ -222,22 +222,26 @@ BEGIN
 								 ORDER BY t.c_currency) FILTER (WHERE t.deals > 0) AS totals
 				FROM total t
 				WHERE t.c_pipeline IS NOT DISTINCT FROM c.pipeline_id AND t.c_stage IS NOT DISTINCT FROM c.stage_id AND t.c_value IS NOT DISTINCT FROM c.value) o ON true
-			LEFT JOIN LATERAL (
-				SELECT jsonb_agg(x.c_card ORDER BY x.c_place) AS cards
+			LEFT JOIN (
+				SELECT x.c_pipeline, x.c_stage, x.c_value, jsonb_agg(x.c_card ORDER BY x.c_place) AS cards
 				FROM card x
-				WHERE x.c_pipeline IS NOT DISTINCT FROM c.pipeline_id AND x.c_stage IS NOT DISTINCT FROM c.stage_id AND x.c_value IS NOT DISTINCT FROM c.value) k ON true
+				GROUP BY 1, 2, 3) k
+				ON k.c_pipeline IS NOT DISTINCT FROM c.pipeline_id AND k.c_stage IS NOT DISTINCT FROM c.stage_id AND k.c_value IS NOT DISTINCT FROM c.value
 		) y$sql$
 	ELSE $sql$
 		SELECT c.number, c.name, c.pipeline_id, c.stage_id, c.outcome, coalesce(t.c_currency, $9), coalesce(t.deals, 0), coalesce(t.unpriced, 0), coalesce(t.amount, 0),
 			   coalesce(t.weighted, 0),
-			   (SELECT coalesce(jsonb_agg(x.c_card ORDER BY x.c_place), '[]')
-				FROM card x
-				WHERE x.c_pipeline IS NOT DISTINCT FROM c.pipeline_id AND x.c_stage IS NOT DISTINCT FROM c.stage_id AND x.c_value IS NOT DISTINCT FROM c.value
-					AND x.c_currency IS NOT DISTINCT FROM t.c_currency),
+			   coalesce(k.cards, '[]'),
 			   CASE WHEN $5 > 0 AND sum(t.deals) OVER (PARTITION BY c.number) > $6::bigint * $5 THEN $6 + 1 END, NULL::jsonb
 		FROM col c
 		LEFT JOIN total t ON t.c_pipeline IS NOT DISTINCT FROM c.pipeline_id AND t.c_stage IS NOT DISTINCT FROM c.stage_id
 			AND t.c_value IS NOT DISTINCT FROM c.value AND t.deals > 0
+		LEFT JOIN (
+			SELECT x.c_pipeline, x.c_stage, x.c_value, x.c_currency, jsonb_agg(x.c_card ORDER BY x.c_place) AS cards
+			FROM card x
+			GROUP BY 1, 2, 3, 4) k
+			ON k.c_pipeline IS NOT DISTINCT FROM c.pipeline_id AND k.c_stage IS NOT DISTINCT FROM c.stage_id AND k.c_value IS NOT DISTINCT FROM c.value
+			AND k.c_currency IS NOT DISTINCT FROM t.c_currency
 		ORDER BY c.number, t.c_currency$sql$ END;
 	RETURN QUERY EXECUTE query
 	USING as_of, wanted, wanted_stages, part.layout_id, cards, page, deals::text, coalesce(board.by, 'stage_id'), part.currency;

@@ -503,13 +503,13 @@ BEGIN
 		pipelines._deals_source(deals, NULL::name[]),
 		CASE WHEN NOT present THEN format('WHERE %s <= $2', pipelines._column(deals, 'changed_at', NULL::text, false)) ELSE '' END);
 	IF NOT present THEN
-		rows := rows || format(' UNION ALL SELECT %s, %s, %s, %s, coalesce((SELECT %s FROM %s d WHERE %s), (SELECT g.%I FROM %s g WHERE %s ORDER BY g.%I LIMIT 1)), %s, %s FROM %s h WHERE h.%I <= $2 AND h.%I > $2',
+		rows := rows || format(' UNION ALL SELECT %s, %s, %s, %s, coalesce(%s, (SELECT g.%I FROM %s g WHERE %s ORDER BY g.%I LIMIT 1)), %s, %s FROM %s h LEFT JOIN %s d ON %s WHERE h.%I <= $2 AND h.%I > $2',
 			part.history_key, pipelines._column(deals, 'pipeline_id', NULL::text, true), pipelines._column(deals, 'stage_id', NULL::text, true),
 			pipelines._column(deals, 'furthest_stage_id', NULL::text, true),
-			pipelines._column(deals, 'created_at', 'timestamptz'::text, false), deals, part.same_deal,
+			pipelines._column(deals, 'created_at', 'timestamptz'::text, false),
 			part.valid_from, part.history, part.same_history, part.version,
 			pipelines._column(deals, 'probability', 'numeric'::text, true), part.history_features,
-			part.history, part.valid_from, part.valid_to);
+			part.history, deals, part.same_deal, part.valid_from, part.valid_to);
 	END IF;
 	-- an application's own column may be a copy of the stage's probability
 	probability := CASE WHEN EXISTS (SELECT FROM pipelines.tracked_table t WHERE t.relation = scores.deals AND t.application ? 'scale')
