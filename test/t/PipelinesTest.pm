@@ -11,7 +11,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(start_node program run_sql fails_with make_shop contents catalogs problems same_text);
+our @EXPORT = qw(start_node program run_sql fails_with make_shop contents reports catalogs problems same_text);
 
 sub start_node
 {
@@ -132,6 +132,25 @@ SELECT quote_ident(schemaname) || '.' || quote_ident(sequencename) || ' ' || coa
 FROM pg_sequences WHERE schemaname IN ('app', 'zapp', 'pipelines') ORDER BY 1
 END
 	return $node->safe_psql($db, "SET search_path = pg_catalog; SET timezone = 'UTC'; $query") . "\n$sequences";
+}
+
+# What is said of the shop's deals by their views, and of the past by as_of().
+sub reports
+{
+	my ($node, $db, @instants) = @_;
+	my $query = '';
+	for my $t (qw(app.deals zapp.deals app.parts))
+	{
+		for my $view (qw(current board forecast visits closings))
+		{
+			# days since something depend on the moment of asking, the last digits of a distribution on the order of the rows
+			my $rounded = $view eq 'forecast' ? q{|| jsonb_build_object('about', ARRAY[round(stddev::numeric, 3), round(p10::numeric, 3), round(p50::numeric, 3), round(p90::numeric, 3)])} : '';
+			$query .= "SELECT '${t}_$view', count(*), md5(string_agg(j::text, ',' ORDER BY j::text))
+				FROM (SELECT to_jsonb(v) - '{days_in_stage,age_days,avg_days_in_stage,duration,stddev,p10,p50,p90}'::text[] $rounded AS j FROM ${t}_$view v) x;\n";
+		}
+		$query .= "SELECT '$t', '$_', count(*), sum(amount), sum(version), md5(string_agg(d::text, ',' ORDER BY d::text)) FROM pipelines.as_of(NULL::$t, '$_') d;\n" for @instants;
+	}
+	return $node->safe_psql($db, $query);
 }
 
 # Everything that says what the tables are: triggers and their state, views,
