@@ -8,6 +8,10 @@
 #   make matrix
 #       the same with every PostgreSQL from 13 to 19 that can be had; VERSIONS
 #       chooses (test/matrix/matrix.sh)
+#   make sanitize, make coverage, make mutate
+#       the tests under AddressSanitizer and UndefinedBehaviorSanitizer; what of
+#       src/ they reach; and whether they notice when a comparison in the rules
+#       is wrong (test/matrix)
 #   make catalog
 #       writes the checked-in listing of all that the extension consists of
 #       anew, for whoever changes a function's arguments, volatility, comment...
@@ -23,7 +27,7 @@
 # compiler: PGXS is not even looked at for them.  (Besides, PGXS has a `check`
 # of its own, which only refuses.)
 
-HOUSE_GOALS = check check-all matrix catalog demo demo-stop bench style
+HOUSE_GOALS = check check-all matrix sanitize coverage mutate catalog demo demo-stop bench style
 
 .PHONY: $(HOUSE_GOALS)
 
@@ -37,6 +41,16 @@ check-all:
 
 matrix:
 	@bash test/matrix/matrix.sh $(VERSIONS)
+
+sanitize:
+	@MATRIX_RUN=test/matrix/sanitize.sh MATRIX_SUITES="$${MATRIX_SUITES:-regress isolation}" \
+		bash test/matrix/matrix.sh $(or $(VERSIONS),18)
+
+coverage:
+	@bash test/matrix/coverage.sh
+
+mutate:
+	@bash test/matrix/mutate.sh
 
 catalog:
 	@bash test/upgrade/catalog.sh

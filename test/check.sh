@@ -18,7 +18,10 @@
 # the project, where there is one); tests that need it skip without.
 # KEEP_SCRATCH=1 keeps the clusters' files and logs.  ONLY="regress tap" chooses
 # suites; PROVE_TESTS="test/t/a.pl ..." chooses TAP files; TEST_LIMIT is how many
-# seconds a suite, or a TAP file, may take.
+# seconds a suite, or a TAP file, may take.  TEST_COPT are further flags of the
+# compiler, TEST_PRELOAD libraries that servers load first, TEST_AFTER a command
+# that runs in the built project at the end (the sanitizers and coverage use
+# these: test/matrix).
 #
 set -u
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -74,7 +77,7 @@ fi
 heading "Build for $("$pg_config" --version)"
 tree=$scratch/project
 copy_project "$tree"
-if build_extension "$tree" "$scratch/install" COPT="$strict_flags"; then
+if build_extension "$tree" "$scratch/install" COPT="$strict_flags${TEST_COPT:+ $TEST_COPT}"; then
 	say 'built without a warning'
 else
 	not_ok 'build'
@@ -196,7 +199,7 @@ lane_tap() {
 		TESTDIR="$tree" TESTDATADIR="$tree/tmp_check" TESTLOGDIR="$tree/tmp_check/log" PGPORT=65432 PG_CONFIG="$pg_config" TEMP_CONFIG="$scratch/tap.conf" \
 		PERL_TEST_HARNESS_DUMP_TAP="$scratch/tap" \
 		PG_REGRESS="$(dirname "$("$pg_config" --pgxs)")/../test/regress/pg_regress" \
-		TAP_LIMIT="$limit" \
+		TAP_LIMIT="$limit" ${TEST_PRELOAD:+LD_PRELOAD="$TEST_PRELOAD"} \
 		perl test/tap.pl $PROVE_TESTS >"$scratch/tap.log" 2>&1 </dev/null
 	echo "exit $?" >>"$scratch/tap.log"
 }
@@ -257,4 +260,7 @@ if wants demo; then
 	fi
 fi
 [ -z "$running_tap" ] || read_tap
+if [ -n "${TEST_AFTER:-}" ]; then
+	(cd "$tree" && as_user bash -c "$TEST_AFTER") || not_ok "$TEST_AFTER"
+fi
 summary

@@ -226,7 +226,8 @@ start_cluster() {
 
 start_server() {
 	local directory=$1
-	as_user "$bindir/pg_ctl" -D "$directory/data" -l "$directory/log" -w -t 60 -s start \
+	as_user env ${TEST_PRELOAD:+LD_PRELOAD="$TEST_PRELOAD"} \
+		"$bindir/pg_ctl" -D "$directory/data" -l "$directory/log" -w -t 60 -s start \
 		>/dev/null </dev/null || {
 		tail -n 20 "$directory/log" >&2
 		return 1

@@ -20,6 +20,7 @@
 #   MATRIX_SUITES    suites of check.sh (default "regress isolation tap demo")
 #   MATRIX_EXTENT    quick (default) or all
 #   MATRIX_OFFLINE=1 makes no new folder
+#   MATRIX_RUN       what runs there instead of test/check.sh (see sanitize.sh)
 #   TEST_LIMIT       seconds that a suite may take (default 3600)
 #   PROVE_TESTS      chooses TAP files, PIPELINES_DATA names real data: both as
 #                    for check.sh
@@ -30,6 +31,7 @@ set -u
 cache=${MATRIX_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/pipelines-matrix}
 suites=${MATRIX_SUITES:-regress isolation tap demo}
 extent=${MATRIX_EXTENT:-quick}
+run=${MATRIX_RUN:-test/check.sh}
 majors=("$@")
 [ ${#majors[@]} -gt 0 ] || majors=(13 14 15 16 17 18 19)
 data=${PIPELINES_DATA:-$root/../shared/data}
@@ -67,7 +69,7 @@ major_of() {
 }
 
 run_installed() { # pg_config
-	PG_CONFIG=$1 ONLY=$suites bash "$root/test/check.sh" "$extent"
+	PG_CONFIG=$1 ONLY=$suites bash "$root/$run" "$extent"
 }
 
 # In the folder: what is written lands in a layer that goes away with us.
@@ -75,7 +77,7 @@ run_folder() { # folder, major
 	local status
 	layer=$(mktemp -d "${TMPDIR:-/tmp}/$project-layer.XXXXXX")
 	unshare -m -p -i -n --fork --kill-child bash -c '
-		folder=$1 layer=$2 root=$3 major=$4 data=$5 suites=$6 extent=$7
+		folder=$1 layer=$2 root=$3 major=$4 data=$5 suites=$6 extent=$7 run=$8
 		mkdir "$layer/up" "$layer/work" "$layer/root"
 		# a layer on a layer is not always possible: then in memory
 		mount -t overlay overlay -o "lowerdir=$folder,upperdir=$layer/up,workdir=$layer/work" "$layer/root" 2>/dev/null || {
@@ -95,11 +97,13 @@ run_folder() { # folder, major
 		fi
 		ip link set lo up 2>/dev/null
 		cd /
-		# our own folder for temporary files does not exist in there
-		exec chroot "$inside" env -u TMPDIR HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin ONLY="$suites" \
+		# our own folder for temporary files does not exist in there; not exec: the
+		# first process of a name space inherits what servers leave behind
+		chroot "$inside" env -u TMPDIR HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin ONLY="$suites" \
 			PG_CONFIG="/usr/lib/postgresql/$major/bin/pg_config" \
-			bash /srv/project/test/check.sh "$extent"
-	' - "$1" "$layer" "$root" "$2" "$data" "$suites" "$extent" &
+			bash "/srv/project/$run" "$extent"
+		exit $?
+	' - "$1" "$layer" "$root" "$2" "$data" "$suites" "$extent" "$run" &
 	inside=$!
 	wait "$inside"
 	status=$?
@@ -168,14 +172,14 @@ for major in "${majors[@]}"; do
 		$(($(date +%s) - began)) "${counts:-came to no end}" "${remark:+ ($remark)}"
 	if [ $verdict = PASS ]; then
 		passed=$((passed + 1))
-		grep -E '^skipped ' "$log" | sed 's/^/        /'
+		grep -E '^(skipped |report: )' "$log" | sed 's/^/        /'
 	else
 		failed=$((failed + 1))
-		grep -E '^FAILED ' "$log" | sed 's/^/        /'
+		grep -E '^(FAILED |report: )' "$log" | sed 's/^/        /'
 		printf '        log: %s\n' "$log"
 	fi
 done
 printf '\n%d versions passed, %d failed, %d not run%s\n' "$passed" "$failed" "${#missing[@]}" \
 	"${missing[*]:+ (${missing[*]})}"
-[ "$failed" -gt 0 ] || rm -rf "$logs"
+[ "$failed" -gt 0 ] || [ -n "${KEEP_SCRATCH:-}" ] || rm -rf "$logs"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
