@@ -255,6 +255,17 @@ SELECT convert(120, 'USD', 'EUR', '2026-01-06');
 RESET ROLE;
 ALTER TABLE exchange_rate DISABLE ROW LEVEL SECURITY;
 
+-- and who keeps the rates needs plain grants only; what he changes is kept
+GRANT INSERT, UPDATE ON exchange_rate TO regress_money_reader;
+SET ROLE regress_money_reader;
+INSERT INTO exchange_rate (rate_set, currency, base, rate_on, rate) VALUES ('kept', 'USD', 'EUR', '2026-01-05', 2);
+INSERT INTO exchange_rate (rate_set, currency, base, rate_on, rate) VALUES ('kept', 'USD', 'EUR', '2026-01-05', 2), ('kept', 'USD', 'EUR', '2026-01-06', 2.5)
+ON CONFLICT (rate_set, currency, base, rate_on) DO UPDATE SET rate = EXCLUDED.rate;
+UPDATE exchange_rate SET rate = 3 WHERE rate_set = 'kept' AND rate_on = '2026-01-05';
+SELECT convert(6, 'USD', 'EUR', '2026-01-05', 'kept');
+RESET ROLE;
+SELECT rate, version, change FROM exchange_rate_history WHERE rate_set = 'kept';
+
 -- without definition tables there is a hint
 DROP TABLE exchange_rate_history;
 SELECT convert(120, 'USD', 'EUR', '2026-01-06');
