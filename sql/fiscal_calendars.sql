@@ -234,6 +234,9 @@ SELECT pipelines.create_pipeline('Shops', stages => '["Lead", {"name": "Sold", "
 UPDATE pipelines.pipeline SET calendar_id = pipelines.calendar_id('Retail');
 SELECT try($$DELETE FROM pipelines.fiscal_calendar WHERE name = 'Retail'$$);
 SELECT try($$UPDATE pipelines.pipeline SET calendar_id = 999$$);
+-- a clone is reckoned as its model is
+SELECT pipelines.clone_pipeline('Shops', 'More shops') > 0 AS cloned;
+SELECT calendar_id = pipelines.calendar_id('Retail') AS same FROM pipelines.pipeline WHERE name = 'More shops';
 UPDATE pipelines.pipeline SET calendar_id = NULL;
 SELECT count(*) > 1000 AS many FROM pipelines.fiscal_period WHERE calendar_id = pipelines.calendar_id('Retail');
 SELECT pipelines.calendar_id('Retail') AS retail \gset

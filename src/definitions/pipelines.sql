@@ -279,8 +279,9 @@ BEGIN
 		SELECT n.layout_id INTO in_layout FROM pipelines.pipeline AS n WHERE n.pipeline_id = new_pipeline;
 		PERFORM pipelines._follow_protection(in_layout);
 	END IF;
-	IF p.use_scores THEN
-		UPDATE pipelines.pipeline AS n SET use_scores = true WHERE n.pipeline_id = new_pipeline;
+	IF p.use_scores OR p.calendar_id IS NOT NULL THEN
+		UPDATE pipelines.pipeline AS n SET use_scores = p.use_scores, calendar_id = p.calendar_id
+		WHERE n.pipeline_id = new_pipeline;
 	END IF;
 	INSERT INTO pipelines.stage_activity (pipeline_id, stage_id, kind, description)
 	SELECT new_pipeline, a.stage_id, a.kind, a.description
