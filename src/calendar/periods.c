@@ -25,6 +25,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "calendar/calendar_private.h"
+#include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
@@ -34,6 +35,7 @@
 #include "errors.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "parser/parse_func.h"
 #include "replication/logicalworker.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -367,13 +369,37 @@ check_calendar(int32 calendar_id)
 			 err_generic_string(PG_DIAG_TABLE_NAME, "fiscal_period")));
 }
 
+/*
+ * Is all there that a look needs?  The same transaction may have dropped the
+ * tables, or the extension.
+ */
+static bool
+can_check(void)
+{
+	static const char *const tables[] = {"definition_lock", "fiscal_calendar", "fiscal_period"};
+	Oid			schema = get_namespace_oid("pipelines", true);
+	Oid			types[1] = {INT4OID};
+
+	if (!OidIsValid(schema))
+		return false;
+	for (int i = 0; i < (int) lengthof(tables); i++)
+	{
+		if (!OidIsValid(get_relname_relid(tables[i], schema)))
+			return false;
+	}
+	return OidIsValid(LookupFuncName(list_make2(makeString(pstrdup("pipelines")),
+												makeString(pstrdup("_calendar_problems"))),
+									 1, types, true));
+}
+
 static void
 xact_callback(XactEvent event, void *arg)
 {
 	ListCell   *lc;
 
 	if (changed_calendars == NIL ||
-		(event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE))
+		(event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE) ||
+		!can_check())
 		return;
 	foreach(lc, changed_calendars)
 		check_calendar(lfirst_int(lc));
