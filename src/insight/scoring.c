@@ -1310,6 +1310,8 @@ pipelines_score_bins_final(PG_FUNCTION_ARGS)
 	JsonbParseState *json = NULL;
 	ScoreBin   *bins;
 	int64	   *open;
+	MemoryContext scratch;
+	MemoryContext old;
 
 	pushJsonbValue(&json, WJB_BEGIN_ARRAY, NULL);
 	if (PG_ARGISNULL(0))
@@ -1318,6 +1320,8 @@ pipelines_score_bins_final(PG_FUNCTION_ARGS)
 	model = state->model;
 	bins = palloc0(sizeof(ScoreBin) * (model->npipelines + 1) * PREDICTORS * SCORE_BINS);
 	open = palloc0(sizeof(int64) * (model->npipelines + 1));
+	scratch = AllocSetContextCreate(CurrentMemoryContext, "pipelines calibration", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(scratch);
 
 	for (int32 i = 0; i < state->nentries; i++)
 	{
@@ -1333,6 +1337,8 @@ pipelines_score_bins_final(PG_FUNCTION_ARGS)
 			CHECK_FOR_INTERRUPTS();
 		if (entry->nodes == NOTHING || pipeline == NULL)
 			continue;
+		if (model->nfeatures > 0)
+			MemoryContextReset(scratch);
 		born = entry_born(state, entry);
 		if (state->new_only && born < state->since)
 			continue;
@@ -1380,12 +1386,13 @@ pipelines_score_bins_final(PG_FUNCTION_ARGS)
 					if (pipeline->total.won + pipeline->total.lost > 0)
 						judge(&mine[2 * SCORE_BINS],
 							  (double) pipeline->total.won / (pipeline->total.won + pipeline->total.lost), won);
-					if (result.features != NULL)
-						pfree(result.features);
 				}
 			}
 		}
 	}
+
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(scratch);
 
 	for (int i = 0; i < model->npipelines; i++)
 	{
