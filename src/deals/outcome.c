@@ -167,6 +167,8 @@ pipelines_redefine_outcome(PG_FUNCTION_ARGS)
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("pipeline, stage and outcome must not be NULL")));
 	}
+	/* else the lock on the definitions would be refused, in words of its own */
+	PreventCommandIfReadOnly("change_outcome()");
 	compat_materialize(fcinfo);
 	history_flush();
 	definitions_change_outcome(PG_GETARG_INT32(0), PG_GETARG_INT32(1),
