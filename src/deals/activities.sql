@@ -183,6 +183,7 @@ BEGIN
 	PERFORM pipelines._release_activity(registration.activity);
 	IF activity IS NULL THEN
 		PERFORM pipelines._register_activity(deals, NULL::regclass, '{}'::jsonb);
+		PERFORM pipelines._create_views(deals, true);
 		RETURN;
 	END IF;
 	IF activity IN (deals, registration.history) THEN
@@ -264,6 +265,8 @@ BEGIN
 	PERFORM pipelines._release_activity(activity);
 	PERFORM 1 FROM pipelines._create_triggers(deals);
 	PERFORM 1 FROM pipelines._secure(deals);
+	-- the views that look at activities look at these from now on
+	PERFORM pipelines._create_views(deals, true);
 END
 $$;
 COMMENT ON FUNCTION pipelines.use_activities(regclass, regclass, jsonb) IS

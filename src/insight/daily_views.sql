@@ -205,23 +205,24 @@ AS $$
 		pipelines._deal_from($1))
 	WHEN $2 = 'unanswered'
 	THEN format($sql$
-		SELECT %1$s, x.last_out AS last_out_at, x.last_in AS last_in_at,
-			round((extract(epoch FROM now() - x.last_out) / 86400)::numeric, 2) AS days_waiting%2$s
+		SELECT %1$s, x.last_out AS %6$s, x.last_in AS %7$s,
+			round((extract(epoch FROM now() - x.last_out) / 86400)::numeric, 2) AS %8$s%2$s
 		CROSS JOIN LATERAL (SELECT max(%3$s) FILTER (WHERE %4$s = 'out') AS last_out, max(%3$s) FILTER (WHERE %4$s = 'in') AS last_in
 							FROM %5$s AND %3$s <= now()) x
 		WHERE ps.outcome IN ('open', 'on_hold') AND x.last_out > coalesce(x.last_in, '-infinity')$sql$,
 		pipelines._daily_list($1), pipelines._deal_from($1), pipelines._activity_column($1, 'done_at', 'timestamptz'),
-		pipelines._activity_column($1, 'direction', 'text'), pipelines._activity_source($1))
+		pipelines._activity_column($1, 'direction', 'text'), pipelines._activity_source($1),
+		pipelines._free_name(k.taken, 'last_out_at'), pipelines._free_name(k.taken, 'last_in_at'), pipelines._free_name(k.taken, 'days_waiting'))
 	WHEN $2 = 'dormant'
 	THEN format($sql$
-		SELECT %1$s, x.last_at AS last_activity_at, round((extract(epoch FROM now() - x.last_at) / 86400)::numeric, 2) AS days_idle%2$s
+		SELECT %1$s, x.last_at AS %5$s, round((extract(epoch FROM now() - x.last_at) / 86400)::numeric, 2) AS %6$s%2$s
 		CROSS JOIN LATERAL (SELECT %3$s AS last_at) x
 		WHERE ps.outcome IN ('open', 'on_hold') AND x.last_at < now() - interval '90 days' AND (%4$s >= now()) IS NOT TRUE$sql$,
 		pipelines._daily_list($1), pipelines._deal_from($1), pipelines._last_activity($1, 'now()'),
-		pipelines._column($1, 'next_action_at', 'timestamptz'))
+		pipelines._column($1, 'next_action_at', 'timestamptz'), pipelines._free_name(k.taken, 'last_activity_at'), pipelines._free_name(k.taken, 'days_idle'))
 	WHEN $2 = 'due'
 	THEN format($sql$
-		SELECT %1$s, x.what, x.kind, x.subject, x.due_at, x.due_at < now() AS overdue, coalesce(x.owner, %2$s) AS responsible%3$s
+		SELECT %1$s, x.what AS %12$s, x.kind AS %13$s, x.subject AS %14$s, x.due_at AS %15$s, x.due_at < now() AS %16$s, coalesce(x.owner, %2$s) AS %17$s%3$s
 		CROSS JOIN LATERAL (
 			SELECT 'next_action'::text AS what, NULL::text AS kind, NULL::text AS subject, %4$s AS due_at, NULL::text AS owner
 			WHERE %4$s IS NOT NULL
@@ -236,7 +237,9 @@ AS $$
 		pipelines._column($1, 'next_action_at', 'timestamptz'), pipelines._column($1, 'expected_close_on', 'date'),
 		pipelines._activity_column($1, 'kind', 'text'), pipelines._activity_column($1, 'subject', 'text'),
 		pipelines._activity_column($1, 'due_at', 'timestamptz'), pipelines._activity_column($1, 'owner', 'text'),
-		pipelines._activity_source($1), pipelines._activity_column($1, 'done_at', 'timestamptz'))
+		pipelines._activity_source($1), pipelines._activity_column($1, 'done_at', 'timestamptz'),
+		pipelines._free_name(k.taken, 'what'), pipelines._free_name(k.taken, 'kind'), pipelines._free_name(k.taken, 'subject'),
+		pipelines._free_name(k.taken, 'due_at'), pipelines._free_name(k.taken, 'overdue'), pipelines._free_name(k.taken, 'responsible'))
 	WHEN $2 = 'detail'
 	THEN (
 		SELECT format('SELECT %s%s', pipelines._select_list(array_agg(c.name ORDER BY c.n), array_agg(c.expression ORDER BY c.n), $3), pipelines._deal_from($1))
@@ -269,6 +272,7 @@ AS $$
 		) c)
 	END
 	FROM pipelines.tracked_table t
+	CROSS JOIN (SELECT array_agg(m.column_name) AS taken FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]') k
 	WHERE t.relation = $1
 $$;
 COMMENT ON FUNCTION pipelines._daily_view(regclass, text, regclass) IS

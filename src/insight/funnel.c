@@ -125,6 +125,19 @@ same_key(DealKey a, DealKey b)
 		(a.text != NULL && b.text != NULL && strcmp(a.text, b.text) == 0);
 }
 
+/*
+ * Keys that are small numbers close to each other, as those of an identity
+ * column, are looked up in pages of an array: four bytes a deal, next to those
+ * of its neighbours, where the hash table costs a cache miss each.  A page is
+ * made for the first of its keys, unless there are many pages with few deals
+ * already: then all keys of that page are in the hash table.
+ */
+#define PAGE_BITS		16
+#define PAGE_KEYS		(1 << PAGE_BITS)
+#define NPAGES			(1 << 15)
+#define PAGES_ALLOWED(ndeals)	(64 + (ndeals) / 2048)
+#define NO_DEAL			PG_UINT32_MAX
+
 /* the product spreads keys that follow each other; its upper half is mixed best */
 static inline uint32
 spread(uint64 number)
@@ -159,6 +172,9 @@ typedef struct Funnel
 	StageStep  *stages;
 
 	entries_hash *keys;
+	uint32	  **pages;			/* NULL: not met yet */
+	bool	   *hashed;			/* the keys of this page are in the hash table */
+	uint32		npages;
 	Deal	   *deals;
 	uint32		ndeals;
 	uint32		deals_room;
@@ -241,6 +257,8 @@ make_funnel(FunctionCallInfo fcinfo, MemoryContext context)
 	read_steps(funnel, PG_GETARG_ARRAYTYPE_P(ARG_STEPS));
 
 	funnel->keys = entries_create(context, 1024, NULL);
+	funnel->pages = MemoryContextAllocZero(context, sizeof(uint32 *) * NPAGES);
+	funnel->hashed = MemoryContextAllocZero(context, sizeof(bool) * NPAGES);
 	funnel->value_keys = entries_create(context, 64, NULL);
 	funnel->deals_room = 1024;
 	funnel->deals = MemoryContextAllocHuge(context, sizeof(Deal) * funnel->deals_room);
@@ -263,22 +281,64 @@ text_key(Datum value)
 	return key;
 }
 
-/* the deal of a key; new ones know nothing of themselves yet */
+/* a deal that knows nothing of itself yet */
+static uint32
+new_deal(Funnel *funnel)
+{
+	if (funnel->ndeals == NO_DEAL)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("a funnel can't have more than %u deals", NO_DEAL)));
+	if (funnel->ndeals == funnel->deals_room)
+	{
+		funnel->deals_room *= 2;
+		funnel->deals = repalloc_huge(funnel->deals, sizeof(Deal) * funnel->deals_room);
+	}
+	memset(&funnel->deals[funnel->ndeals], 0, sizeof(Deal));
+	return funnel->ndeals++;
+}
+
+/* where the deal of a number is kept, or NULL: in the hash table */
+static uint32 *
+find_place(Funnel *funnel, uint64 number)
+{
+	uint64		page = number >> PAGE_BITS;
+
+	if (page >= NPAGES || funnel->hashed[page])
+		return NULL;
+	if (funnel->pages[page] == NULL)
+	{
+		if (funnel->npages >= PAGES_ALLOWED(funnel->ndeals))
+		{
+			funnel->hashed[page] = true;
+			return NULL;
+		}
+		funnel->pages[page] = MemoryContextAlloc(funnel->context, sizeof(uint32) * PAGE_KEYS);
+		for (int i = 0; i < PAGE_KEYS; i++)
+			funnel->pages[page][i] = NO_DEAL;
+		funnel->npages++;
+	}
+	return &funnel->pages[page][number & (PAGE_KEYS - 1)];
+}
+
+/* the deal of a key */
 static uint32
 find_deal(Funnel *funnel, DealKey key)
 {
+	uint32	   *place = key.text == NULL ? find_place(funnel, key.number) : NULL;
 	bool		found;
-	DealEntry  *entry = entries_insert(funnel->keys, key, &found);
+	DealEntry  *entry;
 
+	if (place != NULL)
+	{
+		if (*place == NO_DEAL)
+			*place = new_deal(funnel);
+		return *place;
+	}
+	entry = entries_insert(funnel->keys, key, &found);
 	if (!found)
 	{
-		if (funnel->ndeals == funnel->deals_room)
-		{
-			funnel->deals_room *= 2;
-			funnel->deals = repalloc_huge(funnel->deals, sizeof(Deal) * funnel->deals_room);
-		}
-		memset(&funnel->deals[funnel->ndeals], 0, sizeof(Deal));
-		entry->index = funnel->ndeals++;
+		entry->index = new_deal(funnel);
 		if (key.text != NULL)
 			entry->key.text = MemoryContextStrdup(funnel->context, key.text);
 	}
