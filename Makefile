@@ -110,6 +110,7 @@ INSTALL_SQL = \
 	src/quota/quota.sql \
 	src/quota/facts.sql \
 	src/quota/quota_report.sql \
+	src/quota/forecast_report.sql \
 	src/insight/insight.sql \
 	src/insight/bridge.sql \
 	src/insight/reports.sql \
@@ -176,6 +177,8 @@ REGRESS = \
 	daily_views \
 	load_order \
 	sales_units \
+	quota_report \
+	forecast_report \
 	fiscal_calendars \
 	locked_periods \
 	business_time \

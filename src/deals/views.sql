@@ -14,7 +14,7 @@
 
 CREATE FUNCTION pipelines._view_kinds()
 RETURNS TABLE (n integer, kind text, comment text)
-LANGUAGE sql IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10 ROWS 22
+LANGUAGE sql IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10 ROWS 24
 SET search_path = pg_catalog, pg_temp
 AS $$
 	VALUES
@@ -40,7 +40,8 @@ AS $$
 	(20, 'load', 'The open deals of each owner.'),
 	(21, 'flow', 'What moved in the last seven days.'),
 	(22, 'trend', 'Where the deals stood at the end of each of the last 104 weeks.'),
-	(23, 'review', 'What a review of the pipeline should look at: deals that moved in the last seven days, stalled, pushed, past due, without a next step, large.')
+	(23, 'review', 'What a review of the pipeline should look at: deals that moved in the last seven days, stalled, pushed, past due, without a next step, large.'),
+	(24, 'quota', 'Quota, won, gap and pipeline, and what follows from them, by fiscal period, forecast type and currency: pipelines.quota_report() with its defaults.')
 $$;
 COMMENT ON FUNCTION pipelines._view_kinds() IS
 	'The views that every deals table has.';
@@ -48,7 +49,7 @@ COMMENT ON FUNCTION pipelines._view_kinds() IS
 -- Comments of the columns that are not simply columns of T.
 CREATE FUNCTION pipelines._view_columns()
 RETURNS TABLE (kind text, name text, comment text)
-LANGUAGE sql IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10 ROWS 110
+LANGUAGE sql IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10 ROWS 150
 SET search_path = pg_catalog, pg_temp
 AS $$
 	VALUES
@@ -149,7 +150,50 @@ AS $$
 	('review', 'expected_before', 'Day of the expected closing seven days ago.'),
 	('review', 'pushed_days', 'By how many days the expected closing was put off; negative: brought forward.'),
 	('review', 'next_action_at', 'When the next step is due.'),
-	('review', 'days_in_stage', 'Days of 24 hours since the stage was entered.')
+	('review', 'days_in_stage', 'Days of 24 hours since the stage was entered.'),
+	('quota', 'forecast_type', 'What is measured: code of the forecast type.'),
+	('quota', 'forecast_period', 'Kind of the period: week, month, quarter, year.  The same deals are in each kind: choose one.'),
+	('quota', 'fiscal_period', 'Label of the fiscal period.'),
+	('quota', 'starts', 'First day of the period.'),
+	('quota', 'ends', 'First day after the period.'),
+	('quota', 'bucket', 'period; overdue: still open on a later day than expected; undated: the day is not known; no_period: the day is in no fiscal period.'),
+	('quota', 'dimension', 'By what the row is split: owner, unit, team ... as quotas are set.  Each way to split shows all the deals: choose one.'),
+	('quota', 'owner', 'Owner of the deals.'),
+	('quota', 'unit_id', 'Unit of the sales structure, with all that is below it.'),
+	('quota', 'unit_name', 'Name of the unit.'),
+	('quota', 'team', 'Team, as the deals have it.'),
+	('quota', 'territory', 'Sales territory.'),
+	('quota', 'pipeline_id', 'Pipeline.'),
+	('quota', 'pipeline_name', 'Name of the pipeline.'),
+	('quota', 'product', 'Product or product line.'),
+	('quota', 'dimensions', 'Further keys, or NULL.'),
+	('quota', 'currency', 'Currency of the amounts; NULL: no money, or none is known.'),
+	('quota', 'deals', 'How many deals.'),
+	('quota', 'unpriced', 'How many of them have no value in the measure.'),
+	('quota', 'unconverted', 'Sums that could not be converted, by currency, or NULL.'),
+	('quota', 'quota', 'The target; NULL: none was set.'),
+	('quota', 'quota_source', 'own; sum: of the periods in it; split: part of a longer one.'),
+	('quota', 'won', 'What was won in the period.'),
+	('quota', 'gap', 'quota - won; negative when over-achieved.'),
+	('quota', 'pipeline', 'What is open and expected to close in the period.'),
+	('quota', 'weighted', 'The same times its probability.'),
+	('quota', 'projected', 'won + weighted.'),
+	('quota', 'projected_attainment', 'projected / quota.'),
+	('quota', 'attainment', 'won / quota.'),
+	('quota', 'remaining', 'What is left to win: gap, at least 0.'),
+	('quota', 'coverage', 'pipeline / quota.'),
+	('quota', 'coverage_remaining', 'pipeline / remaining.'),
+	('quota', 'required_win_rate', 'remaining / pipeline.'),
+	('quota', 'expected_to_date', 'quota times the share of the days of the period that are over.'),
+	('quota', 'pace_gap', 'won - expected_to_date.'),
+	('quota', 'shortage_pct', 'The share of the quota that is neither won nor in the pipeline, 0 to 1.'),
+	('quota', 'children_quota', 'Of a unit: the quotas of the units and owners directly below it, added up.'),
+	('quota', 'mismatch', 'quota - children_quota.'),
+	('quota', 'stddev', 'Standard deviation of what the open deals will bring; 0 where there are none.'),
+	('quota', 'p10', 'With a chance of 10 % won and open deals together bring at most this.'),
+	('quota', 'p50', 'With a chance of 50 % won and open deals together bring at most this.'),
+	('quota', 'p90', 'With a chance of 90 % won and open deals together bring at most this.'),
+	('quota', 'chance', 'Chance that the quota is reached, 0 to 1.')
 $$;
 COMMENT ON FUNCTION pipelines._view_columns() IS
 	'What the columns of the views mean.';
@@ -1025,6 +1069,7 @@ AS $$
 		WHEN 'stalled' THEN pipelines._stalled_view($1, $3)
 		WHEN 'closings' THEN pipelines._closings_view($1)
 		WHEN 'review' THEN pipelines._review_view($1)
+		WHEN 'quota' THEN pipelines._quota_view($1)
 		ELSE pipelines._daily_view($1, $2, $3)
 		END) t(text)
 $$;

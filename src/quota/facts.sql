@@ -134,7 +134,7 @@ BEGIN
 			END LOOP;
 			IF NOT FOUND THEN
 				RAISE EXCEPTION 'there is no stage "%"%', item ->> 'stage',
-						coalesce(format(' in pipeline "%s"', item ->> 'pipeline'), '')
+						coalesce(' in pipeline "' || (item ->> 'pipeline') || '"', '')
 					USING ERRCODE = 'undefined_object', HINT = 'pipelines.pipeline_stage lists them.';
 			END IF;
 		END IF;

@@ -307,9 +307,12 @@ AS $$
 	WHERE q.changed_at <= $1 AND q.set_at <= $1
 	UNION ALL
 	SELECT q.quota_id, q.relation, q.forecast_type_id, q.period_id, q.owner, q.unit_id, q.team, q.territory,
-		   q.pipeline_id, q.product, q.dimensions, q.currency, q.value, q.note, q.version, greatest(q.valid_from, q.set_at)
+		   q.pipeline_id, q.product, q.dimensions, q.currency, q.value, q.note, q.version,
+		   greatest(q.valid_from, coalesce(l.set_at, q.set_at))
 	FROM pipelines.quota_history q
-	WHERE q.valid_from <= $1 AND $1 < q.valid_to AND q.set_at <= $1
+	-- when it was set may be corrected: what is said now counts
+	LEFT JOIN pipelines.quota l ON l.quota_id = q.quota_id
+	WHERE q.valid_from <= $1 AND $1 < q.valid_to AND coalesce(l.set_at, q.set_at) <= $1
 $$;
 COMMENT ON FUNCTION pipelines.quota_as_of(timestamptz) IS
 	'The quotas as they were set at an instant (R-6.2); since: when that value was set. A quota that was not yet set then is not in the answer.';
