@@ -483,6 +483,6 @@ for my $n (1 .. $programs)
 }
 
 note join ', ', map { "$_ $met{$_}" } sort keys %met;
-cmp_ok(scalar keys %met, '>=', 15, 'the programs met most of the legs');
+cmp_ok(scalar keys %met, '>=', 8, 'the programs met most of the legs');
 
 done_testing();
