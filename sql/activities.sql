@@ -78,7 +78,7 @@ ALTER TABLE chores ADD COLUMN finished timestamptz;
 SELECT item, action FROM pipelines.resume('deals');
 SELECT item, action FROM pipelines.resume('deals');
 -- without the table the rest goes on
-DROP TABLE chores;
+DROP TABLE chores CASCADE;
 SELECT item, action FROM pipelines.resume('deals');
 UPDATE deals SET amount = 1;
 
