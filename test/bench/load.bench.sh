@@ -21,7 +21,7 @@ seconds=${BENCH_SECONDS:-60}
 scripts=$(mktemp -d)
 trap 'rm -rf "$scripts"' EXIT
 sql() { psql -XAtq -v ON_ERROR_STOP=1 "$@"; }
-ratio() { awk -v a="$1" -v b="$2" 'BEGIN {printf "%.3f", b > 0 ? a / b : 0}'; }
+ratio() { awk -v a="$1" -v b="$2" 'BEGIN {printf "%.3f", (b > 0) ? a / b : 0}'; }
 
 sql <<-END
 	CREATE EXTENSION pipelines;

@@ -64,7 +64,8 @@ for my $point (@points)
 	my $title = $point->{title};
 	my $copy = PostgreSQL::Test::Cluster->new('copy' . ++$n);
 	$copy->init_from_backup($node, 'base', has_restoring => 1, standby => 0);
-	$copy->append_conf('postgresql.conf', "$point->{target}\nrecovery_target_action = 'promote'\n");
+	# the lives that begin at the other points are not ours
+	$copy->append_conf('postgresql.conf', "$point->{target}\nrecovery_target_action = 'promote'\nrecovery_target_timeline = 'current'\narchive_mode = off\n");
 	$copy->start;
 	ok($copy->poll_query_until($db, 'SELECT NOT pg_is_in_recovery()'), "$title: recovered");
 	same_text(rows($copy), $point->{rows}, "$title: rows, history and definitions are those of then");
