@@ -91,6 +91,8 @@ append_to_file("$script.$_->[0]", $_->[1]) for (
 	[ 'definer', "${variables}UPDATE pipelines.pipeline_stage SET probability = :d % 90 WHERE pipeline_id = 1 AND stage_id = 2;\n\\sleep 20 ms\n"
 			. "SELECT pipelines.create_pipeline('R' || clock_timestamp(), stages => '[\"One\"]');\n" ],
 	[ 'remover', "SET pipelines.definition_wait = 50;\nDELETE FROM pipelines.pipeline WHERE pipeline_id = (SELECT max(pipeline_id) FROM pipelines.pipeline WHERE pipeline_id > 2);\n\\sleep 30 ms\n" ],
+	[ 'outcome', "SET pipelines.definition_wait = 2000;\nSELECT * FROM pipelines.change_outcome('P', 'Three', CASE (SELECT outcome FROM pipelines.pipeline_stage WHERE pipeline_id = 1 AND stage_id = 3)\n"
+			. "WHEN 'open' THEN 'won' WHEN 'won' THEN 'lost' ELSE 'open' END, apply_to => 'all', probability => CASE (SELECT outcome FROM pipelines.pipeline_stage WHERE pipeline_id = 1 AND stage_id = 3) WHEN 'lost' THEN 40 END);\n" ],
 	[ 'altering', "${variables}SET lock_timeout = '200ms';\nALTER TABLE plain SET (fillfactor = 90);\nALTER TABLE parted_history ALTER COLUMN reason SET STATISTICS 50;\n\\sleep 50 ms\n" ]);
 
 # what may happen to a transaction: lost races at the higher levels, a key that
@@ -136,6 +138,16 @@ sub round
 round('one table at a time', { %may }, qw(single single_parted));
 round('several, at all levels', { %may }, qw(single single_parted two repeatable serializable));
 round('beside definers', { %may, map { $_ => 1 } qw(40P01 55P03 23S01 23S07) }, qw(single@6 two@3 repeatable@2 definer@1 remover@1));
+# 22023, 22004, 23514: two of them, and the outcome is what it was to become
+my $redefined = $node->safe_psql($db, 'SELECT version FROM pipelines.pipeline_stage WHERE (pipeline_id, stage_id) = (1, 3)');
+round('beside change_outcome()', { %may, map { $_ => 1 } qw(40P01 55P03 22023 22004 23514) }, qw(single@2 two@1 repeatable@1 outcome@2));
+cmp_ok($node->safe_psql($db, 'SELECT version FROM pipelines.pipeline_stage WHERE (pipeline_id, stage_id) = (1, 3)'), '>', $redefined, 'a stage was redefined among them');
+for my $t (qw(plain parted))
+{
+	is($node->safe_psql($db, "SELECT count(*) FROM $t d JOIN pipelines.pipeline_stage s USING (pipeline_id, stage_id)
+		WHERE (s.outcome IN ('won', 'lost', 'disqualified', 'done')) <> (d.closed_at IS NOT NULL)"), '0', "no deal of $t is open in a closed stage, or closed in an open one");
+}
+$node->safe_psql($db, q{SELECT * FROM pipelines.change_outcome('P', 'Three', 'open', apply_to => 'all', probability => 40)}) if $node->safe_psql($db, 'SELECT outcome FROM pipelines.pipeline_stage WHERE (pipeline_id, stage_id) = (1, 3)') ne 'open';
 round('beside ALTER TABLE', { %may, map { $_ => 1 } qw(40P01 55P03) }, qw(single@6 single_parted@6 two@4 altering@1));
 cmp_ok($node->safe_psql($db, "SELECT count(*) FROM plain_history WHERE change = 'delete'"), '>', 10, 'deals were deleted');
 cmp_ok($node->safe_psql($db, 'SELECT count(*) FROM plain WHERE version > 5'), '>', 10, 'and moved often');
