@@ -886,7 +886,7 @@ own_column(const char *name, void *arg)
 Datum
 pipelines_is_condition(PG_FUNCTION_ARGS)
 {
-	Relation	rel = relation_open(PG_GETARG_OID(0), AccessShareLock);
+	Relation	rel = open_given_table(PG_GETARG_OID(0), AccessShareLock);
 	Condition  *condition = condition_parse(text_to_cstring(PG_GETARG_TEXT_PP(1)),
 											RelationGetDescr(rel), own_column,
 											RelationGetDescr(rel),
@@ -906,7 +906,7 @@ pipelines_is_condition(PG_FUNCTION_ARGS)
 Datum
 pipelines_is_expression(PG_FUNCTION_ARGS)
 {
-	Relation	rel = relation_open(PG_GETARG_OID(0), AccessShareLock);
+	Relation	rel = open_given_table(PG_GETARG_OID(0), AccessShareLock);
 
 	condition_parse(psprintf("(%s\n) IS NOT NULL", text_to_cstring(PG_GETARG_TEXT_PP(1))),
 					RelationGetDescr(rel), own_column, RelationGetDescr(rel),

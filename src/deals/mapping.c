@@ -25,6 +25,7 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -1044,6 +1045,21 @@ deals_table(Relation rel, bool need_history)
 		LockRelationOid(table->history, RowExclusiveLock);
 		locked = table->history;
 	}
+}
+
+Relation
+open_given_table(Oid relid, LOCKMODE mode)
+{
+	Relation	rel = try_relation_open(relid, mode);
+
+	if (rel == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid)));
+	relation_close(rel, NoLock);
+
+	/* which refuses what is no table at all */
+	return table_open(relid, NoLock);
 }
 
 DealsTable *

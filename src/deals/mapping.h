@@ -11,6 +11,7 @@
 
 #include "access/attnum.h"
 #include "fmgr.h"
+#include "storage/lockdefs.h"
 #include "utils/relcache.h"
 
 /* the columns that the triggers themselves read or write */
@@ -161,7 +162,12 @@ extern void mapping_init(void);
 extern DealsTable *deals_table(Relation rel, bool need_history);
 
 /*
- * The same for a function that was given the table by its user: with the
+ * Open what a user gave as regclass, which may be a number that is no table's.
+ */
+extern Relation open_given_table(Oid relid, LOCKMODE mode);
+
+/*
+ * deals_table() for a function that was given the table by its user: with the
  * definitions locked, and an error if it is no deals table, or a partition.
  */
 extern DealsTable *whole_deals_table(Relation rel);

@@ -190,7 +190,7 @@ index_begins_with(Relation rel, AttrNumber attnum)
 static Mover *
 open_mover(Oid relid, LOCKMODE mode, Relation *result)
 {
-	Relation	rel = table_open(relid, mode);
+	Relation	rel = open_given_table(relid, mode);
 	TupleDesc	tupdesc = RelationGetDescr(rel);
 	Mover	   *mover = palloc0(sizeof(Mover));
 	DealsTable *table;

@@ -197,7 +197,7 @@ pipelines_purge(PG_FUNCTION_ARGS)
 	char	   *deal = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	bool		keep_figures = PG_GETARG_BOOL(2);
 	bool		keep_owner = PG_GETARG_BOOL(3);
-	Relation	rel = table_open(relid, RowExclusiveLock);
+	Relation	rel = open_given_table(relid, RowExclusiveLock);
 	TupleDesc	tupdesc = RelationGetDescr(rel);
 	DealsTable *table;
 	Relation	history;

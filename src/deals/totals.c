@@ -181,7 +181,7 @@ pipelines_totals(PG_FUNCTION_ARGS)
 	Oid			owner;
 
 	compat_materialize(fcinfo);
-	rel = table_open(PG_GETARG_OID(0), AccessShareLock);
+	rel = open_given_table(PG_GETARG_OID(0), AccessShareLock);
 	(void) whole_deals_table(rel);
 	owner = rel->rd_rel->relowner;
 	query = totals_query(RelationGetRelid(rel));

@@ -1469,8 +1469,8 @@ pipelines_rebook(PG_FUNCTION_ARGS)
 	};
 	Oid			relid = PG_GETARG_OID(0);
 	Oid			source = PG_GETARG_OID(1);
-	Relation	rel = table_open(relid, RowExclusiveLock);
-	Relation	bookkeeping = relation_open(source, AccessShareLock);
+	Relation	rel = open_given_table(relid, RowExclusiveLock);
+	Relation	bookkeeping = open_given_table(source, AccessShareLock);
 	TupleDesc	tupdesc = RelationGetDescr(rel);
 	DealsTable *table;
 	StringInfoData query;

@@ -16,6 +16,7 @@
 #include "access/relation.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
+#include "deals/mapping.h"
 #include "definitions/conditions.h"
 #include "fmgr.h"
 #include "nodes/makefuncs.h"
@@ -83,7 +84,7 @@ text_array(ArrayType *array, int *n)
 Datum
 pipelines_expression(PG_FUNCTION_ARGS)
 {
-	Relation	rel = relation_open(PG_GETARG_OID(0), AccessShareLock);
+	Relation	rel = open_given_table(PG_GETARG_OID(0), AccessShareLock);
 	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	Names		names = {RelationGetDescr(rel), 0, NULL, NULL};
 	int			nroles;

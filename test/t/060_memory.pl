@@ -19,6 +19,8 @@ if ($node->safe_psql($db, 'SHOW server_version_num') < 140000)
 }
 my $all = $ENV{PIPELINES_TEST_ALL} ? 1_000_000 : 100_000;
 my $first = 10_000;
+# some of the cases of one table after the other, by a regular expression
+my $chosen = $ENV{PIPELINES_MEMORY_CASES} || '.';
 my $megabyte = 1024 * 1024;
 
 $node->safe_psql($db, 'CREATE EXTENSION pipelines');
@@ -146,16 +148,28 @@ END
 	EXECUTE format('UPDATE T SET amount = %s, stage_id = %s WHERE deal_id IN (%s, %s)', i, 1 + i % 3, 1 + i % 500, 1 + i % 499);
 	IF i % 20 = 0 THEN COMMIT; END IF;
 END
+	[ 'by function', <<'END' ],
+	PERFORM * FROM pipelines.move('T', (1 + i % 500)::text, (ARRAY['One', 'Two', 'Three'])[1 + i % 3]);
+	IF i % 7 = 0 THEN PERFORM * FROM pipelines.move_many('T', ARRAY[(1 + i % 499)::text, (2 + i % 498)::text], 'Three', on_refuse => 'skip'); END IF;
+	IF i % 50 = 0 THEN
+		PERFORM * FROM pipelines.move_plan('T', ARRAY['1', '2'], 'Two');
+		PERFORM * FROM pipelines.totals('T');
+		PERFORM count(*) FROM pipelines.as_of(NULL::T, now());
+		PERFORM count(*) FROM T_current;
+		COMMIT;
+	END IF;
+END
 	)
 {
 	my ($name, $body) = @$case;
+	next if $name !~ /$chosen/;
 	for my $t (qw(bare deals parted judged))
 	{
 		# more of it on the plain table
-		next if $t eq 'bare' && $name =~ /refused|come back/;
+		next if $t eq 'bare' && $name =~ /refused|come back|by function/;
 		my $many = $t eq 'deals' || $t eq 'bare' ? $all / 10 : $all / 20;
 		my $title = "$name, $t";
-		(my $statements = $body) =~ s/\bT\b/$t/g;
+		(my $statements = $body) =~ s/\bT(?=_current\b|\b)/$t/g;
 		my $loop = sub { "DO \$\$ BEGIN FOR i IN $_[0] .. $_[1] LOOP\n$statements\nEND LOOP; END \$\$;\n" };
 		my $start = $first < $many / 2 ? $first : $many / 2;
 		my $script;

@@ -1,0 +1,79 @@
+# The binary and the text forms of our types with bits turned, bytes cut off and
+# bytes added: an error that says so or a value that can be used, never a crash
+# and never an internal error.  PIPELINES_SEED chooses which.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use PipelinesTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $seed = $ENV{PIPELINES_SEED} || 1;
+my $many = $ENV{PIPELINES_TEST_ALL} ? 3000 : 200;
+srand($seed);
+my $node = start_node('binary');
+my $db = 'postgres';
+my $dir = PostgreSQL::Test::Utils::tempdir();
+chmod 0755, $dir;
+$node->safe_psql($db, 'CREATE EXTENSION pipelines');
+
+# a value, and what uses all of it
+my %types = (
+	forecast => [ q{SELECT pipelines.forecast(n * 1.25, n * 10.0, (ARRAY['open', 'won', 'lost'])[1 + n % 3]) FROM generate_series(1, 9) n},
+		'pipelines.weighted(v), pipelines.won(v), pipelines.stddev(v), pipelines.quantile(v, 0.5), pipelines.deals(v), v = v, (v + v)::text, v::jsonb' ],
+	weighted_sum => [ undef, 'v::text' ],
+	probability => [ 'SELECT 12.5::pipelines.probability', 'v::numeric, v::text, v < v' ],);
+# the state of an aggregate, as one that was stopped half-way would send it
+$types{weighted_sum}[0] = q{SELECT pipelines._weighted_add(NULL, 1234567.89, 33.5)};
+
+sub turned
+{
+	my ($bytes, $from) = @_;
+	my $kind = int rand 5;
+	my $at = $from + int rand(length($bytes) - $from);
+	if ($kind == 0) { substr($bytes, $at, 1) = chr(ord(substr($bytes, $at, 1)) ^ (1 << int rand 8)) }
+	elsif ($kind == 1) { substr($bytes, $at, 1) = chr(int rand 256) }
+	elsif ($kind == 2) { substr($bytes, $at) = '' }
+	elsif ($kind == 3) { substr($bytes, $at, 0) = join '', map { chr int rand 256 } 0 .. rand 9 }
+	else { substr($bytes, $at, 4) = ("\xff\xff\xff\xff", "\x7f\xff\xff\xff", "\x80\x00\x00\x00", "\0\0\0\0")[ rand 4 ] }
+	return $bytes;
+}
+
+for my $type (sort keys %types)
+{
+	my ($value, $use) = @{ $types{$type} };
+	my $made = $node->psql($db, "CREATE TABLE $type (v pipelines.$type); INSERT INTO $type $value", stderr => \my $why);
+	is($made, 0, "$type: a value") or do { diag($why); next };
+	my $hex = $node->safe_psql($db, "SELECT encode(pipelines._@{[ $type eq 'weighted_sum' ? 'weighted' : $type ]}_send(v), 'hex') FROM $type");
+	my $text = $node->safe_psql($db, "SELECT v::text FROM $type");
+	my $good = pack 'H*', $hex;
+	my $script = "\\set VERBOSITY verbose\nSET search_path = public, pipelines;\nCREATE TEMP TABLE t (v pipelines.$type);\n";
+	for my $i (1 .. $many)
+	{
+		my $bytes = $i == 1 ? $good : turned($good, 0);
+		$bytes = turned($bytes, 0) if $i > $many / 2 && length $bytes;
+		open my $out, '>:raw', "$dir/$type.$i" or die $!;
+		print $out "PGCOPY\n\xff\r\n\0", pack('N N n N', 0, 0, 1, length $bytes), $bytes, pack('n', 0xffff);
+		close $out;
+		chmod 0644, "$dir/$type.$i";
+		$script .= "COPY t FROM '$dir/$type.$i' (FORMAT binary);\nSELECT $use FROM t;\nDELETE FROM t;\n";
+		my $changed = turned($text, 0);
+		$changed =~ s/([^ -~]|['\\])/sprintf '\\%03o', ord($1) & 127 || 1/ge;
+		$script .= "INSERT INTO t VALUES (E'$changed');\nSELECT $use FROM t;\nDELETE FROM t;\n";
+	}
+	$script .= "SELECT 'lived';\n";
+	my ($out, $err);
+	$node->psql($db, $script, stdout => \$out, stderr => \$err, on_error_stop => 0, timeout => 600);
+	like($out, qr/lived$/, "$type: the session lived through $many binary and $many text forms");
+	my %codes;
+	$codes{$_}++ for $err =~ /ERROR:  (\w{5}):/g;
+	note("$type: ", join ', ', map { "$_ $codes{$_}" } sort keys %codes);
+	my @internal = grep { /ERROR:  XX/ } split /\n/, $err;
+	is(join("\n", @internal), '', "$type: no internal error");
+	cmp_ok(scalar(keys %codes), '>', 0, "$type: some were refused");
+}
+$node->stop;
+done_testing();
