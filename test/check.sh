@@ -30,7 +30,7 @@ extent=${1:-quick}
 only=${ONLY:-style regress isolation tap demo}
 case $extent in
 quick)
-	limit=${TEST_LIMIT:-480}
+	limit=${TEST_LIMIT:-1500}
 	;;
 all)
 	limit=${TEST_LIMIT:-7200}

@@ -912,6 +912,29 @@ AS $$
 $$;
 COMMENT ON FUNCTION pipelines._stalled_view(regclass, regclass) IS 'The text of the view T_stalled.';
 
+-- How activities (a) are found that are of a deal (d); NULL: there are none.  A
+-- key may have become another type than theirs since.
+CREATE FUNCTION pipelines._activity_match(deals regclass)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT string_agg(format(CASE WHEN k.atttypid = c.atttypid OR (kt.typcategory = ct.typcategory AND ct.typcategory <> 'U')
+								  THEN 'a.%I = d.%I' ELSE 'CAST(a.%I AS text) = CAST(d.%I AS text)' END,
+							 coalesce(k.attname, ''), m.column_name), ' AND ' ORDER BY m.n)
+	FROM pipelines.tracked_table t
+	JOIN pipelines._roles($1) m ON m.role ~ '^key[1-9]'
+	JOIN pg_attribute c ON c.attrelid = $1 AND c.attname = m.column_name AND c.attnum > 0
+	JOIN pg_type ct ON ct.oid = c.atttypid
+	LEFT JOIN pg_attribute k ON k.attrelid = t.activity AND k.attname = t.activity_columns ->> m.role
+		AND k.attnum > 0 AND NOT k.attisdropped
+	LEFT JOIN pg_type kt ON kt.oid = k.atttypid
+	WHERE t.relation = $1
+	HAVING count(*) = count(k.attname)
+$$;
+COMMENT ON FUNCTION pipelines._activity_match(regclass) IS
+	'The condition under which an activity is of a deal, as SQL text.';
+
 -- The last time that anything was done about a deal (d): a change of a tracked
 -- column, or an activity; what was done by the instant counts.
 CREATE FUNCTION pipelines._last_activity(deals regclass, instant text)
@@ -919,22 +942,11 @@ RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT coalesce(CASE WHEN a.attname IS NOT NULL THEN format('greatest(%s, (SELECT max(a.%I) FROM %s a WHERE ',
-					pipelines._column($1, 'changed_at'), a.attname, t.activity)
-				|| (SELECT string_agg(format(CASE WHEN k.atttypid = c.atttypid OR (kt.typcategory = ct.typcategory AND ct.typcategory <> 'U')
-											  THEN 'a.%I = d.%I' ELSE 'CAST(a.%I AS text) = CAST(d.%I AS text)' END,
-											  k.attname, m.column_name), ' AND ' ORDER BY m.n)
-					 FROM pipelines._roles($1) m
-					 JOIN pg_attribute c ON c.attrelid = $1 AND c.attname = m.column_name AND c.attnum > 0
-					 JOIN pg_type ct ON ct.oid = c.atttypid
-					 -- a key may have become another type since
-					 LEFT JOIN pg_attribute k ON k.attrelid = t.activity AND k.attname = coalesce(t.activity_columns ->> m.role, m.column_name::text)
-						AND k.attnum > 0 AND NOT k.attisdropped
-					 LEFT JOIN pg_type kt ON kt.oid = k.atttypid
-					 WHERE m.role ~ '^key[1-9]'
-					 HAVING count(*) = count(k.attname))
-				|| format(' AND a.%I <= %s))', a.attname, $2) END, pipelines._column($1, 'changed_at', NULL, false))
+	SELECT CASE WHEN a.attname IS NULL OR m.condition IS NULL THEN pipelines._column($1, 'changed_at')
+		ELSE format('greatest(%s, (SELECT max(a.%I) FROM %s a WHERE %s AND a.%I <= %s))',
+					pipelines._column($1, 'changed_at'), a.attname, t.activity, m.condition, a.attname, $2) END
 	FROM pipelines.tracked_table t
+	CROSS JOIN pipelines._activity_match($1) m(condition)
 	LEFT JOIN pg_attribute a
 		ON a.attrelid = t.activity AND a.attname = t.activity_columns ->> 'done_at' AND a.attnum > 0 AND NOT a.attisdropped
 	WHERE t.relation = $1

@@ -164,13 +164,9 @@ RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT CASE WHEN count(*) > 0 AND bool_and(c.attname IS NOT NULL)
-		THEN format('%s a WHERE %s', min(t.activity::text), string_agg(format('a.%I = d.%I', coalesce(c.attname, ''), m.column_name), ' AND ' ORDER BY m.n))
-		-- no table of activities: nothing was ever done
-		ELSE '(SELECT WHERE false) a WHERE true' END
+	-- no table of activities: nothing was ever done
+	SELECT coalesce(format('%s a WHERE ', t.activity) || pipelines._activity_match($1), '(SELECT WHERE false) a WHERE true')
 	FROM pipelines.tracked_table t
-	JOIN pipelines._roles($1) m ON m.role ~ '^key[1-9]'
-	LEFT JOIN pg_attribute c ON c.attrelid = t.activity AND c.attname = t.activity_columns ->> m.role AND c.attnum > 0 AND NOT c.attisdropped
 	WHERE t.relation = $1
 $$;
 COMMENT ON FUNCTION pipelines._activity_source(regclass) IS
