@@ -176,6 +176,10 @@ WHERE starts IN ('2026-04-01', '2026-05-01') AND currency = 'EUR' ORDER BY start
 SELECT dimension, count(*) > 0 AS shown FROM deals_quota GROUP BY 1 ORDER BY 1;
 
 -- who sets whose quota (R-6.6)
+-- S37: where less was won by now than a running period asks for; nothing was due on its first day
+SELECT pipelines.set_quota(1000000, current_date::text, 'ann', kind => 'year') IS NOT NULL AS set;
+SELECT (count(*) > 0) = EXISTS (SELECT FROM deals_quota q WHERE q.owner = 'ann' AND q.forecast_period = 'year' AND q.starts < current_date AND q.ends > current_date) AS told FROM deals_behind WHERE owner = 'ann' AND forecast_period = 'year' AND pace_gap < 0;
+SELECT count(*) AS others FROM deals_behind b WHERE NOT EXISTS (SELECT FROM deals_quota q WHERE q = b);
 CREATE ROLE regress_quota_bert;
 CREATE ROLE regress_quota_dan;
 UPDATE pipelines.sales_unit SET manager = 'regress_quota_bert' WHERE unit_id = 3;

@@ -451,6 +451,27 @@ $$;
 COMMENT ON FUNCTION pipelines._give_to_owner(regclass, regclass) IS
 	'Makes the owner of the deals the owner of a relation that belongs to them; true if it was not.';
 
+-- A report needs a deals table; whether it may be read shows when it is.
+CREATE FUNCTION pipelines._need_deals(deals regclass)
+RETURNS void
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF deals IS NULL THEN
+		RAISE EXCEPTION 'the deals table must be named'
+			USING ERRCODE = 'null_value_not_allowed';
+	END IF;
+	IF NOT EXISTS (SELECT FROM pipelines.tracked_table t WHERE t.relation = _need_deals.deals) THEN
+		RAISE EXCEPTION '% is not a deals table', deals
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+				HINT = 'pipelines.tracked_table lists them; pipelines.create_deals() makes one, pipelines.adopt() takes one over.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION pipelines._need_deals(regclass) IS
+	'Raises 22004 or 55000 where there is no deals table to report on.';
+
 -- Only the owner of a deals table changes what belongs to it.
 CREATE FUNCTION pipelines._need_owner(deals regclass)
 RETURNS void

@@ -17,6 +17,7 @@ DECLARE
 	as_text text;
 	condition text := 'true';
 BEGIN
+	PERFORM pipelines._need_deals(deals);
 	SELECT CASE WHEN count(*) = 1 THEN format('d.%I::text', min(r.column_name::text))
 				ELSE format('ROW(%s)::text', string_agg(format('d.%I', r.column_name), ', ' ORDER BY r.n)) END,
 		   CASE WHEN deal IS NULL THEN 'true'

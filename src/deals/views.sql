@@ -14,7 +14,7 @@
 
 CREATE FUNCTION pipelines._view_kinds()
 RETURNS TABLE (n integer, kind text, comment text)
-LANGUAGE sql IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10 ROWS 24
+LANGUAGE sql IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10 ROWS 25
 SET search_path = pg_catalog, pg_temp
 AS $$
 	VALUES
@@ -41,7 +41,8 @@ AS $$
 	(21, 'flow', 'What moved in the last seven days.'),
 	(22, 'trend', 'Where the deals stood at the end of each of the last 104 weeks.'),
 	(23, 'review', 'What a review of the pipeline should look at: deals that moved in the last seven days, stalled, pushed, past due, without a next step, large.'),
-	(24, 'quota', 'Quota, won, gap and pipeline, and what follows from them, by fiscal period, forecast type and currency: pipelines.quota_report() with its defaults.')
+	(24, 'quota', 'Quota, won, gap and pipeline, and what follows from them, by fiscal period, forecast type and currency: pipelines.quota_report() with its defaults.'),
+	(25, 'behind', 'Where less was won by now than the quota of a running period asks for.')
 $$;
 COMMENT ON FUNCTION pipelines._view_kinds() IS
 	'The views that every deals table has.';
@@ -52,6 +53,7 @@ RETURNS TABLE (kind text, name text, comment text)
 LANGUAGE sql IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10 ROWS 150
 SET search_path = pg_catalog, pg_temp
 AS $$
+	WITH c(kind, name, comment) AS (
 	VALUES
 	('current', 'pipeline_name', 'Name of the pipeline.'),
 	('current', 'stage_name', 'Name of the stage.'),
@@ -193,7 +195,11 @@ AS $$
 	('quota', 'p10', 'With a chance of 10 % won and open deals together bring at most this.'),
 	('quota', 'p50', 'With a chance of 50 % won and open deals together bring at most this.'),
 	('quota', 'p90', 'With a chance of 90 % won and open deals together bring at most this.'),
-	('quota', 'chance', 'Chance that the quota is reached, 0 to 1.')
+	('quota', 'chance', 'Chance that the quota is reached, 0 to 1.'))
+	SELECT c.kind, c.name, c.comment FROM c
+	UNION ALL
+	-- the same columns, of fewer rows
+	SELECT 'behind', c.name, c.comment FROM c WHERE c.kind = 'quota'
 $$;
 COMMENT ON FUNCTION pipelines._view_columns() IS
 	'What the columns of the views mean.';
@@ -1082,6 +1088,8 @@ AS $$
 		WHEN 'closings' THEN pipelines._closings_view($1)
 		WHEN 'review' THEN pipelines._review_view($1)
 		WHEN 'quota' THEN pipelines._quota_view($1)
+		WHEN 'behind' THEN pipelines._quota_view($1) ||
+			' WHERE q.bucket = ''period'' AND q.starts <= CURRENT_DATE AND q.ends > CURRENT_DATE AND q.pace_gap < 0'
 		ELSE pipelines._daily_view($1, $2, $3)
 		END) t(text)
 $$;

@@ -6,7 +6,7 @@
  * Owns bridge() and changes().  For a scope, A(t) is the set of the deals that
  * are open, count in forecasts (their category is not 'omitted') and satisfy
  * the scope at the instant t.  What A(t0) was worth, plus the legs, is what
- * A(t1) is worth (SEMANTICS 3.10).
+ * A(t1) is worth (R-10.1).
  *
  * Every leg is made in fold_life(), one life of a deal at a time, from the
  * versions that overlap the interval.  Invariant: whatever a life adds to the
@@ -1454,7 +1454,7 @@ pipeline_ids(ArrayType *names, const Bridge *bridge)
 	return PointerGetDatum(construct_array(elements, count, INT4OID, 4, true, TYPALIGN_INT));
 }
 
-/* one row a leg, in the order of the table of SEMANTICS 3.10 */
+/* one row a leg, in the order in which they are read */
 static void
 put_sums(Bridge *bridge)
 {

@@ -399,7 +399,7 @@ LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000000 ROWS 100
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	PERFORM pipelines._layout_columns(deals);	-- an error if it isn't a table of deals
+	PERFORM pipelines._need_deals(deals);
 	IF as_of < (SELECT t.tracked_since FROM pipelines.tracked_table t WHERE t.relation = deals) THEN
 		PERFORM pipelines._as_of_covered(deals, as_of);
 	END IF;

@@ -339,6 +339,7 @@ DECLARE
 	keys text[];
 	demands text;
 BEGIN
+	PERFORM pipelines._need_deals(deals);
 	PERFORM FROM pipelines._roles(deals);
 	IF of_deal IS NOT NULL THEN
 		SELECT pipelines._key_values(of_deal, count(*)::integer) INTO keys
@@ -419,6 +420,7 @@ DECLARE
 	s record;
 	condition text;
 BEGIN
+	PERFORM pipelines._need_deals(deals);
 	FOR s IN
 		SELECT x.*, ps.entry_rule
 		FROM pipelines._stages_at(now()) x

@@ -21,6 +21,7 @@ DECLARE
 	valid_to name;
 	past_key text;
 BEGIN
+	PERFORM pipelines._need_deals(deals);
 	SELECT t.history, t.currency INTO history, standard FROM pipelines.tracked_table t WHERE t.relation = deals;
 	valid_to := pipelines._own_column(history, 'valid_to');
 	RETURN QUERY EXECUTE format($sql$
@@ -163,6 +164,7 @@ AS $$
 DECLARE
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
 BEGIN
+	PERFORM pipelines._need_deals(deals);
 	IF weeks IS NULL OR weeks < 1 OR weeks > 5200 THEN
 		RAISE EXCEPTION 'weeks can''t be %', coalesce(weeks::text, 'null')
 			USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a number from 1 to 5200.';
@@ -265,6 +267,7 @@ AS $$
 DECLARE
 	keys text[];
 BEGIN
+	PERFORM pipelines._need_deals(deals);
 	SELECT pipelines._key_values(journey.deal, count(*)::integer) INTO keys
 	FROM pipelines._roles(deals) r WHERE r.role ~ '^key[1-9]';
 	RETURN QUERY EXECUTE (

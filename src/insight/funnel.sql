@@ -91,6 +91,7 @@ DECLARE
 	inside text := 'true';
 	counts text;
 BEGIN
+	PERFORM pipelines._need_deals(deals);
 	PERFORM pipelines._check_word('mode', mode, '{any,strict,reached,direct}');
 	PERFORM pipelines._check_word('cohort', cohort, '{created_in,entered_first_stage_in,entered_stage_in,closed_in}');
 	SELECT array_agg(v.n ORDER BY s.step, s.stage_id, v.place) INTO steps
@@ -199,6 +200,7 @@ DECLARE
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
 	bounded CONSTANT boolean := since IS NOT NULL OR until IS NOT NULL;
 BEGIN
+	PERFORM pipelines._need_deals(deals);
 	RETURN QUERY EXECUTE format($sql$
 		WITH period AS MATERIALIZED (
 			SELECT z.pipeline_id, coalesce($2::timestamp AT TIME ZONE z.zone, '-infinity') AS lo,

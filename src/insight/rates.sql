@@ -64,6 +64,7 @@ DECLARE
 	amount CONSTANT text := pipelines._report_amount(convert_to, 'coalesce(r.closed_on_, o.today)');
 	reopened text := '';
 BEGIN
+	PERFORM pipelines._need_deals(deals);
 	IF count_reopened THEN
 		reopened := format(' UNION ALL %s', pipelines._reopened_at(deals, by, past, amount));
 	END IF;
@@ -194,6 +195,7 @@ DECLARE
 	joins text := '';
 	stage integer;
 BEGIN
+	PERFORM pipelines._need_deals(deals);
 	PERFORM pipelines._check_word('closed_as', closed_as, '{won,lost,disqualified,done,any}');
 	IF from_stage IS NOT NULL THEN
 		SELECT s.stage_id INTO stage FROM pipelines.stage s
@@ -256,6 +258,7 @@ DECLARE
 	past CONSTANT boolean := as_of < now();
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
 BEGIN
+	PERFORM pipelines._need_deals(deals);
 	PERFORM pipelines._check_word('n_basis', n_basis, '{open,created,closed}');
 	RETURN QUERY EXECUTE format($sql$
 		SELECT g.pipeline_id_, p.name, g.by_, g.currency_, g.n, v.mean_value, v.win_rate, v.cycle_days,
@@ -307,6 +310,7 @@ DECLARE
 	past CONSTANT boolean := as_of < now();
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
 BEGIN
+	PERFORM pipelines._need_deals(deals);
 	RETURN QUERY EXECUTE format($sql$
 		SELECT g.pipeline_id_, p.name, g.by_, g.currency_, g.n, g.on_hold, g.unpriced, coalesce(g.amount, 0), coalesce(g.weighted, 0), g.largest,
 			g.overdue, g.without_next_action, round((g.age / 86400)::numeric, 2)

@@ -59,6 +59,7 @@ AS $$
 DECLARE
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
 BEGIN
+	PERFORM pipelines._need_deals(deals);
 	RETURN QUERY EXECUTE format('SELECT %s FROM %s WHERE coalesce(w.stalled_at <= $1, false)%s%s ORDER BY w.stalled_at, 1',
 		pipelines._stall_columns(deals, with_reasons),
 		pipelines._stall_from(deals, CASE WHEN as_of < now() THEN pipelines._past_source(deals) ELSE pipelines._deals_source(deals, NULL::name[]) END),
@@ -102,6 +103,7 @@ DECLARE
 	s record;
 	range text;
 BEGIN
+	PERFORM pipelines._need_deals(deals);
 	FOR s IN
 		SELECT x.*, (x.at AT TIME ZONE x.time_zone - x.stall_limit) AT TIME ZONE x.time_zone - interval '5 days' AS lo,
 			   (until AT TIME ZONE x.time_zone - x.stall_limit) AT TIME ZONE x.time_zone + interval '5 days' AS hi

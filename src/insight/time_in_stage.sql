@@ -124,6 +124,7 @@ DECLARE
 	length text;
 	arguments text;
 BEGIN
+	PERFORM pipelines._need_deals(deals);
 	PERFORM pipelines._check_word('measure', measure, '{visit,first,latest,cumulative}');
 	stays := format($sql$
 		SELECT x.key_, x.version_, x.pipeline_id_, x.stage_id_, x.by_, x.entered_, x.exited_, x.change_
@@ -205,6 +206,7 @@ DECLARE
 	past CONSTANT boolean := as_of < now();
 	keys text[];
 BEGIN
+	PERFORM pipelines._need_deals(deals);
 	IF of_deal IS NOT NULL THEN
 		SELECT pipelines._key_values(of_deal, count(*)::integer) INTO keys
 		FROM pipelines._roles(deals) r WHERE r.role ~ '^key[1-9]';

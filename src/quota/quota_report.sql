@@ -1,7 +1,7 @@
 -------------------------------------------------------------------------------
 -- quota_report.sql
 --   Quota, won, gap, pipeline (S47) and what follows from them, by fiscal
---   period, forecast type and currency (S48): the formulas of SEMANTICS 3.6.
+--   period, forecast type and currency (S48): with the formulas that R-6 asks for.
 -------------------------------------------------------------------------------
 
 -- By what a quota is set, in the order in which reports name it.
@@ -511,7 +511,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pipelines.quota_report(regclass, text, text[], text, text, text, text, text, text, text, text, text, numeric[], text, jsonb, timestamptz) IS
-	'Quota, won, gap, pipeline and what follows from them (SEMANTICS 3.6), of the deals that the caller sees. forecast_type NULL: those that quotas are set for, else the standard one. by: owner, unit (with all below it, R-6.3), team, territory, pipeline, product, any column or expression; {} for the total; NULL: the ways in which quotas are set, else owner. forecast_period: week, month, quarter or year; NULL: month, quarter and year, and week if a quota is set for one. fiscal_period: label of one period. currency: everything converted to it (rates: close_date, frozen, creation, current, fixed:<set>@<day>; quotas at quota_rate_set on the first day of their period), else one row for each currency. overdue: bucket (rows of their own) or carry (to the present period). pace: calendar or business days; days that are over count. split (equal, days, business_days, weights): how quotas are cut into shorter periods, which is never done unasked (R-6.4). overrides: what-if, see forecast_report(). as_of: deals, definitions and quotas as they were. A ratio is NULL where its divisor is NULL or 0. Errors: 22023, 42704 for arguments, 42703 for columns that do not exist, 22004.';
+	'Quota, won, gap, pipeline and what follows from them, of the deals that the caller sees. forecast_type NULL: those that quotas are set for, else the standard one. by: owner, unit (with all below it, R-6.3), team, territory, pipeline, product, any column or expression; {} for the total; NULL: the ways in which quotas are set, else owner. forecast_period: week, month, quarter or year; NULL: month, quarter and year, and week if a quota is set for one. fiscal_period: label of one period. currency: everything converted to it (rates: close_date, frozen, creation, current, fixed:<set>@<day>; quotas at quota_rate_set on the first day of their period), else one row for each currency. overdue: bucket (rows of their own) or carry (to the present period). pace: calendar or business days; days that are over count. split (equal, days, business_days, weights): how quotas are cut into shorter periods, which is never done unasked (R-6.4). overrides: what-if, see forecast_report(). as_of: deals, definitions and quotas as they were. A ratio is NULL where its divisor is NULL or 0. Errors: 22023, 42704 for arguments, 42703 for columns that do not exist, 22004.';
 
 -- The view calls the function: what it shows depends on types and quotas, which
 -- are data.  It runs as whoever reads it.
