@@ -223,10 +223,10 @@ AS $$
 			SELECT 'next_action'::text AS what, NULL::text AS kind, NULL::text AS subject, %4$s AS due_at, NULL::text AS owner
 			WHERE %4$s IS NOT NULL
 			UNION ALL
-			SELECT 'expected_close', NULL, NULL, (%5$s + 1)::timestamp AT TIME ZONE coalesce(p.time_zone, current_setting('TimeZone')), NULL
+			SELECT 'expected_close'::text, NULL::text, NULL::text, (%5$s + 1)::timestamp AT TIME ZONE coalesce(p.time_zone, current_setting('TimeZone')), NULL::text
 			WHERE %5$s IS NOT NULL
 			UNION ALL
-			SELECT 'activity', %6$s, %7$s, %8$s, %9$s FROM %10$s AND %8$s IS NOT NULL AND %11$s IS NULL
+			SELECT 'activity'::text, %6$s, %7$s, %8$s, %9$s FROM %10$s AND %8$s IS NOT NULL AND %11$s IS NULL
 		) x
 		WHERE ps.outcome IN ('open', 'on_hold')$sql$,
 		pipelines._daily_list($1), pipelines._column($1, 'owner', 'text'), pipelines._deal_from($1),

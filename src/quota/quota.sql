@@ -399,6 +399,10 @@ DECLARE
 	condition text := format('pipelines.may_set_quota(owner, unit_id, (%s)::text)', who);
 	c record;
 BEGIN
+	IF who IS NULL OR secured IS NULL THEN
+		RAISE EXCEPTION 'who and secured must not be null'
+			USING ERRCODE = 'null_value_not_allowed';
+	END IF;
 	PERFORM pipelines._require_setup();
 	PERFORM pipelines._drop_policies('pipelines.quota'::regclass,
 		'{pipelines_read_quota,pipelines_set_quota,pipelines_revise_quota,pipelines_drop_quota}'::name[]);

@@ -149,7 +149,7 @@ END
 	IF i % 20 = 0 THEN COMMIT; END IF;
 END
 	[ 'by function', <<'END' ],
-	PERFORM * FROM pipelines.move('T', (1 + i % 500)::text, (ARRAY['One', 'Two', 'Three'])[1 + i % 3]);
+	PERFORM m.* FROM T d, LATERAL pipelines.move('T', d.deal_id::text, (ARRAY['One', 'Two', 'Three'])[1 + i % 3]) m WHERE d.deal_id = 1 + i % 500;
 	IF i % 7 = 0 THEN PERFORM * FROM pipelines.move_many('T', ARRAY[(1 + i % 499)::text, (2 + i % 498)::text], 'Three', on_refuse => 'skip'); END IF;
 	IF i % 50 = 0 THEN
 		PERFORM * FROM pipelines.move_plan('T', ARRAY['1', '2'], 'Two');
