@@ -174,7 +174,9 @@ for my $case (
 # them keeps are kept
 $primary->safe_psql($db, q{SELECT pipelines.create_deals('app.sums'); INSERT INTO app.sums (amount) SELECT 100 FROM generate_series(1, 40)});
 my $script = "$PostgreSQL::Test::Utils::tmp_check/standby.sql";
-append_to_file($script, "\\set a random(1, 20)\n\\set b random(21, 40)\n\\set s random(1, 2)\nBEGIN;\nUPDATE app.sums SET amount = amount - 7 WHERE deal_id = :a;\n"
+append_to_file($script, "\\set a random(1, 20)\n\\set b random(21, 40)\n\\set s random(1, 2)\nBEGIN;\n"
+		# who would wait for another later on has its instant already
+		. "SELECT deal_id FROM app.sums WHERE deal_id IN (:a, :b) ORDER BY deal_id FOR UPDATE;\nUPDATE app.sums SET amount = amount - 7 WHERE deal_id = :a;\n"
 		. "UPDATE app.sums SET amount = amount + 7, stage_id = :s WHERE deal_id = :b;\nCOMMIT;\n");
 my $seconds = $ENV{PIPELINES_TEST_ALL} ? 60 : 5;
 caught_up();

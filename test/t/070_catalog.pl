@@ -18,7 +18,8 @@ my %without_path = (
 	# PostgreSQL allows no COMMIT in a procedure with settings
 	'adopt_in_batches' => 'commits',
 	# inlined, which a setting would prevent
-	'as_of' => 'inlined',);
+	'as_of' => 'inlined',
+	'_magnitude' => 'inlined',);
 
 my $here = "$FindBin::RealBin/..";
 my $node = start_node('catalog');
