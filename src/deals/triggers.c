@@ -995,24 +995,27 @@ before_update(Relation rel, HeapTuple oldtuple, HeapTuple newtuple)
 	return patch_row(table, tupdesc, newtuple, &row);
 }
 
+/* triggers after ours, or generated columns, decide about rows of this one */
+static bool
+decides_late(Relation rel)
+{
+	TupleConstr *constr = RelationGetDescr(rel)->constr;
+
+	return deals_table(rel, true)->later_update != NULL ||
+		(constr != NULL && constr->has_generated_stored);
+}
+
 bool
 deals_refuse_late(Relation rel)
 {
-	List	   *members;
 	ListCell   *lc;
 
 	if (!rel->rd_rel->relhassubclass)
-		return deals_table(rel, true)->later_update != NULL ||
-			(RelationGetDescr(rel)->constr != NULL &&
-			 RelationGetDescr(rel)->constr->has_generated_stored);
-	members = find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL);
-	foreach(lc, members)
+		return decides_late(rel);
+	foreach(lc, find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL))
 	{
 		Relation	member = table_open(lfirst_oid(lc), NoLock);
-		bool		late = member->rd_rel->relkind == RELKIND_RELATION &&
-			(deals_table(member, true)->later_update != NULL ||
-			 (RelationGetDescr(member)->constr != NULL &&
-			  RelationGetDescr(member)->constr->has_generated_stored));
+		bool		late = member->rd_rel->relkind == RELKIND_RELATION && decides_late(member);
 
 		table_close(member, NoLock);
 		if (late)
