@@ -146,7 +146,7 @@ SELECT max(version) FROM deals;
 --
 -- The trigger functions, called wrongly: an error, never a crash
 --
-SELECT try(format('SELECT pipelines.%I()', f)) FROM unnest('{_deal_before,_deal_after,_deal_truncate,_columns,_history_guard}'::text[]) f;
+SELECT try(format('SELECT pipelines.%I()', f)) FROM unnest('{_deal_before,_deal_after,_deal_turn,_deal_truncate,_columns,_history_guard}'::text[]) f;
 SELECT pipelines._pending();
 CREATE TABLE wrong (LIKE deals);
 INSERT INTO wrong SELECT * FROM deals LIMIT 1;
@@ -161,7 +161,7 @@ BEGIN
 END
 $$;
 SELECT wrongly(f, t, e, l, s)
-	FROM unnest('{_deal_before,_deal_after,_deal_truncate,_columns}'::text[]) f,
+	FROM unnest('{_deal_before,_deal_after,_deal_turn,_deal_truncate,_columns}'::text[]) f,
 		(VALUES ('BEFORE', 'INSERT', 'ROW', 'INSERT INTO crm.wrong SELECT * FROM crm.deals LIMIT 1'), ('BEFORE', 'UPDATE', 'ROW', 'UPDATE crm.wrong SET stage_id = 2'),
 			('BEFORE', 'DELETE', 'ROW', 'DELETE FROM crm.wrong'),
 			('AFTER', 'INSERT', 'ROW', 'INSERT INTO crm.wrong SELECT * FROM crm.deals LIMIT 1'), ('AFTER', 'UPDATE', 'ROW', 'UPDATE crm.wrong SET stage_id = 2'),

@@ -131,6 +131,9 @@ SELECT quota FROM deals_quota WHERE fiscal_period = 'May 2026' AND owner = 'eve'
 -- one quota for each target
 INSERT INTO pipelines.quota (forecast_type_id, period_id, owner, value) SELECT forecast_type_id, period_id, owner, 1 FROM pipelines.quota WHERE owner = 'cid';
 INSERT INTO pipelines.quota (forecast_type_id, period_id, owner, value) SELECT 99, period_id, owner, 1 FROM pipelines.quota WHERE owner = 'cid';
+INSERT INTO pipelines.quota (forecast_type_id, period_id, owner, value) VALUES (1, 123456, 'cid', 1);
+-- a period that somebody has a quota for stays
+DELETE FROM pipelines.fiscal_period WHERE period_id IN (SELECT period_id FROM pipelines.quota WHERE owner = 'cid');
 SELECT pipelines.set_quota(NULL, '2026-05', 'fay') IS NOT NULL AS gone, count(*) FROM pipelines.quota WHERE owner = 'fay' AND value = 700;
 
 -- one currency: without a rate nothing is counted as 1 (R-8.2), quotas go by the plan (R-6.5)

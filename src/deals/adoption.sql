@@ -535,6 +535,10 @@ BEGIN
 			SELECT 3, deals, 'pipelines_after', false,
 				   format('AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW WHEN (pipelines._pending()) EXECUTE FUNCTION pipelines._deal_after()', deals)
 			UNION ALL
+			SELECT 4, r.relid, 'pipelines_turn', false,
+				   format('BEFORE UPDATE OR DELETE ON %s FOR EACH STATEMENT EXECUTE FUNCTION pipelines._deal_turn()', r.relid)
+			FROM pipelines._parts(deals) r
+			UNION ALL
 			SELECT 4, r.relid, 'pipelines_truncate', false,
 				   format('BEFORE TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION pipelines._deal_truncate()', r.relid)
 			FROM pipelines._parts(deals) r
@@ -568,7 +572,7 @@ BEGIN
 			GROUP BY t.activity
 			HAVING bool_and(a.attname IS NOT NULL)
 		) x
-		ORDER BY x.n, x.relation::text
+		ORDER BY x.n, x.relation::text, x.name
 	LOOP
 		item := format('trigger %I on %s', wanted.name, wanted.relation);
 		SELECT g.tgenabled INTO state FROM pg_trigger g

@@ -12,6 +12,12 @@ AS 'MODULE_PATHNAME', 'pipelines_deal_after';
 COMMENT ON FUNCTION pipelines._deal_after() IS
 'AFTER ROW trigger on a deals table: writes the history rows of the statement; judges what could not be judged before. Raises 23S03, 23S06, 23S09.';
 
+CREATE FUNCTION pipelines._deal_turn() RETURNS trigger
+LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1
+AS 'MODULE_PATHNAME', 'pipelines_deal_turn';
+COMMENT ON FUNCTION pipelines._deal_turn() IS
+'BEFORE STATEMENT trigger on a deals table: waits for those who redefine stages before PostgreSQL locks a row that they may want to change.';
+
 CREATE FUNCTION pipelines._deal_truncate() RETURNS trigger
 LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1
 AS 'MODULE_PATHNAME', 'pipelines_deal_truncate';

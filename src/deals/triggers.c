@@ -5,6 +5,7 @@
  *
  * Owns the order in which things happen to a row:
  *
+ *	TURN	once a statement, wait for who is removing or redefining stages
  *	BEFORE	complete the row, judge an UPDATE, hand the version that ends to
  *			the history (history.c), which writes it with others
  *	AFTER	once a statement, write what is left; row by row only where other
@@ -63,6 +64,7 @@
 
 PG_FUNCTION_INFO_V1(pipelines_deal_before);
 PG_FUNCTION_INFO_V1(pipelines_deal_after);
+PG_FUNCTION_INFO_V1(pipelines_deal_turn);
 PG_FUNCTION_INFO_V1(pipelines_deal_truncate);
 PG_FUNCTION_INFO_V1(pipelines_columns);
 PG_FUNCTION_INFO_V1(pipelines_pending);
@@ -1386,6 +1388,32 @@ record_truncate(Relation rel, const DealsTable *table)
 	ExecDropSingleTupleTableSlot(slot);
 	UnregisterSnapshot(snapshot);
 	history_flush();
+}
+
+/*
+ * PostgreSQL locks a row before it calls a BEFORE ROW trigger.  Who waited for
+ * the definers' lock only there would hold a row that the definer may be about
+ * to change, and one of them would have to die.  So a statement waits here,
+ * while it holds nothing.  What has no statement trigger (rows that arrive by
+ * replication, a partition that PostgreSQL routes to) waits where it did.
+ */
+Datum
+pipelines_deal_turn(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_STATEMENT(trigdata->tg_event) ||
+		!TRIGGER_FIRED_BEFORE(trigdata->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" must be called by a trigger that is BEFORE ... FOR EACH STATEMENT",
+						"_deal_turn"),
+				 errhint("Deals tables get their triggers from pipelines.create_deals() and pipelines.resume().")));
+
+	/* a partition that was detached has kept this trigger, but no other */
+	if (has_deal_triggers(trigdata->tg_relation))
+		definitions_lock();
+	return PointerGetDatum(NULL);
 }
 
 Datum

@@ -492,10 +492,26 @@ BEGIN
 			CROSS JOIN LATERAL (VALUES
 				(format('forecast type %s', r.forecast_type_id),
 				 NOT EXISTS (SELECT FROM pipelines.forecast_type AS t WHERE t.forecast_type_id = r.forecast_type_id)),
+				(format('fiscal period %s', r.period_id),
+				 NOT EXISTS (SELECT FROM pipelines.fiscal_period AS t WHERE t.period_id = r.period_id)),
 				(format('sales unit %s', r.unit_id),
 				 r.unit_id IS NOT NULL AND NOT EXISTS (SELECT FROM pipelines.sales_unit AS t WHERE t.unit_id = r.unit_id)),
 				(format('pipeline %s', r.pipeline_id),
 				 r.pipeline_id IS NOT NULL AND NOT EXISTS (SELECT FROM pipelines.pipeline AS t WHERE t.pipeline_id = r.pipeline_id))
+				) AS e (target, missing)
+			WHERE e.missing
+			UNION ALL
+			SELECT NULL, NULL, r.relation, r.key, e.target
+			FROM (SELECT 'adjustment' AS relation, a.adjustment_id::text AS key, a.forecast_type_id, a.period_id
+				  FROM pipelines.adjustment AS a
+				  UNION ALL
+				  SELECT 'submission', b.submission_id::text, b.forecast_type_id, b.period_id
+				  FROM pipelines.submission AS b) AS r
+			CROSS JOIN LATERAL (VALUES
+				(format('forecast type %s', r.forecast_type_id),
+				 NOT EXISTS (SELECT FROM pipelines.forecast_type AS t WHERE t.forecast_type_id = r.forecast_type_id)),
+				(format('fiscal period %s', r.period_id),
+				 NOT EXISTS (SELECT FROM pipelines.fiscal_period AS t WHERE t.period_id = r.period_id))
 				) AS e (target, missing)
 			WHERE e.missing
 		) AS o

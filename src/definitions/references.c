@@ -186,6 +186,11 @@ static const Reference references[] =
 		"pg_catalog.format('quota %s', r.quota_id)", false
 	},
 	{
+		"quota_is_for_a_period",
+		"quota", {"period_id", NULL}, "fiscal_period", {"period_id", NULL},
+		"pg_catalog.format('quota %s', r.quota_id)", false
+	},
+	{
 		"quota_is_for_a_unit",
 		"quota", {"unit_id", NULL}, "sales_unit", {"unit_id", NULL},
 		"pg_catalog.format('quota %s', r.quota_id)", false
@@ -194,6 +199,27 @@ static const Reference references[] =
 		"quota_is_for_a_pipeline",
 		"quota", {"pipeline_id", NULL}, "pipeline", {"pipeline_id", NULL},
 		NULL, true
+	},
+	/* what people said of a forecast is no definition, and never goes */
+	{
+		"adjustment_has_a_forecast_type",
+		"adjustment", {"forecast_type_id", NULL}, "forecast_type", {"forecast_type_id", NULL},
+		"pg_catalog.format('adjustment %s', r.adjustment_id)", false
+	},
+	{
+		"adjustment_is_for_a_period",
+		"adjustment", {"period_id", NULL}, "fiscal_period", {"period_id", NULL},
+		"pg_catalog.format('adjustment %s', r.adjustment_id)", false
+	},
+	{
+		"submission_has_a_forecast_type",
+		"submission", {"forecast_type_id", NULL}, "forecast_type", {"forecast_type_id", NULL},
+		"pg_catalog.format('submission %s', r.submission_id)", false
+	},
+	{
+		"submission_is_for_a_period",
+		"submission", {"period_id", NULL}, "fiscal_period", {"period_id", NULL},
+		"pg_catalog.format('submission %s', r.submission_id)", false
 	}
 };
 

@@ -124,6 +124,7 @@ CREATE FUNCTION pipelines._verify_triggers(deals pg_catalog.regclass, history pg
 		FROM (VALUES ($1, 'pipelines_columns', 18, '_columns', false, true),
 				($1, pipelines._trigger_name()::text, 31, '_deal_before', false, false),
 				($1, 'pipelines_after', 29, '_deal_after', false, false),
+				($1, 'pipelines_turn', 26, '_deal_turn', false, false),
 				($1, 'pipelines_truncate', 34, '_deal_truncate', false, false),
 				($2, 'pipelines_columns', 18, '_columns', false, true),
 				($2, 'pipelines_guard', 27, '_history_guard', true, false),
