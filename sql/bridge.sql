@@ -222,6 +222,10 @@ INSERT INTO rev (deal_id, amount) SELECT 100 + n, n FROM generate_series(1, 12) 
 SELECT deal, flags FROM rev_review WHERE 'large' = ANY (flags) ORDER BY deal::integer;
 SELECT deal FROM rev_review WHERE 'stalled' = ANY (flags) ORDER BY deal::integer;
 SELECT count(*) FROM rev_review r FULL JOIN pipelines.review('rev') f USING (deal) WHERE r.flags IS DISTINCT FROM f.flags;
+SELECT count(*) > 0 AS some, count(*) FILTER (WHERE v.value IS DISTINCT FROM f.value OR v.deals IS DISTINCT FROM f.deals) AS wrong
+FROM rev_bridge v FULL JOIN pipelines.bridge('rev') f USING (n, leg);
+SELECT count(*) > 0 AS some, count(*) FILTER (WHERE v IS DISTINCT FROM f) AS wrong
+FROM (SELECT x::text AS v FROM rev_changes x) v FULL JOIN (SELECT x::text AS f FROM pipelines.changes('rev') x) f ON v = f;
 SELECT * FROM pipelines.review('mark');
 
 -- ----- what it can't be asked, and rights

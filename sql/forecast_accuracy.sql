@@ -79,6 +79,15 @@ SELECT count(*) FROM (TABLE before EXCEPT SELECT * FROM pipelines.forecast_accur
 SELECT currency, horizon, forecast, actual FROM pipelines.forecast_accuracy('deals', horizons => '{30}', periods => 40 * 12)
 WHERE period_label = '2024-03' ORDER BY 1;
 
+-- the view says the same as the report with its defaults
+SELECT count(*) FROM (SELECT * FROM deals_forecast_accuracy EXCEPT ALL SELECT * FROM pipelines.forecast_accuracy('deals')) x;
+-- by the periods of a calendar: the 4-4-5 months are not those of the calendar year
+SELECT pipelines.create_fiscal_calendar('Weeks', '4-4-5', year_end => 'last saturday of december', from_year => 2023, to_year => 2025) > 0 AS made;
+SELECT f.period_label, f.starts, f.ends, f.currency, f.horizon, f.actual,
+	f.starts = p.starts AND f.ends = p.ends AS of_the_calendar
+FROM pipelines.forecast_accuracy('deals', horizons => '{7}', periods => 2, calendar => 'Weeks', as_of => '2024-04-05') f
+LEFT JOIN pipelines.fiscal_period p ON p.label = f.period_label AND p.kind = 'month' AND p.calendar_id = pipelines.calendar_id('Weeks')
+ORDER BY f.starts, f.currency;
 SELECT try($$SELECT pipelines.forecast_accuracy('deals', period => 'day')$$);
 SELECT try($$SELECT pipelines.forecast_accuracy('deals', horizons => '{-1}')$$);
 SELECT try($$SELECT pipelines.forecast_accuracy('deals', by => 'nonsense')$$);

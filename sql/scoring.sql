@@ -172,6 +172,10 @@ SELECT won, lost, enough FROM pipelines.train_scores('crm.opportunity', features
 SELECT feature, value, age, won, lost FROM pipelines.score_count WHERE relation = 'crm.opportunity'::regclass AND feature <> 'stage' ORDER BY 1, 2, 3;
 SELECT deal, age_days < 1 AS young, score, basis, contributions FROM pipelines.scores('crm.opportunity') ORDER BY deal;
 
+-- the view says the same as the report with its defaults
+SELECT count(*) > 0 AS some, count(*) FILTER (WHERE v.score IS DISTINCT FROM f.score OR v.contributions IS DISTINCT FROM f.contributions) AS wrong
+FROM deals_scores v FULL JOIN pipelines.scores('deals') f USING (deal);
+
 -- Only who owns the table trains, and sees what it says of protected pipelines only who sees them
 CREATE ROLE scoring_clerk;
 GRANT SELECT, UPDATE ON deals TO scoring_clerk;

@@ -14,7 +14,7 @@
 
 CREATE FUNCTION pipelines._view_kinds()
 RETURNS TABLE (n integer, kind text, comment text)
-LANGUAGE sql IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10 ROWS 25
+LANGUAGE sql IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10 ROWS 30
 SET search_path = pg_catalog, pg_temp
 AS $$
 	VALUES
@@ -42,7 +42,11 @@ AS $$
 	(22, 'trend', 'Where the deals stood at the end of each of the last 104 weeks.'),
 	(23, 'review', 'What a review of the pipeline should look at: deals that moved in the last seven days, stalled, pushed, past due, without a next step, large.'),
 	(24, 'quota', 'Quota, won, gap and pipeline, and what follows from them, by fiscal period, forecast type and currency: pipelines.quota_report() with its defaults.'),
-	(25, 'behind', 'Where less was won by now than the quota of a running period asks for.')
+	(25, 'behind', 'Where less was won by now than the quota of a running period asks for.'),
+	(26, 'bridge', 'What led from the open pipeline of seven days ago to that of now: start and all legs add up to end.'),
+	(27, 'changes', 'The deals that changed in the last seven days, before and after: one row for each leg of the bridge that they make.'),
+	(28, 'scores', 'The open deals with their scores: how deals like them ended.'),
+	(29, 'forecast_accuracy', 'What would have been forecast 30, 60 and 90 days before the end of each of the last twelve months, against what came.')
 $$;
 COMMENT ON FUNCTION pipelines._view_kinds() IS
 	'The views that every deals table has.';
@@ -153,6 +157,37 @@ AS $$
 	('review', 'pushed_days', 'By how many days the expected closing was put off; negative: brought forward.'),
 	('review', 'next_action_at', 'When the next step is due.'),
 	('review', 'days_in_stage', 'Days of 24 hours since the stage was entered.'),
+	('scores', 'deal', 'The deal: text form of its key.'),
+	('scores', 'pipeline_id', 'Pipeline.'),
+	('scores', 'pipeline_name', 'Name of the pipeline.'),
+	('scores', 'stage_id', 'Stage.'),
+	('scores', 'stage_name', 'Name of the stage.'),
+	('scores', 'furthest_stage_id', 'The furthest stage that the deal has reached in its episode.'),
+	('scores', 'age_days', 'Days of 24 hours since the deal was created.'),
+	('scores', 'score', 'Chance of being won in percent, by how deals like it ended.'),
+	('scores', 'stage_probability', 'Percent: the probability of its stage.'),
+	('scores', 'effective_probability', 'Percent, as it counts: the deal''s own, else the score where its pipeline uses scores, else that of its stage.'),
+	('scores', 'probability_source', 'Where the probability that counts comes from: deal, score, stage.'),
+	('scores', 'basis', 'model, or stage_rate where too few deals like it were closed.'),
+	('scores', 'won', 'Deals that were as far at that age and were won.'),
+	('scores', 'lost', 'Deals that were as far at that age and were not won.'),
+	('scores', 'log_odds', 'Sum of the contributions; NULL for stage_rate.'),
+	('scores', 'contributions', 'What each feature adds to the log odds, in natural logarithms.'),
+	('forecast_accuracy', 'pipeline_id', 'Pipeline.'),
+	('forecast_accuracy', 'pipeline_name', 'Name of the pipeline.'),
+	('forecast_accuracy', 'period_label', 'The month.'),
+	('forecast_accuracy', 'starts', 'First day of the period.'),
+	('forecast_accuracy', 'ends', 'First day after the period.'),
+	('forecast_accuracy', 'dimension', 'What the report is split by: nothing here.'),
+	('forecast_accuracy', 'currency', 'Currency of the amounts; NULL: the table has no default currency, and none was given.'),
+	('forecast_accuracy', 'horizon', 'Days before the end of the period.'),
+	('forecast_accuracy', 'forecast_at', 'The instant of the forecast: midnight in the time zone of the pipeline.'),
+	('forecast_accuracy', 'won_then', 'Amounts that had been won in the period by then.'),
+	('forecast_accuracy', 'weighted_then', 'Open amounts that were expected in it, times their probabilities of that day.'),
+	('forecast_accuracy', 'forecast', 'Both together.'),
+	('forecast_accuracy', 'actual', 'What was won in the period.'),
+	('forecast_accuracy', 'error', 'Forecast less actual: positive where too much was promised.'),
+	('forecast_accuracy', 'error_percent', 'The error in percent of the actual; NULL where nothing was won.'),
 	('quota', 'forecast_type', 'What is measured: code of the forecast type.'),
 	('quota', 'forecast_period', 'Kind of the period: week, month, quarter, year.  The same deals are in each kind: choose one.'),
 	('quota', 'fiscal_period', 'Label of the fiscal period.'),
@@ -208,28 +243,30 @@ COMMENT ON FUNCTION pipelines._view_columns() IS
 -- that views show it in; a typed NULL where the table has none.
 CREATE FUNCTION pipelines._column(deals regclass, role text, type text DEFAULT NULL, of_history boolean DEFAULT false)
 RETURNS text
-LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 2000
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 2000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT coalesce(
-		(SELECT CASE
-				-- the application's own: percent, or a fraction of 1, and perhaps neither
-				WHEN $2 = 'probability' AND x.scale IS NOT NULL
-				THEN format('CASE WHEN %1$s.%2$I BETWEEN 0 AND %3$s THEN round(CAST(%1$s.%2$I AS numeric) * %4$s, 2) END',
-							x.alias, a.attname, CASE x.scale WHEN 'fraction' THEN 1 ELSE 100 END,
-							CASE x.scale WHEN 'fraction' THEN 100 ELSE 1 END)
-				WHEN $3 IS NULL OR a.atttypid = $3::regtype
-				THEN format('%s.%I', x.alias, a.attname)
-				ELSE format('CAST(%s.%I AS %s)', x.alias, a.attname, $3) END
-		 FROM pipelines._roles($1) m
-		 CROSS JOIN LATERAL (SELECT CASE WHEN $4 THEN 'h' ELSE 'd' END AS alias,
-									CASE WHEN $4 THEN m.history_column ELSE m.column_name END AS name,
-									CASE WHEN $4 THEN t.history ELSE t.relation END AS relation,
-									t.application ->> 'scale' AS scale
-							 FROM pipelines.tracked_table t WHERE t.relation = $1) x
-		 JOIN pg_attribute a ON a.attrelid = x.relation AND a.attname = x.name AND a.attnum > 0
-		 WHERE m.role = $2),
-		format('CAST(NULL AS %s)', coalesce($3, 'text')))
+DECLARE
+	alias CONSTANT text := CASE WHEN of_history THEN 'h' ELSE 'd' END;
+	x record;
+BEGIN
+	SELECT a.attname AS name, a.atttypid AS type, t.application ->> 'scale' AS scale INTO x
+	FROM pipelines._roles(deals) m
+	JOIN pipelines.tracked_table t ON t.relation = _column.deals
+	JOIN pg_attribute a ON a.attrelid = CASE WHEN of_history THEN t.history ELSE t.relation END
+		AND a.attname = CASE WHEN of_history THEN m.history_column ELSE m.column_name END AND a.attnum > 0
+	WHERE m.role = _column.role;
+	RETURN CASE
+		WHEN x.name IS NULL THEN format('CAST(NULL AS %s)', coalesce(_column.type, 'text'))
+		-- the application's own: percent, or a fraction of 1, and perhaps neither
+		WHEN _column.role = 'probability' AND x.scale IS NOT NULL
+		THEN format('CASE WHEN %1$s.%2$I BETWEEN 0 AND %3$s THEN round(CAST(%1$s.%2$I AS numeric) * %4$s, 2) END',
+					alias, x.name, CASE x.scale WHEN 'fraction' THEN 1 ELSE 100 END,
+					CASE x.scale WHEN 'fraction' THEN 100 ELSE 1 END)
+		WHEN _column.type IS NULL OR x.type = _column.type::regtype
+		THEN format('%s.%I', alias, x.name)
+		ELSE format('CAST(%s.%I AS %s)', alias, x.name, _column.type) END;
+END
 $$;
 COMMENT ON FUNCTION pipelines._column(regclass, text, text, boolean) IS
 	'A column of a deals table or its history by role, as SQL text.';
@@ -1053,17 +1090,16 @@ $$;
 COMMENT ON FUNCTION pipelines._skipped(regclass) IS
 	'A query for the skipped stages of a deal, as SQL text.';
 
--- What the view costs is what the report costs, when it is read.
-CREATE FUNCTION pipelines._review_view(deals regclass)
+-- A report with its defaults.  What the view costs is what the report costs,
+-- when it is read.
+CREATE FUNCTION pipelines._report_view(deals regclass, report text)
 RETURNS text
-LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
+LANGUAGE sql IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT format('SELECT r.deal, r.flags, r.pipeline_id, r.pipeline_name, r.stage_id, r.stage_name, r.outcome, r.owner, r.currency, r.amount, r.amount_before, '
-				  'r.probability, r.stage_before, r.expected_close_on, r.expected_before, r.pushed_days, r.next_action_at, r.days_in_stage '
-				  'FROM pipelines.review(%L::regclass) r', $1)
+	SELECT format('SELECT r.* FROM pipelines.%I(%L::pg_catalog.regclass) r', $2, $1)
 $$;
-COMMENT ON FUNCTION pipelines._review_view(regclass) IS 'The text of the view T_review.';
+COMMENT ON FUNCTION pipelines._report_view(regclass, text) IS 'The text of a view T_R for report R.';
 
 -- existing: the view as it is now, or NULL
 CREATE FUNCTION pipelines._view_text(deals regclass, kind text, existing regclass)
@@ -1086,7 +1122,11 @@ AS $$
 		WHEN 'visits' THEN pipelines._visits_view($1)
 		WHEN 'stalled' THEN pipelines._stalled_view($1, $3)
 		WHEN 'closings' THEN pipelines._closings_view($1)
-		WHEN 'review' THEN pipelines._review_view($1)
+		WHEN 'review' THEN pipelines._report_view($1, $2)
+		WHEN 'bridge' THEN pipelines._report_view($1, $2)
+		WHEN 'changes' THEN pipelines._report_view($1, $2)
+		WHEN 'scores' THEN pipelines._report_view($1, $2)
+		WHEN 'forecast_accuracy' THEN pipelines._report_view($1, $2)
 		WHEN 'quota' THEN pipelines._quota_view($1)
 		WHEN 'behind' THEN pipelines._quota_view($1) ||
 			' WHERE q.bucket = ''period'' AND q.starts <= CURRENT_DATE AND q.ends > CURRENT_DATE AND q.pace_gap < 0'
@@ -1100,21 +1140,30 @@ COMMENT ON FUNCTION pipelines._view_text(regclass, text, regclass) IS
 -- its name or its comment, so that it is found after a rename.
 CREATE FUNCTION pipelines._find_view(deals regclass, kind text)
 RETURNS regclass
-LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT v.oid::regclass
-	FROM pg_class t
-	JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = t.oid
-		AND d.classid = 'pg_rewrite'::regclass
-	JOIN pg_rewrite r ON r.oid = d.objid
-	JOIN pg_class v ON v.oid = r.ev_class AND v.relkind = 'v'
-	JOIN pipelines._view_kinds() k ON k.kind = $2
-	CROSS JOIN LATERAL (SELECT v.relnamespace = t.relnamespace AND v.relname = t.relname || '_' || k.kind AS named) n
-	WHERE t.oid = $1
-		AND (n.named OR (obj_description(v.oid, 'pg_class') = k.comment AND v.relname ~ ('_' || k.kind || '$')))
+DECLARE
+	found_view regclass;
+BEGIN
+	-- once for each view, not for each column that it reads
+	WITH standing AS MATERIALIZED (
+		SELECT DISTINCT r.ev_class AS oid
+		FROM pg_depend d
+		JOIN pg_rewrite r ON r.oid = d.objid
+		WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = deals AND d.classid = 'pg_rewrite'::regclass
+	)
+	SELECT v.oid::regclass INTO found_view
+	FROM standing s
+	JOIN pg_class v ON v.oid = s.oid AND v.relkind = 'v' AND v.relname ~ ('_' || _find_view.kind || '$')
+	JOIN pg_class t ON t.oid = deals
+	CROSS JOIN LATERAL (SELECT v.relnamespace = t.relnamespace AND v.relname = t.relname || '_' || _find_view.kind AS named) n
+	WHERE n.named
+		OR obj_description(v.oid, 'pg_class') = (SELECT k.comment FROM pipelines._view_kinds() k WHERE k.kind = _find_view.kind)
 	ORDER BY n.named DESC, v.oid
-	LIMIT 1
+	LIMIT 1;
+	RETURN found_view;
+END
 $$;
 COMMENT ON FUNCTION pipelines._find_view(regclass, text) IS
 	'The view of a kind that a deals table has, or NULL.';
@@ -1312,7 +1361,7 @@ BEGIN
 		EXECUTE format('COMMENT ON VIEW %s IS %L', view, comment);
 	END IF;
 	FOR c IN
-		SELECT v.attname, coalesce(col_description(t.attrelid, t.attnum), k.comment) AS comment
+		SELECT v.attname, coalesce(col_description(t.attrelid, t.attnum), k.comment, r.comment) AS comment
 		FROM pg_attribute v
 		LEFT JOIN pg_attribute t
 			ON t.attrelid = _comment_view.deals AND t.attname = v.attname AND t.attnum > 0
@@ -1331,9 +1380,17 @@ BEGIN
 			ORDER BY k.kind = _comment_view.kind DESC
 			LIMIT 1
 		) k ON true
+		-- a report whose rows are of a type of their own says there what they mean
+		LEFT JOIN LATERAL (
+			SELECT col_description(a.attrelid, a.attnum) AS comment
+			FROM pg_proc f
+			JOIN pg_type y ON y.oid = f.prorettype
+			JOIN pg_attribute a ON a.attrelid = y.typrelid AND a.attname = v.attname
+			WHERE f.pronamespace = 'pipelines'::regnamespace AND f.proname = _comment_view.kind
+		) r ON true
 		WHERE v.attrelid = _comment_view.view AND v.attnum > 0
 			AND col_description(v.attrelid, v.attnum) IS NULL
-			AND coalesce(col_description(t.attrelid, t.attnum), k.comment) IS NOT NULL
+			AND coalesce(col_description(t.attrelid, t.attnum), k.comment, r.comment) IS NOT NULL
 	LOOP
 		EXECUTE format('COMMENT ON COLUMN %s.%I IS %L', view, c.attname, c.comment);
 	END LOOP;

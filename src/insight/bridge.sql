@@ -235,12 +235,28 @@ CREATE TYPE pipelines.deal_change AS (
 );
 COMMENT ON TYPE pipelines.deal_change IS 'A row of pipelines.changes(): a deal, one leg of the bridge that it makes, and what it was before and after. ..._before is NULL for a deal that was not there at the first instant, ..._after for one that is not at the second.';
 COMMENT ON COLUMN pipelines.deal_change.deal IS 'The deal: text form of its key.';
+COMMENT ON COLUMN pipelines.deal_change.currency IS 'Currency of the value; NULL: the table has no default currency, and none was given.';
 COMMENT ON COLUMN pipelines.deal_change.leg IS 'The leg, as in bridge(); NULL: changed in a way that the bridge does not count.';
 COMMENT ON COLUMN pipelines.deal_change.value IS 'What the deal adds to the leg.';
+COMMENT ON COLUMN pipelines.deal_change.reason IS 'Of moved_in and moved_out, as in bridge(): pipeline, owner, date, currency, other.';
+COMMENT ON COLUMN pipelines.deal_change.amount_before IS 'Amount at the first instant, in its own currency.';
+COMMENT ON COLUMN pipelines.deal_change.amount_after IS 'Amount at the second instant, in its own currency.';
+COMMENT ON COLUMN pipelines.deal_change.currency_before IS 'Currency at the first instant.';
+COMMENT ON COLUMN pipelines.deal_change.currency_after IS 'Currency at the second instant.';
 COMMENT ON COLUMN pipelines.deal_change.pipeline_before IS 'pipeline_id at the first instant.';
+COMMENT ON COLUMN pipelines.deal_change.pipeline_after IS 'pipeline_id at the second instant.';
 COMMENT ON COLUMN pipelines.deal_change.stage_before IS 'stage_id at the first instant.';
+COMMENT ON COLUMN pipelines.deal_change.stage_after IS 'stage_id at the second instant.';
+COMMENT ON COLUMN pipelines.deal_change.outcome_before IS 'Outcome of the stage, by the definitions in force at the first instant.';
+COMMENT ON COLUMN pipelines.deal_change.outcome_after IS 'Outcome of the stage, by the definitions in force at the second instant.';
 COMMENT ON COLUMN pipelines.deal_change.probability_before IS 'Percent, by the definitions in force at the first instant.';
 COMMENT ON COLUMN pipelines.deal_change.probability_after IS 'Percent, by the definitions in force at the second instant.';
+COMMENT ON COLUMN pipelines.deal_change.weighted_before IS 'Amount times probability at the first instant.';
+COMMENT ON COLUMN pipelines.deal_change.weighted_after IS 'Amount times probability at the second instant.';
+COMMENT ON COLUMN pipelines.deal_change.owner_before IS 'Owner at the first instant.';
+COMMENT ON COLUMN pipelines.deal_change.owner_after IS 'Owner at the second instant.';
+COMMENT ON COLUMN pipelines.deal_change.expected_before IS 'Day of the expected closing at the first instant.';
+COMMENT ON COLUMN pipelines.deal_change.expected_after IS 'Day of the expected closing at the second instant.';
 
 CREATE FUNCTION pipelines.bridge(deals regclass, "from" timestamptz DEFAULT now() - interval '7 days', "to" timestamptz DEFAULT now(),
 		pipelines text[] DEFAULT NULL, owners text[] DEFAULT NULL, expected daterange DEFAULT NULL, filter text DEFAULT NULL,
