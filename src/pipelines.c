@@ -16,6 +16,7 @@
 #include "compat.h"
 #include "deals/deals.h"
 #include "definitions/definitions.h"
+#include "definitions/watched.h"
 #include "fmgr.h"
 #include "money/money.h"
 #include "pipelines.h"
@@ -75,6 +76,7 @@ _PG_init(void)
 							 NULL, NULL, NULL);
 	compat_reserve_guc_prefix("pipelines");
 
+	watched_init();
 	definitions_init();
 	calendar_init();
 	deals_init();

@@ -5,43 +5,29 @@
  *
  * Owns a copy of all calendars in the backend's memory: periods as sorted
  * arrays, what is locked, business hours and holidays; and the functions that
- * find the period of a day.  The invariant is that of definitions.c: whoever
- * looks something up sees the newest committed calendars plus the changes of
- * their own transaction, whatever the isolation level.  Every change of one
- * of the tables sends a relcache invalidation of it, the callback here only
- * counts, and what was loaded is current as long as the count has not moved
- * since before the load began.
+ * find the period of a day.  The invariant is that of watched.c: whoever looks
+ * something up sees the newest committed calendars plus the changes of their
+ * own transaction, whatever the isolation level.
  *
- * Must never run SQL, never touch a catalog or allocate in a callback, and
- * never trust a table because of its name alone: it must belong to whom the
- * definitions belong to.
+ * Must never run SQL, and never free the copy that a caller may still look at.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "access/table.h"
-#include "access/tableam.h"
-#include "access/xact.h"
 #include "calendar/calendar.h"
 #include "calendar/calendar_private.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
-#include "definitions/definitions.h"
+#include "definitions/watched.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/rel.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
+#include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(pipelines_calendar_id);
 PG_FUNCTION_INFO_V1(pipelines_fiscal_period_id);
@@ -53,8 +39,6 @@ PG_FUNCTION_INFO_V1(pipelines_locked_period_id);
 
 /* steps from a guessed place before the search is done properly */
 #define MAX_STEPS		4
-
-#define SETUP_HINT	"Run \"SELECT pipelines.setup();\" as the database's administrator."
 
 typedef enum CalendarTable
 {
@@ -73,7 +57,6 @@ static const char *const table_names[N_TABLES] = {
 typedef struct CalendarCache
 {
 	MemoryContext context;
-	bool		in_parallel_mode;
 	bool		any_locked;
 	int			n;
 	int			room;
@@ -118,240 +101,50 @@ typedef struct LoadState
 	LoadedHoliday *holidays;
 } LoadState;
 
-/* as in definitions.c; besides, each load has a number of its own */
-static uint64 wanted_generation = 1;
-static uint64 resolved_generation = 0;
-static uint64 loaded_generation = 0;
-static uint64 load_number = 0;
+static WatchedTables tables = {.names = table_names, .n = N_TABLES};
 
-static Oid	relids[N_TABLES];
+/* each load has a number of its own */
+static uint64 load_number = 0;
 
 static CalendarCache *cache = NULL;
 
 /* kept for those who still look at it while a nested lookup loads anew */
 static CalendarCache *retired = NULL;
 
-static void
-relcache_callback(Datum arg, Oid relid)
-{
-	int			i;
-
-	if (!OidIsValid(relid))
-	{
-		wanted_generation++;
-		return;
-	}
-	for (i = 0; i < N_TABLES; i++)
-	{
-		if (relids[i] == relid)
-		{
-			wanted_generation++;
-			return;
-		}
-	}
-}
-
-/*
- * What was read in parallel mode was read with a snapshot of that transaction,
- * and is worth nothing after it.
- */
-static void
-xact_callback(XactEvent event, void *arg)
-{
-	switch (event)
-	{
-		case XACT_EVENT_COMMIT:
-		case XACT_EVENT_PARALLEL_COMMIT:
-		case XACT_EVENT_ABORT:
-		case XACT_EVENT_PARALLEL_ABORT:
-		case XACT_EVENT_PREPARE:
-			if (cache != NULL && cache->in_parallel_mode)
-				loaded_generation = 0;
-			break;
-		default:
-			break;
-	}
-}
-
 void
 calendar_init(void)
 {
-	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
-	RegisterXactCallback(xact_callback, NULL);
+	watched_begin(&tables);
 	periods_init();
-}
-
-/*
- * Find the tables; false, with missing_ok, if they are not there.
- */
-static bool
-resolve_tables(bool missing_ok)
-{
-	uint64		generation = wanted_generation;
-	Oid			schema;
-	Oid			owner;
-	int			i;
-
-	if (resolved_generation == wanted_generation)
-		return true;
-
-	schema = get_namespace_oid("pipelines", true);
-	for (i = 0; i < N_TABLES; i++)
-	{
-		relids[i] = OidIsValid(schema) ?
-			get_relname_relid(table_names[i], schema) : InvalidOid;
-		if (OidIsValid(relids[i]))
-			continue;
-		if (missing_ok)
-			return false;
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the definition table \"pipelines.%s\" does not exist", table_names[i]),
-				 errhint(SETUP_HINT)));
-	}
-	owner = definitions_owner();
-	for (i = 0; i < N_TABLES; i++)
-	{
-		HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relids[i]));
-		Form_pg_class form;
-		bool		good;
-
-		if (!HeapTupleIsValid(tuple))
-			elog(ERROR, "cache lookup failed for relation %u", relids[i]);
-		form = (Form_pg_class) GETSTRUCT(tuple);
-		good = form->relowner == owner &&
-			(form->relkind == RELKIND_RELATION || form->relkind == RELKIND_PARTITIONED_TABLE);
-		ReleaseSysCache(tuple);
-		if (!good)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("\"pipelines.%s\" is not a table of role \"%s\", who owns the definitions",
-							table_names[i], GetUserNameFromId(owner, true)),
-					 errhint("Find out who made it and drop it; then run \"SELECT pipelines.setup();\".")));
-	}
-	resolved_generation = generation;
-	return true;
 }
 
 Oid
 calendar_relid(const char *table_name)
 {
-	int			i;
-
-	(void) resolve_tables(false);
-	for (i = 0; i < N_TABLES; i++)
-	{
-		if (strcmp(table_names[i], table_name) == 0)
-			return relids[i];
-	}
-	elog(ERROR, "\"%s\" is not a table of calendars", table_name);
-	return InvalidOid;			/* keep the compiler quiet */
+	return watched_relid(&tables, table_name);
 }
 
-/*
- * Reading one table, its partitions included.  Columns are found by name.
- */
-#define MAX_COLUMNS		8
-
-typedef struct ColumnSpec
-{
-	const char *name;
-	Oid			type;
-} ColumnSpec;
-
-typedef void (*RowReader) (const Datum *values, const bool *nulls, LoadState *state);
-
-static AttrNumber
-column_number(Relation rel, const ColumnSpec *column)
-{
-	AttrNumber	attnum = get_attnum(RelationGetRelid(rel), column->name);
-
-	if (attnum == InvalidAttrNumber ||
-		TupleDescAttr(RelationGetDescr(rel), attnum - 1)->atttypid != column->type)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the definition table \"%s\" has no column \"%s\" of type %s",
-						RelationGetRelationName(rel), column->name,
-						format_type_be(column->type)),
-				 errhint(SETUP_HINT),
-				 errtable(rel)));
-	return attnum;
-}
-
-static void
-read_table(CalendarTable which, Snapshot snapshot, const ColumnSpec *columns,
-		   RowReader reader, LoadState *state)
-{
-	List	   *parts = find_all_inheritors(relids[which], AccessShareLock, NULL);
-	ListCell   *lc;
-
-	foreach(lc, parts)
-	{
-		Relation	rel = table_open(lfirst_oid(lc), NoLock);
-		AttrNumber	numbers[MAX_COLUMNS];
-		Datum		values[MAX_COLUMNS];
-		bool		nulls[MAX_COLUMNS];
-		TupleTableSlot *slot;
-		TableScanDesc scan;
-		int			n;
-
-		if (rel->rd_rel->relkind != RELKIND_RELATION)
-		{
-			table_close(rel, NoLock);
-			continue;
-		}
-		for (n = 0; columns[n].name != NULL; n++)
-			numbers[n] = column_number(rel, &columns[n]);
-		slot = table_slot_create(rel, NULL);
-		scan = table_beginscan(rel, snapshot, 0, NULL);
-		while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
-		{
-			int			i;
-
-			for (i = 0; i < n; i++)
-				values[i] = slot_getattr(slot, numbers[i], &nulls[i]);
-			reader(values, nulls, state);
-		}
-		table_endscan(scan);
-		ExecDropSingleTupleTableSlot(slot);
-		table_close(rel, NoLock);
-	}
-	list_free(parts);
-}
-
-/* an array that grows while it is read */
-#define APPEND(array, n, room) \
-	do { \
-		if ((n) >= (room)) \
-		{ \
-			(room) = Max(16, (room) * 2); \
-			(array) = (array) == NULL ? \
-				palloc(sizeof(*(array)) * (room)) : \
-				repalloc((array), sizeof(*(array)) * (room)); \
-		} \
-	} while (0)
-
-/* qsort() must not be given the NULL of an empty array */
 #define SORT(array, n, compare) \
 	do { \
 		if ((n) > 1) \
 			qsort((array), (n), sizeof(*(array)), (compare)); \
 	} while (0)
 
-static const ColumnSpec calendar_columns[] = {
+static const WatchedColumn calendar_columns[] = {
 	{"calendar_id", INT4OID}, {"name", TEXTOID}, {"is_standard", BOOLOID},
 	{"time_zone", TEXTOID}, {NULL, InvalidOid}
 };
 
 static void
-read_calendar(const Datum *values, const bool *nulls, LoadState *state)
+read_calendar(const Datum *values, const bool *nulls, void *arg)
 {
+	LoadState  *state = (LoadState *) arg;
 	CalendarCache *c = state->cache;
 	CalendarDef *def;
 
 	if (nulls[0] || nulls[1])
 		return;
-	APPEND(c->calendars, c->n, c->room);
+	WATCHED_APPEND(c->calendars, c->n, c->room);
 	def = &c->calendars[c->n++];
 	memset(def, 0, sizeof(*def));
 	def->calendar_id = DatumGetInt32(values[0]);
@@ -380,15 +173,16 @@ kind_named(const char *name, int len)
 	return (PeriodKind) i;
 }
 
-static const ColumnSpec period_columns[] = {
+static const WatchedColumn period_columns[] = {
 	{"period_id", INT4OID}, {"calendar_id", INT4OID}, {"kind", TEXTOID},
 	{"starts", DATEOID}, {"ends", DATEOID}, {"label", TEXTOID},
 	{"locked_at", TIMESTAMPTZOID}, {NULL, InvalidOid}
 };
 
 static void
-read_period(const Datum *values, const bool *nulls, LoadState *state)
+read_period(const Datum *values, const bool *nulls, void *arg)
 {
+	LoadState  *state = (LoadState *) arg;
 	LoadedPeriod *period;
 	text	   *kind;
 	int			i;
@@ -398,7 +192,7 @@ read_period(const Datum *values, const bool *nulls, LoadState *state)
 		if (nulls[i])
 			return;
 	}
-	APPEND(state->periods, state->nperiods, state->period_room);
+	WATCHED_APPEND(state->periods, state->nperiods, state->period_room);
 	period = &state->periods[state->nperiods];
 	kind = DatumGetTextPP(values[2]);
 	period->period_id = DatumGetInt32(values[0]);
@@ -414,19 +208,20 @@ read_period(const Datum *values, const bool *nulls, LoadState *state)
 		state->nperiods++;
 }
 
-static const ColumnSpec hours_columns[] = {
+static const WatchedColumn hours_columns[] = {
 	{"calendar_id", INT4OID}, {"weekday", INT4OID}, {"opens", TIMEOID},
 	{"closes", TIMEOID}, {NULL, InvalidOid}
 };
 
 static void
-read_hours(const Datum *values, const bool *nulls, LoadState *state)
+read_hours(const Datum *values, const bool *nulls, void *arg)
 {
+	LoadState  *state = (LoadState *) arg;
 	LoadedHours *hours;
 
 	if (nulls[0] || nulls[1] || nulls[2] || nulls[3])
 		return;
-	APPEND(state->hours, state->nhours, state->hours_room);
+	WATCHED_APPEND(state->hours, state->nhours, state->hours_room);
 	hours = &state->hours[state->nhours];
 	hours->calendar_id = DatumGetInt32(values[0]);
 	hours->weekday = DatumGetInt32(values[1]) - 1;
@@ -436,18 +231,19 @@ read_hours(const Datum *values, const bool *nulls, LoadState *state)
 		state->nhours++;
 }
 
-static const ColumnSpec holiday_columns[] = {
+static const WatchedColumn holiday_columns[] = {
 	{"calendar_id", INT4OID}, {"day", DATEOID}, {NULL, InvalidOid}
 };
 
 static void
-read_holiday(const Datum *values, const bool *nulls, LoadState *state)
+read_holiday(const Datum *values, const bool *nulls, void *arg)
 {
+	LoadState  *state = (LoadState *) arg;
 	LoadedHoliday *holiday;
 
 	if (nulls[0] || nulls[1])
 		return;
-	APPEND(state->holidays, state->nholidays, state->holiday_room);
+	WATCHED_APPEND(state->holidays, state->nholidays, state->holiday_room);
 	holiday = &state->holidays[state->nholidays++];
 	holiday->calendar_id = DatumGetInt32(values[0]);
 	holiday->day = DatumGetDateADT(values[1]);
@@ -570,7 +366,7 @@ add_span(CalendarDef *calendar, int weekday, const BusinessSpan *span)
 		last->closes = Max(last->closes, span->closes);
 		return;
 	}
-	APPEND(day->spans, day->n, day->room);
+	WATCHED_APPEND(day->spans, day->n, day->room);
 	day->spans[day->n++] = *span;
 }
 
@@ -652,32 +448,23 @@ load_calendars(void)
 	LoadState	state = {0};
 	CalendarCache *c;
 	Snapshot	snapshot;
-	uint64		generation;
-	int			i;
+	uint64		wanted;
+	bool		in_parallel_mode = IsInParallelMode();
 
-	/* no table is to be rewritten or dropped under the scan */
-	do
-	{
-		(void) resolve_tables(false);
-		generation = wanted_generation;
-		for (i = 0; i < N_TABLES; i++)
-			LockRelationOid(relids[i], AccessShareLock);
-	} while (generation != wanted_generation);
+	watched_lock(&tables, N_TABLES);
+	wanted = tables.wanted;
 
 	context = AllocSetContextCreate(CurrentMemoryContext, "pipelines calendars",
 									ALLOCSET_DEFAULT_SIZES);
 	old_context = MemoryContextSwitchTo(context);
 	c = state.cache = palloc0(sizeof(CalendarCache));
 	c->context = context;
-	c->in_parallel_mode = IsInParallelMode();
 
-	/* see load_definitions() */
-	snapshot = RegisterSnapshot(c->in_parallel_mode ?
-								GetActiveSnapshot() : GetLatestSnapshot());
-	read_table(TABLE_CALENDAR, snapshot, calendar_columns, read_calendar, &state);
-	read_table(TABLE_PERIOD, snapshot, period_columns, read_period, &state);
-	read_table(TABLE_HOURS, snapshot, hours_columns, read_hours, &state);
-	read_table(TABLE_HOLIDAY, snapshot, holiday_columns, read_holiday, &state);
+	snapshot = watched_snapshot();
+	watched_read(&tables, TABLE_CALENDAR, snapshot, calendar_columns, read_calendar, &state);
+	watched_read(&tables, TABLE_PERIOD, snapshot, period_columns, read_period, &state);
+	watched_read(&tables, TABLE_HOURS, snapshot, hours_columns, read_hours, &state);
+	watched_read(&tables, TABLE_HOLIDAY, snapshot, holiday_columns, read_holiday, &state);
 	UnregisterSnapshot(snapshot);
 
 	SORT(c->calendars, c->n, compare_calendars);
@@ -691,28 +478,22 @@ load_calendars(void)
 		MemoryContextDelete(retired->context);
 	retired = cache;
 	cache = c;
-	loaded_generation = generation;
+	tables.current = wanted;
+	tables.in_parallel_mode = in_parallel_mode;
 	load_number++;
-}
-
-static inline bool
-is_loaded(void)
-{
-	return likely(loaded_generation == wanted_generation &&
-				  (!cache->in_parallel_mode || IsInParallelMode()));
 }
 
 static inline void
 ensure_loaded(void)
 {
-	if (!is_loaded())
+	if (!watched_is_current(&tables))
 		load_calendars();
 }
 
 uint64
 calendar_generation(void)
 {
-	return is_loaded() ? load_number : 0;
+	return watched_is_current(&tables) ? load_number : 0;
 }
 
 const ZoneTable *
@@ -802,7 +583,7 @@ calendar_day_is_locked(int32 calendar_id, DateADT day, LockedPeriod *period)
 	int			high;
 
 	/* a database that was set up by an earlier version has no such tables */
-	if (!is_loaded() && !resolve_tables(true))
+	if (!watched_is_current(&tables) && !watched_find(&tables, true))
 		return false;
 	ensure_loaded();
 	if (likely(!cache->any_locked))

@@ -5,12 +5,10 @@
  *	  them in place while deals change.
  *
  * Owns two things.  First, a copy of all pipelines, stages, maps and
- * transitions in the backend's memory.  Its invariant: whoever looks
- * something up sees the newest committed definitions plus the changes of
- * their own transaction, whatever the isolation level, as foreign keys do.
- * Every change of a definition table sends a relcache invalidation of that
- * table (bookkeeping.c); the callback here only counts it.  What is loaded is
- * current as long as the count has not moved since before the load began.
+ * transitions in the backend's memory.  Its invariant is that of watched.c:
+ * whoever looks something up sees the newest committed definitions plus the
+ * changes of their own transaction, whatever the isolation level, as foreign
+ * keys do.
  *
  * Second, the writers' side of the lock protocol: whoever changes a deal
  * holds ROW SHARE on pipelines.definition_lock until the end of the
@@ -18,21 +16,16 @@
  * to; destructive changes of definitions hold EXCLUSIVE (usage.c).
  *
  * Must never run SQL (it serves row triggers under any search_path and any
- * role), never touch a catalog or allocate in a callback, and never trust a
- * table because of its name alone: all definition tables belong to one role.
+ * role), and never free the copy that a caller may still look at.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "access/table.h"
-#include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "definitions/definitions_private.h"
+#include "definitions/watched.h"
 #include "errors.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -44,7 +37,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 
 /* names listed in an error message at most */
 #define MAX_LISTED		20
@@ -112,7 +104,6 @@ typedef struct EdgeDef
 typedef struct DefinitionCache
 {
 	MemoryContext context;
-	bool		in_parallel_mode;
 	int			npipelines;
 	int			nplaces;		/* stages of pipelines, of all together */
 	CachedPipeline *pipelines;	/* by layout, then name */
@@ -159,18 +150,7 @@ typedef struct LoadedRole
 	PipelineRoleDef def;
 } LoadedRole;
 
-/*
- * Counts invalidations.  Oids, respectively contents, are current while the
- * generation that they were read under is still the wanted one.  That makes
- * an error in the middle of a load harmless and loses no invalidation that
- * comes in during one.
- */
-static uint64 wanted_generation = 1;
-static uint64 resolved_generation = 0;
-static uint64 loaded_generation = 0;
-
-static Oid	relids[N_TABLES];
-static Oid	tables_owner = InvalidOid;
+static WatchedTables tables = {.names = table_names, .n = N_TABLES};
 
 static DefinitionCache *cache = NULL;
 
@@ -184,43 +164,17 @@ static DefinitionCache *retired = NULL;
 /* the subtransaction that holds the writers' lock, if any does */
 static SubTransactionId lock_holder = InvalidSubTransactionId;
 
-static void relcache_callback(Datum arg, Oid relid);
 static void xact_callback(XactEvent event, void *arg);
 static void subxact_callback(SubXactEvent event, SubTransactionId my_subid,
 							 SubTransactionId parent_subid, void *arg);
-static bool resolve_tables(bool missing_ok);
-static void lock_tables(void);
 static void load_definitions(void);
 
 void
 definitions_init(void)
 {
-	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
+	watched_begin(&tables);
 	RegisterXactCallback(xact_callback, NULL);
 	RegisterSubXactCallback(subxact_callback, NULL);
-}
-
-/*
- * Something about a table has changed; InvalidOid stands for all of them.
- */
-static void
-relcache_callback(Datum arg, Oid relid)
-{
-	int			i;
-
-	if (!OidIsValid(relid))
-	{
-		wanted_generation++;
-		return;
-	}
-	for (i = 0; i < N_TABLES; i++)
-	{
-		if (relids[i] == relid)
-		{
-			wanted_generation++;
-			return;
-		}
-	}
 }
 
 static void
@@ -234,9 +188,6 @@ xact_callback(XactEvent event, void *arg)
 		case XACT_EVENT_PARALLEL_ABORT:
 		case XACT_EVENT_PREPARE:
 			lock_holder = InvalidSubTransactionId;
-			/* read with a snapshot of that transaction: worth nothing now */
-			if (cache != NULL && cache->in_parallel_mode)
-				loaded_generation = 0;
 			break;
 		default:
 			break;
@@ -259,97 +210,17 @@ subxact_callback(SubXactEvent event, SubTransactionId my_subid,
 		lock_holder = InvalidSubTransactionId;
 }
 
-/*
- * Find the definition tables.  With missing_ok, false says that there are
- * none (or not all of them, as in the middle of a restore); a table that is
- * there but can't be trusted is always an error.
- */
-static bool
-resolve_tables(bool missing_ok)
-{
-	uint64		generation = wanted_generation;
-	Oid			schema;
-	Oid			owner = InvalidOid;
-	int			i;
-
-	if (resolved_generation == wanted_generation)
-		return true;
-
-	schema = get_namespace_oid(PIPELINES_SCHEMA, true);
-
-	/* the lock first: its owner is who all the others must belong to */
-	for (i = N_TABLES - 1; i >= 0; i--)
-	{
-		HeapTuple	tuple;
-		Form_pg_class form;
-		char		relkind;
-		Oid			relowner;
-
-		relids[i] = OidIsValid(schema) ?
-			get_relname_relid(table_names[i], schema) : InvalidOid;
-		tuple = OidIsValid(relids[i]) ?
-			SearchSysCache1(RELOID, ObjectIdGetDatum(relids[i])) : NULL;
-		if (!HeapTupleIsValid(tuple))
-		{
-			if (missing_ok)
-				return false;
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("the definition table \"%s.%s\" does not exist",
-							PIPELINES_SCHEMA, table_names[i]),
-					 errhint(SETUP_HINT)));
-		}
-		form = (Form_pg_class) GETSTRUCT(tuple);
-		relkind = form->relkind;
-		relowner = form->relowner;
-		ReleaseSysCache(tuple);
-
-		if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("\"%s.%s\" is not a table",
-							PIPELINES_SCHEMA, table_names[i]),
-					 errdetail("Definitions are read from ordinary tables only."),
-					 errhint("Find out who made it and drop it; then run \"SELECT pipelines.setup();\".")));
-		if (i == TABLE_DEFINITION_LOCK)
-			owner = relowner;
-		else if (relowner != owner)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("the definition table \"%s.%s\" belongs to role \"%s\" instead of \"%s\"",
-							PIPELINES_SCHEMA, table_names[i],
-							GetUserNameFromId(relowner, true),
-							GetUserNameFromId(owner, true)),
-					 errdetail("All definition tables must belong to the owner of \"%s.definition_lock\".",
-							   PIPELINES_SCHEMA),
-					 errhint("Find out who made it, then drop it or ALTER TABLE ... OWNER TO, and run \"SELECT pipelines.setup();\".")));
-	}
-
-	tables_owner = owner;
-	resolved_generation = generation;
-	return true;
-}
-
 Oid
 definitions_owner(void)
 {
-	(void) resolve_tables(false);
-	return tables_owner;
+	(void) watched_find(&tables, false);
+	return tables.owner;
 }
 
 Oid
 definitions_relid(const char *table_name)
 {
-	int			i;
-
-	(void) resolve_tables(false);
-	for (i = 0; i < N_TABLES; i++)
-	{
-		if (strcmp(table_names[i], table_name) == 0)
-			return relids[i];
-	}
-	elog(ERROR, "\"%s\" is not a definition table", table_name);
-	return InvalidOid;			/* keep the compiler quiet */
+	return watched_relid(&tables, table_name);
 }
 
 void
@@ -370,20 +241,20 @@ definitions_lock(void)
 	}
 
 	/* nothing to protect where there is nothing; lookups say what is wrong */
-	if (!resolve_tables(true))
+	if (!watched_find(&tables, true))
 		return;
 
 	for (attempt = 1;; attempt++)
 	{
-		Oid			relid = relids[TABLE_DEFINITION_LOCK];
+		Oid			relid = tables.relids[TABLE_DEFINITION_LOCK];
 
 		/* this also takes in the changes that others have committed */
 		LockRelationOid(relid, RowShareLock);
 
 		/* was it dropped and made again while we waited? */
-		if (!resolve_tables(true))
+		if (!watched_find(&tables, true))
 			return;
-		if (relid == relids[TABLE_DEFINITION_LOCK])
+		if (relid == tables.relids[TABLE_DEFINITION_LOCK])
 			break;
 		UnlockRelationOid(relid, RowShareLock);
 		if (attempt >= MAX_ATTEMPTS)
@@ -393,37 +264,6 @@ definitions_lock(void)
 					 errhint("Try again.")));
 	}
 	lock_holder = GetCurrentSubTransactionId();
-}
-
-/*
- * Lock what the cache is read from, so that no table is rewritten or dropped
- * under the scan.
- */
-static void
-lock_tables(void)
-{
-	int			attempt;
-
-	for (attempt = 1;; attempt++)
-	{
-		Oid			locked[N_CACHED];
-		int			i;
-
-		(void) resolve_tables(false);
-		memcpy(locked, relids, sizeof(locked));
-		for (i = 0; i < N_CACHED; i++)
-			LockRelationOid(locked[i], AccessShareLock);
-		(void) resolve_tables(false);
-		if (memcmp(locked, relids, sizeof(locked)) == 0)
-			return;
-		for (i = 0; i < N_CACHED; i++)
-			UnlockRelationOid(locked[i], AccessShareLock);
-		if (attempt >= MAX_ATTEMPTS)
-			ereport(ERROR,
-					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-					 errmsg("the definition tables are being made anew"),
-					 errhint("Try again.")));
-	}
 }
 
 /*
@@ -456,108 +296,6 @@ index_add(IdIndex *index, int32 id, int32 place)
 		slot = (slot + 1) & index->mask;
 	index->slots[slot] = place + 1;
 }
-
-/*
- * Where a column is in a definition table.  They are found by name, so that
- * the order of columns and columns added by users don't matter.
- */
-static AttrNumber
-column_number(Relation rel, const char *name, Oid type)
-{
-	TupleDesc	desc = RelationGetDescr(rel);
-	int			i;
-
-	for (i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-
-		if (att->attisdropped || strcmp(NameStr(att->attname), name) != 0)
-			continue;
-		if (att->atttypid != type)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("column \"%s\" of the definition table \"%s\" has the wrong type",
-							name, RelationGetRelationName(rel)),
-					 errdetail("It must have the type %s.", format_type_be(type)),
-					 errtablecol(rel, i + 1)));
-		return i + 1;
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("the definition table \"%s\" has no column \"%s\"",
-					RelationGetRelationName(rel), name),
-			 errhint(SETUP_HINT),
-			 errtable(rel)));
-	return InvalidAttrNumber;	/* keep the compiler quiet */
-}
-
-/*
- * Reading one definition table, its partitions included.
- */
-#define MAX_COLUMNS		20
-
-typedef struct ColumnSpec
-{
-	const char *name;
-	Oid			type;
-} ColumnSpec;
-
-typedef void (*RowReader) (const Datum *values, const bool *nulls, void *state);
-
-static void
-read_table(DefinitionTable which, Snapshot snapshot,
-		   const ColumnSpec *columns, RowReader reader, void *state)
-{
-	List	   *parts = find_all_inheritors(relids[which], AccessShareLock, NULL);
-	ListCell   *lc;
-
-	foreach(lc, parts)
-	{
-		Relation	rel = table_open(lfirst_oid(lc), NoLock);
-		AttrNumber	numbers[MAX_COLUMNS];
-		Datum		values[MAX_COLUMNS];
-		bool		nulls[MAX_COLUMNS];
-		TupleTableSlot *slot;
-		TableScanDesc scan;
-		int			n;
-
-		if (rel->rd_rel->relkind != RELKIND_RELATION)
-		{
-			table_close(rel, NoLock);
-			continue;
-		}
-		for (n = 0; columns[n].name != NULL; n++)
-			numbers[n] = column_number(rel, columns[n].name, columns[n].type);
-		Assert(n <= MAX_COLUMNS);
-
-		slot = table_slot_create(rel, NULL);
-		scan = table_beginscan(rel, snapshot, 0, NULL);
-		while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
-		{
-			int			i;
-
-			for (i = 0; i < n; i++)
-				values[i] = slot_getattr(slot, numbers[i], &nulls[i]);
-			reader(values, nulls, state);
-		}
-		table_endscan(scan);
-		ExecDropSingleTupleTableSlot(slot);
-		table_close(rel, NoLock);
-	}
-	list_free(parts);
-}
-
-/* an array that grows while it is read */
-#define APPEND(array, n, room) \
-	do { \
-		if ((n) >= (room)) \
-		{ \
-			(room) = Max(16, (room) * 2); \
-			(array) = (array) == NULL ? \
-				palloc(sizeof(*(array)) * (room)) : \
-				repalloc((array), sizeof(*(array)) * (room)); \
-		} \
-	} while (0)
 
 typedef struct LoadState
 {
@@ -642,7 +380,7 @@ time_zone(const char *name)
 	return tz;
 }
 
-static const ColumnSpec layout_columns[] = {
+static const WatchedColumn layout_columns[] = {
 	{"layout_id", INT4OID}, {"name", TEXTOID}, {NULL, InvalidOid}
 };
 
@@ -655,14 +393,14 @@ read_layout(const Datum *values, const bool *nulls, void *arg)
 
 	if (nulls[0])
 		return;
-	APPEND(c->layouts, c->nlayouts, state->layout_room);
+	WATCHED_APPEND(c->layouts, c->nlayouts, state->layout_room);
 	def = &c->layouts[c->nlayouts++];
 	def->id = DatumGetInt32(values[0]);
 	def->name = nulls[1] ? pstrdup("") : TextDatumGetCString(values[1]);
 	def->code = NULL;
 }
 
-static const ColumnSpec stage_columns[] = {
+static const WatchedColumn stage_columns[] = {
 	{"stage_id", INT4OID}, {"name", TEXTOID}, {"code", TEXTOID}, {NULL, InvalidOid}
 };
 
@@ -675,14 +413,14 @@ read_stage(const Datum *values, const bool *nulls, void *arg)
 
 	if (nulls[0])
 		return;
-	APPEND(c->stages, c->nstages, state->catalogue_room);
+	WATCHED_APPEND(c->stages, c->nstages, state->catalogue_room);
 	def = &c->stages[c->nstages++];
 	def->id = DatumGetInt32(values[0]);
 	def->name = nulls[1] ? pstrdup("") : TextDatumGetCString(values[1]);
 	def->code = text_or_null(values[2], nulls[2]);
 }
 
-static const ColumnSpec pipeline_columns[] = {
+static const WatchedColumn pipeline_columns[] = {
 	{"pipeline_id", INT4OID}, {"layout_id", INT4OID}, {"name", TEXTOID},
 	{"code", TEXTOID}, {"is_standard", BOOLOID}, {"mode", TEXTOID},
 	{"override_policy", TEXTOID}, {"transfer_policy", TEXTOID},
@@ -721,7 +459,7 @@ read_pipeline(const Datum *values, const bool *nulls, void *arg)
 
 	if (nulls[0] || nulls[1])
 		return;
-	APPEND(c->pipelines, c->npipelines, state->pipeline_room);
+	WATCHED_APPEND(c->pipelines, c->npipelines, state->pipeline_room);
 	p = &c->pipelines[c->npipelines++];
 	memset(p, 0, sizeof(*p));
 	p->def.pipeline_id = DatumGetInt32(values[0]);
@@ -748,7 +486,7 @@ read_pipeline(const Datum *values, const bool *nulls, void *arg)
 	p->def.calendar_id = nulls[15] ? 0 : DatumGetInt32(values[15]);
 }
 
-static const ColumnSpec pipeline_stage_columns[] = {
+static const WatchedColumn pipeline_stage_columns[] = {
 	{"pipeline_id", INT4OID}, {"stage_id", INT4OID}, {"position", INT4OID},
 	{"outcome", TEXTOID}, {"probability", NUMERICOID}, {"mandatory", BOOLOID},
 	{"may_start", BOOLOID}, {"archived_at", TIMESTAMPTZOID},
@@ -768,7 +506,7 @@ read_pipeline_stage(const Datum *values, const bool *nulls, void *arg)
 		if (nulls[i])
 			return;
 	}
-	APPEND(state->stages, state->nstages, state->stage_room);
+	WATCHED_APPEND(state->stages, state->nstages, state->stage_room);
 	s = &state->stages[state->nstages++];
 	memset(s, 0, sizeof(*s));
 	s->pipeline_id = DatumGetInt32(values[0]);
@@ -790,7 +528,7 @@ read_pipeline_stage(const Datum *values, const bool *nulls, void *arg)
 	s->def.merged_into = nulls[11] ? 0 : DatumGetInt32(values[11]);
 }
 
-static const ColumnSpec map_columns[] = {
+static const WatchedColumn map_columns[] = {
 	{"from_pipeline_id", INT4OID}, {"from_stage_id", INT4OID},
 	{"to_pipeline_id", INT4OID}, {"to_stage_id", INT4OID}, {NULL, InvalidOid}
 };
@@ -802,7 +540,7 @@ read_map(const Datum *values, const bool *nulls, void *arg)
 	DefinitionCache *c = state->cache;
 	MapDef	   *def;
 
-	APPEND(c->maps, c->nmaps, state->map_room);
+	WATCHED_APPEND(c->maps, c->nmaps, state->map_room);
 	def = &c->maps[c->nmaps++];
 	def->from_pipeline = DatumGetInt32(values[0]);
 	def->from_stage = DatumGetInt32(values[1]);
@@ -810,7 +548,7 @@ read_map(const Datum *values, const bool *nulls, void *arg)
 	def->to_stage = DatumGetInt32(values[3]);
 }
 
-static const ColumnSpec edge_columns[] = {
+static const WatchedColumn edge_columns[] = {
 	{"pipeline_id", INT4OID}, {"from_stage_id", INT4OID},
 	{"to_stage_id", INT4OID}, {NULL, InvalidOid}
 };
@@ -822,14 +560,14 @@ read_edge(const Datum *values, const bool *nulls, void *arg)
 	DefinitionCache *c = state->cache;
 	EdgeDef    *def;
 
-	APPEND(c->edges, c->nedges, state->edge_room);
+	WATCHED_APPEND(c->edges, c->nedges, state->edge_room);
 	def = &c->edges[c->nedges++];
 	def->pipeline = DatumGetInt32(values[0]);
 	def->from_stage = DatumGetInt32(values[1]);
 	def->to_stage = DatumGetInt32(values[2]);
 }
 
-static const ColumnSpec activity_columns[] = {
+static const WatchedColumn activity_columns[] = {
 	{"pipeline_id", INT4OID}, {"stage_id", INT4OID}, {"kind", TEXTOID},
 	{NULL, InvalidOid}
 };
@@ -840,14 +578,14 @@ read_activity(const Datum *values, const bool *nulls, void *arg)
 	LoadState  *state = (LoadState *) arg;
 	LoadedActivity *activity;
 
-	APPEND(state->activities, state->nactivities, state->activity_room);
+	WATCHED_APPEND(state->activities, state->nactivities, state->activity_room);
 	activity = &state->activities[state->nactivities++];
 	activity->pipeline_id = DatumGetInt32(values[0]);
 	activity->stage_id = DatumGetInt32(values[1]);
 	activity->kind = TextDatumGetCString(values[2]);
 }
 
-static const ColumnSpec approval_columns[] = {
+static const WatchedColumn approval_columns[] = {
 	{"approval_id", INT4OID}, {"pipeline_id", INT4OID}, {"from_stage_id", INT4OID},
 	{"to_stage_id", INT4OID}, {"above", NUMERICOID}, {"currency", TEXTOID},
 	{"role", TEXTOID}, {NULL, InvalidOid}
@@ -861,7 +599,7 @@ read_approval(const Datum *values, const bool *nulls, void *arg)
 
 	if (nulls[1] || nulls[6])
 		return;
-	APPEND(state->approvals, state->napprovals, state->approval_room);
+	WATCHED_APPEND(state->approvals, state->napprovals, state->approval_room);
 	approval = &state->approvals[state->napprovals++];
 	memset(approval, 0, sizeof(*approval));
 	approval->pipeline_id = DatumGetInt32(values[1]);
@@ -875,7 +613,7 @@ read_approval(const Datum *values, const bool *nulls, void *arg)
 	approval->def.role = TextDatumGetCString(values[6]);
 }
 
-static const ColumnSpec type_columns[] = {
+static const WatchedColumn type_columns[] = {
 	{"layout_id", INT4OID}, {"column_name", TEXTOID}, {"value", TEXTOID},
 	{"pipeline_id", INT4OID}, {"position", INT4OID}, {NULL, InvalidOid}
 };
@@ -889,7 +627,7 @@ read_type(const Datum *values, const bool *nulls, void *arg)
 
 	if (nulls[3] || nulls[4])
 		return;
-	APPEND(c->types, c->ntypes, state->type_room);
+	WATCHED_APPEND(c->types, c->ntypes, state->type_room);
 	def = &c->types[c->ntypes++];
 	def->layout_id = DatumGetInt32(values[0]);
 	def->column = TextDatumGetCString(values[1]);
@@ -898,7 +636,7 @@ read_type(const Datum *values, const bool *nulls, void *arg)
 	def->position = DatumGetInt32(values[4]);
 }
 
-static const ColumnSpec role_columns[] = {
+static const WatchedColumn role_columns[] = {
 	{"pipeline_id", INT4OID}, {"role", TEXTOID}, {"can_see", BOOLOID},
 	{"can_move", BOOLOID}, {"can_define", BOOLOID}, {NULL, InvalidOid}
 };
@@ -909,7 +647,7 @@ read_role(const Datum *values, const bool *nulls, void *arg)
 	LoadState  *state = (LoadState *) arg;
 	LoadedRole *role;
 
-	APPEND(state->roles, state->nroles, state->role_room);
+	WATCHED_APPEND(state->roles, state->nroles, state->role_room);
 	role = &state->roles[state->nroles++];
 	role->pipeline_id = DatumGetInt32(values[0]);
 	role->def.role = TextDatumGetCString(values[1]);
@@ -918,7 +656,7 @@ read_role(const Datum *values, const bool *nulls, void *arg)
 	role->def.can_define = !nulls[4] && DatumGetBool(values[4]);
 }
 
-static const ColumnSpec value_columns[] = {
+static const WatchedColumn value_columns[] = {
 	{"relation", REGCLASSOID}, {"part", TEXTOID}, {"value", TEXTOID},
 	{"stage_id", INT4OID}, {"is_written", BOOLOID}, {NULL, InvalidOid}
 };
@@ -932,7 +670,7 @@ read_value(const Datum *values, const bool *nulls, void *arg)
 
 	if (nulls[3])
 		return;
-	APPEND(c->values, c->nvalues, state->value_room);
+	WATCHED_APPEND(c->values, c->nvalues, state->value_room);
 	def = &c->values[c->nvalues++];
 	def->relid = DatumGetObjectId(values[0]);
 	def->is_outcome = strcmp(TextDatumGetCString(values[1]), "outcome") == 0;
@@ -1223,7 +961,7 @@ assemble_rules(LoadState *state)
 static void
 load_definitions(void)
 {
-	uint64		generation;
+	uint64		wanted;
 	MemoryContext context;
 	MemoryContext old_context;
 	LoadState	state = {0};
@@ -1231,8 +969,8 @@ load_definitions(void)
 	Snapshot	snapshot;
 	bool		in_parallel_mode = IsInParallelMode();
 
-	lock_tables();
-	generation = wanted_generation;
+	watched_lock(&tables, N_CACHED);
+	wanted = tables.wanted;
 
 	context = AllocSetContextCreate(CurrentMemoryContext,
 									"pipelines definitions",
@@ -1240,28 +978,20 @@ load_definitions(void)
 	old_context = MemoryContextSwitchTo(context);
 	c = state.cache = palloc0(sizeof(DefinitionCache));
 	c->context = context;
-	c->in_parallel_mode = in_parallel_mode;
 
-	/*
-	 * The newest snapshot, as for foreign keys: under REPEATABLE READ the
-	 * transaction's own would load a past that stays in the cache after it.
-	 * Parallel mode forbids taking one; what is read there is used there
-	 * only.
-	 */
-	snapshot = RegisterSnapshot(in_parallel_mode ?
-								GetActiveSnapshot() : GetLatestSnapshot());
-	read_table(TABLE_LAYOUT, snapshot, layout_columns, read_layout, &state);
-	read_table(TABLE_STAGE, snapshot, stage_columns, read_stage, &state);
-	read_table(TABLE_PIPELINE, snapshot, pipeline_columns, read_pipeline, &state);
-	read_table(TABLE_PIPELINE_STAGE, snapshot, pipeline_stage_columns,
+	snapshot = watched_snapshot();
+	watched_read(&tables, TABLE_LAYOUT, snapshot, layout_columns, read_layout, &state);
+	watched_read(&tables, TABLE_STAGE, snapshot, stage_columns, read_stage, &state);
+	watched_read(&tables, TABLE_PIPELINE, snapshot, pipeline_columns, read_pipeline, &state);
+	watched_read(&tables, TABLE_PIPELINE_STAGE, snapshot, pipeline_stage_columns,
 			   read_pipeline_stage, &state);
-	read_table(TABLE_STAGE_MAP, snapshot, map_columns, read_map, &state);
-	read_table(TABLE_STAGE_TRANSITION, snapshot, edge_columns, read_edge, &state);
-	read_table(TABLE_STAGE_ACTIVITY, snapshot, activity_columns, read_activity, &state);
-	read_table(TABLE_APPROVAL, snapshot, approval_columns, read_approval, &state);
-	read_table(TABLE_DEAL_TYPE, snapshot, type_columns, read_type, &state);
-	read_table(TABLE_PIPELINE_ROLE, snapshot, role_columns, read_role, &state);
-	read_table(TABLE_STAGE_VALUE, snapshot, value_columns, read_value, &state);
+	watched_read(&tables, TABLE_STAGE_MAP, snapshot, map_columns, read_map, &state);
+	watched_read(&tables, TABLE_STAGE_TRANSITION, snapshot, edge_columns, read_edge, &state);
+	watched_read(&tables, TABLE_STAGE_ACTIVITY, snapshot, activity_columns, read_activity, &state);
+	watched_read(&tables, TABLE_APPROVAL, snapshot, approval_columns, read_approval, &state);
+	watched_read(&tables, TABLE_DEAL_TYPE, snapshot, type_columns, read_type, &state);
+	watched_read(&tables, TABLE_PIPELINE_ROLE, snapshot, role_columns, read_role, &state);
+	watched_read(&tables, TABLE_STAGE_VALUE, snapshot, value_columns, read_value, &state);
 	UnregisterSnapshot(snapshot);
 
 	SORT(c->layouts, c->nlayouts, compare_named);
@@ -1281,22 +1011,21 @@ load_definitions(void)
 		MemoryContextDelete(retired->context);
 	retired = cache;
 	cache = c;
-	loaded_generation = generation;
+	tables.current = wanted;
+	tables.in_parallel_mode = in_parallel_mode;
 }
 
 static inline void
 ensure_loaded(void)
 {
-	if (likely(loaded_generation == wanted_generation &&
-			   (!cache->in_parallel_mode || IsInParallelMode())))
-		return;
-	load_definitions();
+	if (!watched_is_current(&tables))
+		load_definitions();
 }
 
 bool
 definitions_exist(void)
 {
-	if (loaded_generation != wanted_generation && !resolve_tables(true))
+	if (!watched_is_current(&tables) && !watched_find(&tables, true))
 		return false;
 	ensure_loaded();
 	return cache->npipelines > 0 && cache->nplaces > 0;
@@ -1425,7 +1154,7 @@ definitions_stage_values(Oid relid, int *count)
 uint64
 definitions_generation(void)
 {
-	return wanted_generation;
+	return tables.wanted;
 }
 
 /* add 'name (id)' to a list; false when it is full */

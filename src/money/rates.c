@@ -5,11 +5,9 @@
  *
  * Owns a copy of the rates that were asked for, in the backend's memory: per
  * rate set and currency one array per base, sorted by day.  Its invariant is
- * that of definitions.c: whoever looks something up sees the newest committed
+ * that of watched.c: whoever looks something up sees the newest committed
  * rates plus the changes of their own transaction, whatever the isolation
- * level.  Every change of a definition table sends a relcache invalidation of
- * that table (bookkeeping.c); the callback here only counts it, and the copy
- * is dropped as a whole at the next look-up.
+ * level.  A copy that is not current is dropped as a whole at the next look-up.
  *
  * A currency is read when it is first needed, by the primary key, and not by
  * row of a query.  A copy that has grown beyond MAX_CACHED_BYTES is dropped,
@@ -19,9 +17,8 @@
  * right to read the table himself, and there must be no policy that would
  * hide rows of it from him.
  *
- * Must never allocate or touch a catalog in a callback, never drop the copy
- * while somebody uses it (only at the beginning of a look-up), and never take
- * 1 for a rate that is missing.
+ * Must never drop the copy while somebody uses it (only at the beginning of a
+ * look-up), and never take 1 for a rate that is missing.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,19 +27,17 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "access/xact.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "definitions/definitions_private.h"
+#include "definitions/watched.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "money/money.h"
 #include "port/pg_bitutils.h"
-#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -53,7 +48,6 @@
 #include "utils/rel.h"
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 
 /* days after its own that a rate holds for, where the set says nothing */
 #define DEFAULT_MAX_AGE		10
@@ -173,20 +167,16 @@ typedef struct LoadState
 	int			max_age;		/* of a rate set */
 } LoadState;
 
-/* counts invalidations; see definitions.c */
-static uint64 wanted_generation = 1;
-static uint64 resolved_generation = 0;
-static uint64 cached_generation = 0;
-static uint64 checked_generation = 0;
+static WatchedTables tables = {.names = table_names, .n = N_TABLES};
 
 /* counts the copies; what leads into an earlier one is void */
 static uint64 epoch = 1;
 
-static Oid	relids[N_TABLES];
+/* who was found to have the right to read them, and when */
 static Oid	checked_user = InvalidOid;
+static uint64 checked = 0;
 
 static MemoryContext cache_context = NULL;
-static bool cached_in_parallel_mode = false;
 static Size cached_bytes = 0;	/* nearly: what grows with use */
 static int	nsets = 0;
 static int	sets_room = 0;
@@ -196,45 +186,6 @@ static HTAB *all_paths = NULL;
 
 /* what the base costs in itself */
 static Rate one;
-
-static void
-relcache_callback(Datum arg, Oid relid)
-{
-	int			i;
-
-	if (!OidIsValid(relid))
-	{
-		wanted_generation++;
-		return;
-	}
-	for (i = 0; i < N_TABLES; i++)
-	{
-		if (relids[i] == relid)
-		{
-			wanted_generation++;
-			return;
-		}
-	}
-}
-
-static void
-xact_callback(XactEvent event, void *arg)
-{
-	switch (event)
-	{
-		case XACT_EVENT_COMMIT:
-		case XACT_EVENT_PARALLEL_COMMIT:
-		case XACT_EVENT_ABORT:
-		case XACT_EVENT_PARALLEL_ABORT:
-		case XACT_EVENT_PREPARE:
-			/* read with a snapshot of that transaction: worth nothing now */
-			if (cached_in_parallel_mode)
-				cached_generation = 0;
-			break;
-		default:
-			break;
-	}
-}
 
 /*
  * Make the fast form of a rate: value / 10^scale.
@@ -273,8 +224,7 @@ rates_init(void)
 {
 	set_rate(&one, 1, 0);
 	DATE_NOBEGIN(one.on);
-	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
-	RegisterXactCallback(xact_callback, NULL);
+	watched_begin(&tables);
 }
 
 /*
@@ -298,49 +248,6 @@ rates_call(FunctionCallInfo fcinfo)
 	return call;
 }
 
-static void
-resolve_tables(void)
-{
-	uint64		generation = wanted_generation;
-	Oid			owner;
-	Oid			schema;
-	int			i;
-
-	if (resolved_generation == wanted_generation)
-		return;
-	owner = definitions_owner();
-	schema = get_namespace_oid(PIPELINES_SCHEMA, false);
-	for (i = 0; i < N_TABLES; i++)
-	{
-		HeapTuple	tuple;
-		bool		is_ours;
-
-		relids[i] = get_relname_relid(table_names[i], schema);
-		tuple = OidIsValid(relids[i]) ?
-			SearchSysCache1(RELOID, ObjectIdGetDatum(relids[i])) : NULL;
-		if (!HeapTupleIsValid(tuple))
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("the definition table \"%s.%s\" does not exist",
-							PIPELINES_SCHEMA, table_names[i]),
-					 errhint(SETUP_HINT)));
-		is_ours = ((Form_pg_class) GETSTRUCT(tuple))->relowner == owner &&
-			(((Form_pg_class) GETSTRUCT(tuple))->relkind == RELKIND_RELATION ||
-			 ((Form_pg_class) GETSTRUCT(tuple))->relkind == RELKIND_PARTITIONED_TABLE);
-		ReleaseSysCache(tuple);
-		if (!is_ours)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("\"%s.%s\" is not a table of role \"%s\"",
-							PIPELINES_SCHEMA, table_names[i],
-							GetUserNameFromId(owner, true)),
-					 errdetail("All definition tables must belong to the owner of \"%s.definition_lock\".",
-							   PIPELINES_SCHEMA),
-					 errhint("Find out who made it, then drop it or ALTER TABLE ... OWNER TO, and run \"SELECT pipelines.setup();\".")));
-	}
-	resolved_generation = generation;
-}
-
 /*
  * May the current user read rates?  A change of that sends an invalidation of
  * the table.
@@ -352,11 +259,11 @@ check_user(void)
 
 	for (i = 0; i < N_TABLES; i++)
 	{
-		AclResult	result = pg_class_aclcheck(relids[i], GetUserId(), ACL_SELECT);
+		AclResult	result = pg_class_aclcheck(tables.relids[i], GetUserId(), ACL_SELECT);
 
 		if (result != ACLCHECK_OK)
-			aclcheck_error(result, OBJECT_TABLE, get_rel_name(relids[i]));
-		if (check_enable_rls(relids[i], InvalidOid, true) == RLS_ENABLED)
+			aclcheck_error(result, OBJECT_TABLE, get_rel_name(tables.relids[i]));
+		if (check_enable_rls(tables.relids[i], InvalidOid, true) == RLS_ENABLED)
 			ereport(ERROR,
 					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 					 errmsg("row security of table \"%s.%s\" can't be kept while amounts are converted",
@@ -365,7 +272,7 @@ check_user(void)
 					 errhint("Keep secret rates in another table, and disable row security on this one.")));
 	}
 	checked_user = GetUserId();
-	checked_generation = resolved_generation;
+	checked = tables.found;
 }
 
 /* after this nothing that was found before may be used */
@@ -376,8 +283,8 @@ forget_rates(void)
 	nsets = sets_room = 0;
 	sets = NULL;
 	all_quotes = all_paths = NULL;
-	cached_generation = 0;
-	cached_in_parallel_mode = false;
+	tables.current = 0;
+	tables.in_parallel_mode = false;
 	cached_bytes = 0;
 	if (cache_context != NULL)
 		MemoryContextReset(cache_context);
@@ -406,36 +313,13 @@ begin_cache(void)
 	all_paths = hash_create("pipelines rate paths", 64, &control,
 							HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	/* the one that tables and rights were looked at under */
-	cached_generation = resolved_generation;
+	tables.current = tables.found;
 }
 
 /* ----------
  * Reading
  * ----------
  */
-
-static AttrNumber
-column_number(Relation rel, const char *name, Oid type)
-{
-	TupleDesc	desc = RelationGetDescr(rel);
-	int			i;
-
-	for (i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-
-		if (!att->attisdropped && strcmp(NameStr(att->attname), name) == 0 &&
-			att->atttypid == type)
-			return i + 1;
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("the definition table \"%s\" has no column \"%s\" of type %s",
-					RelationGetRelationName(rel), name, format_type_be(type)),
-			 errhint(SETUP_HINT),
-			 errtable(rel)));
-	return InvalidAttrNumber;	/* keep the compiler quiet */
-}
 
 /* the primary key, if it helps to find rows by these columns */
 static Oid
@@ -477,15 +361,10 @@ read_rows(RateTable which, const char *set, CurrencyCode currency,
 	char		code[4] = {(char) (currency >> 16), (char) (currency >> 8), (char) currency, '\0'};
 	Datum		code_text = CStringGetTextDatum(code);
 
-	/*
-	 * Parallel mode forbids taking a snapshot; what is read there is used
-	 * there only.
-	 */
 	if (IsInParallelMode())
-		cached_in_parallel_mode = true;
-	parts = find_all_inheritors(relids[which], AccessShareLock, NULL);
-	snapshot = RegisterSnapshot(IsInParallelMode() ?
-								GetActiveSnapshot() : GetLatestSnapshot());
+		tables.in_parallel_mode = true;
+	parts = find_all_inheritors(tables.relids[which], AccessShareLock, NULL);
+	snapshot = watched_snapshot();
 	foreach(lc, parts)
 	{
 		Relation	rel = table_open(lfirst_oid(lc), NoLock);
@@ -500,11 +379,11 @@ read_rows(RateTable which, const char *set, CurrencyCode currency,
 			table_close(rel, NoLock);
 			continue;
 		}
-		ScanKeyEntryInitialize(&keys[0], 0, column_number(rel, "rate_set", TEXTOID),
+		ScanKeyEntryInitialize(&keys[0], 0, watched_column(rel, "rate_set", TEXTOID),
 							   BTEqualStrategyNumber, InvalidOid,
 							   DEFAULT_COLLATION_OID, F_TEXTEQ, set_text);
 		if (nkeys == 2)
-			ScanKeyEntryInitialize(&keys[1], 0, column_number(rel, "currency", TEXTOID),
+			ScanKeyEntryInitialize(&keys[1], 0, watched_column(rel, "currency", TEXTOID),
 								   BTEqualStrategyNumber, InvalidOid,
 								   DEFAULT_COLLATION_OID, F_TEXTEQ, code_text);
 		index = index_on(rel, keys, nkeys);
@@ -525,7 +404,7 @@ static void
 read_set(Relation rel, HeapTuple tuple, LoadState *state)
 {
 	bool		isnull;
-	Datum		value = heap_getattr(tuple, column_number(rel, "max_age", INT4OID),
+	Datum		value = heap_getattr(tuple, watched_column(rel, "max_age", INT4OID),
 									 RelationGetDescr(rel), &isnull);
 
 	state->max_age = isnull ? ANY_AGE : DatumGetInt32(value);
@@ -545,12 +424,12 @@ read_rate(Relation rel, HeapTuple tuple, LoadState *state)
 
 	if (state->columns_of != RelationGetRelid(rel))
 	{
-		state->base = column_number(rel, "base", TEXTOID);
-		state->rate_on = column_number(rel, "rate_on", DATEOID);
-		state->rate = column_number(rel, "rate", NUMERICOID);
-		state->since = column_number(rel, state->is_past ? "valid_from" : "changed_at",
+		state->base = watched_column(rel, "base", TEXTOID);
+		state->rate_on = watched_column(rel, "rate_on", DATEOID);
+		state->rate = watched_column(rel, "rate", NUMERICOID);
+		state->since = watched_column(rel, state->is_past ? "valid_from" : "changed_at",
 									 TIMESTAMPTZOID);
-		state->until = state->is_past ? column_number(rel, "valid_to", TIMESTAMPTZOID) :
+		state->until = state->is_past ? watched_column(rel, "valid_to", TIMESTAMPTZOID) :
 			InvalidAttrNumber;
 		state->columns_of = RelationGetRelid(rel);
 	}
@@ -936,16 +815,14 @@ find_path(RateCall *call, const text *set, CurrencyCode from, CurrencyCode to)
 	{
 		uint64		generation;
 
-		resolve_tables();
-		if (checked_generation != resolved_generation || checked_user != GetUserId())
+		(void) watched_find(&tables, false);
+		if (checked != tables.found || checked_user != GetUserId())
 			check_user();
-		if (cached_generation != wanted_generation ||
-			(cached_in_parallel_mode && !IsInParallelMode()) ||
-			cached_bytes > MAX_CACHED_BYTES)
+		if (!watched_is_current(&tables) || cached_bytes > MAX_CACHED_BYTES)
 			begin_cache();
-		generation = cached_generation;
+		generation = tables.current;
 		path = get_path(get_set(set), from, to);
-		if (generation == wanted_generation)
+		if (generation == tables.wanted)
 			break;
 		/* what others have committed meanwhile, both rates must know */
 		if (attempt >= MAX_ATTEMPTS)
@@ -995,11 +872,10 @@ rates_find(RateCall *call, const text *set, CurrencyCode from, CurrencyCode to,
 		from |= AS_KNOWN;
 	place = MEMO_OF(from);
 	if (likely(call->epoch == epoch &&
-			   cached_generation == wanted_generation &&
+			   watched_is_current(&tables) &&
 			   checked_user == GetUserId() &&
 			   call->set_size == (int) VARSIZE_ANY_EXHDR(set) &&
-			   memcmp(call->set, VARDATA_ANY(set), call->set_size) == 0 &&
-			   (!cached_in_parallel_mode || IsInParallelMode())))
+			   memcmp(call->set, VARDATA_ANY(set), call->set_size) == 0))
 	{
 		for (i = 0; i < MEMO_PLACES; i++)
 		{
