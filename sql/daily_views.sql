@@ -89,6 +89,43 @@ SELECT count(*) AS differences FROM (
 	WHERE ps.outcome = 'open' AND ps.stall_limit IS NOT NULL AND CASE ps.stall_basis WHEN 'age' THEN created_at WHEN 'activity' THEN d.changed_at ELSE stage_entered_at END + ps.stall_limit <= now() + interval '20 days'
 	EXCEPT (SELECT deal::bigint FROM pipelines.stalled('deals') UNION ALL SELECT deal::bigint FROM pipelines.stalling('deals', now() + interval '20 days'))) x;
 
+-- limits in business time (R-4.2): 8 hours, and two days and 4 hours; Tuesday, 5 March 2024 is a holiday
+SELECT pipelines.create_fiscal_calendar('Works', from_year => 2023, to_year => 2024) > 0 AS made;
+INSERT INTO pipelines.holiday (calendar_id, day, name) SELECT pipelines.calendar_id('Works'), '2024-03-05', 'works outing';
+\set VERBOSITY terse
+SELECT pipelines.create_pipeline('Works', layout => 'works', time_zone => 'UTC', stages => '[{"name": "A", "stall_limit": "1 month", "stall_time": "business"}]');
+SELECT pipelines.create_pipeline('Works', layout => 'works', time_zone => 'UTC', stages => '[{"name": "A", "stall_limit": "1 day", "stall_time": "working"}]');
+\set VERBOSITY default
+SELECT pipelines.create_pipeline('Works', layout => 'works', time_zone => 'UTC', stages => '[{"name": "Eight", "stall_limit": "8 hours", "stall_time": "business"},
+	{"name": "Two", "stall_limit": "2 days 4 hours", "stall_time": "business"}, {"name": "Three", "stall_limit": "3 days"}, "Won"]') > 0 AS made;
+UPDATE pipelines.pipeline SET calendar_id = pipelines.calendar_id('Works') WHERE name = 'Works';
+SELECT pipelines.create_deals('works', layout => 'works');
+SET session_replication_role = replica;
+INSERT INTO works (name, pipeline_id, stage_id, created_at, created_by, stage_entered_at, furthest_stage_id, episode, version, changed_at)
+SELECT s.name || to_char(v.at, ' Dy HH24:MI'), s.pipeline_id, s.stage_id, v.at, 'x', v.at, s.stage_id, 1, 1, v.at
+FROM (SELECT ps.pipeline_id, ps.stage_id, c.name FROM pipelines.pipeline_stage ps JOIN pipelines.stage c USING (stage_id)
+	WHERE ps.pipeline_id = pipelines.pipeline_id('Works', 'works') AND ps.outcome = 'open') s,
+	(VALUES (timestamptz '2024-03-01 15:00+00'), ('2024-03-02 12:00+00'), ('2024-03-04 10:00+00')) v(at);
+RESET session_replication_role;
+SELECT name, stalled_at AT TIME ZONE 'UTC' AS stalled_at FROM works_stalled ORDER BY 1;
+SELECT w.name FROM pipelines.stalled('works', as_of => '2024-03-06 12:00+00') s JOIN works w ON w.deal_id::text = s.deal ORDER BY 1;
+SELECT count(*) FROM pipelines.review('works') WHERE 'stalled' = ANY (flags);
+-- at random, the index ranges of stalling() lose nothing
+SET session_replication_role = replica;
+INSERT INTO works (name, pipeline_id, stage_id, created_at, created_by, stage_entered_at, furthest_stage_id, episode, version, changed_at)
+SELECT 'random', s.pipeline_id, s.stage_id, v.at, 'x', v.at, s.stage_id, 1, 1, v.at
+FROM pipelines.pipeline_stage s, (SELECT now() - g * interval '100 minutes' AS at FROM generate_series(1, 300) g) v
+WHERE s.pipeline_id = pipelines.pipeline_id('Works', 'works') AND s.outcome = 'open';
+RESET session_replication_role;
+SELECT count(*) > 50 AS some, count(*) FILTER (WHERE w.deal_id IS NULL OR s.deal IS NULL OR w.at <> s.stalled_at) AS wrong
+FROM (SELECT deal_id, CASE c.name WHEN 'Eight' THEN pipelines.add_business_time(stage_entered_at, '8 hours', 'Works')
+		WHEN 'Two' THEN pipelines.add_business_time((pipelines.add_business_days((stage_entered_at AT TIME ZONE 'UTC')::date, 2, 'Works')
+			+ (stage_entered_at AT TIME ZONE 'UTC')::time) AT TIME ZONE 'UTC', '4 hours', 'Works')
+		ELSE stage_entered_at + interval '3 days' END AS at
+	FROM works JOIN pipelines.stage c USING (stage_id)) w
+FULL JOIN pipelines.stalling('works', now() + interval '10 days') s ON s.deal = w.deal_id::text
+WHERE s.deal IS NOT NULL OR w.at > now() AND w.at <= now() + interval '10 days';
+
 -- flow of the last seven days; over all kinds the figures agree with the deals
 SELECT kind, stage_name, to_stage_name, currency, n, unpriced, amount, mean_age_days FROM deals_flow;
 SELECT kind, sum(n) AS n, sum(amount) AS amount FROM pipelines.flow('deals', since => now() - interval '300 days') GROUP BY 1 ORDER BY 1;

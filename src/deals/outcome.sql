@@ -72,9 +72,9 @@ BEGIN
 				HINT = 'Give the stage that takes the place of the old one another name: change_outcome(..., name => ''...'').';
 	END IF;
 	INSERT INTO pipelines.pipeline_stage (pipeline_id, stage_id, "position", outcome, probability,
-		forecast_category, mandatory, stall_limit, stall_basis, may_start, entry_rule, exit_rule, colour, attrs)
+		forecast_category, mandatory, stall_limit, stall_basis, stall_time, may_start, entry_rule, exit_rule, colour, attrs)
 	VALUES (target, new_stage, s."position", _replace_stage.outcome, _replace_stage.probability,
-		_replace_stage.forecast_category, s.mandatory, CASE WHEN goes_on THEN s.stall_limit END, s.stall_basis,
+		_replace_stage.forecast_category, s.mandatory, CASE WHEN goes_on THEN s.stall_limit END, s.stall_basis, s.stall_time,
 		s.may_start, s.entry_rule, CASE WHEN goes_on THEN s.exit_rule END, s.colour, s.attrs);
 	IF goes_on THEN
 		INSERT INTO pipelines.stage_activity (pipeline_id, stage_id, kind, description)

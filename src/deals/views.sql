@@ -917,9 +917,26 @@ AS $$
 $$;
 COMMENT ON FUNCTION pipelines._closings_view(regclass) IS 'The text of the view T_closings.';
 
--- T_current of the open deals whose limit is reached.  Days and months of a
--- limit are those of the calendar of the pipeline's time zone.  The history is
--- only read for the rows that come out.
+-- When the limit of a stage (an alias) is over for what began at an instant, as
+-- SQL text.  Days and months of a limit are those of the calendar in the zone;
+-- of business time, first the business days, then the business hours count
+-- (R-4.2).
+CREATE FUNCTION pipelines._stalls_at(began text, stage text, zone text, calendar text)
+RETURNS text
+LANGUAGE sql IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format('CASE %2$s.stall_time WHEN ''business'' THEN pipelines.add_business_time('
+		'(pipelines.add_business_days(CAST(%1$s AT TIME ZONE %3$s AS date), CAST(extract(day FROM %2$s.stall_limit) AS integer), %4$s)'
+		' + CAST(%1$s AT TIME ZONE %3$s AS time)) AT TIME ZONE %3$s,'
+		' %2$s.stall_limit - make_interval(days => CAST(extract(day FROM %2$s.stall_limit) AS integer)), %4$s)'
+		' ELSE ((%1$s AT TIME ZONE %3$s) + %2$s.stall_limit) AT TIME ZONE %3$s END', $1, $2, $3, $4)
+$$;
+COMMENT ON FUNCTION pipelines._stalls_at(text, text, text, text) IS
+	'The instant at which a limit is over, as SQL text.';
+
+-- T_current of the open deals whose limit is reached.  The history is only read
+-- for the rows that come out.
 CREATE FUNCTION pipelines._stalled_view(deals regclass, existing regclass)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
@@ -928,16 +945,17 @@ AS $$
 	SELECT format($sql$
 	SELECT %1$s%2$s
 	CROSS JOIN LATERAL (
-		SELECT coalesce(p.time_zone, current_setting('TimeZone')) AS zone,
-			   ((CASE ps.stall_basis WHEN 'activity' THEN %6$s WHEN 'age' THEN %4$s ELSE %5$s END
-				 AT TIME ZONE coalesce(p.time_zone, current_setting('TimeZone'))) + ps.stall_limit)
-				AT TIME ZONE coalesce(p.time_zone, current_setting('TimeZone')) AS stalled_at
-	) w
+		SELECT CASE ps.stall_basis WHEN 'activity' THEN %6$s WHEN 'age' THEN %4$s ELSE %5$s END AS began,
+			   coalesce(p.time_zone, current_setting('TimeZone')) AS zone
+	) b
+	CROSS JOIN LATERAL (SELECT b.zone, %7$s AS stalled_at) w
 	WHERE ps.outcome = 'open' AND ps.stall_limit IS NOT NULL AND w.stalled_at <= now()$sql$,
 		pipelines._select_list(array_agg(c.name ORDER BY c.n), array_agg(c.expression ORDER BY c.n), $2),
 		pipelines._deal_from($1),
 		pipelines._column($1, 'changed_at'), pipelines._column($1, 'created_at', 'timestamptz'),
-		pipelines._column($1, 'stage_entered_at'), pipelines._last_activity($1, 'now()'))
+		pipelines._column($1, 'stage_entered_at'), pipelines._last_activity($1, 'now()'),
+		pipelines._stalls_at('b.began', 'ps', 'b.zone',
+							 '(SELECT k.name FROM pipelines.fiscal_calendar k WHERE k.calendar_id = p.calendar_id)'))
 	FROM (
 		SELECT x.n, x.name, x.expression FROM pipelines._current_columns($1) x
 		UNION ALL

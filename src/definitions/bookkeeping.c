@@ -592,6 +592,7 @@ judge_pipeline_stage(const Subject *subject, HeapTuple tuple)
 	if (stall_limit != InvalidAttrNumber && !column_null(subject, tuple, "stall_limit"))
 	{
 		Interval	zero = {0};
+		char	   *word;
 
 		value = heap_getattr(tuple, stall_limit, subject->desc, &isnull);
 		if (DatumGetBool(DirectFunctionCall2(interval_le, value, IntervalPGetDatum(&zero))))
@@ -599,6 +600,13 @@ judge_pipeline_stage(const Subject *subject, HeapTuple tuple)
 						 psprintf("stall limit \"%s\" is not possible",
 								  value_text(subject->desc, tuple, stall_limit)),
 						 "A stall limit is a positive interval, or NULL for none.");
+		if (DatumGetIntervalP(value)->month != 0 &&
+			(word = column_text(subject, tuple, "stall_time")) != NULL &&
+			strcmp(word, "business") == 0)
+			refuse_stage(subject, tuple, "business_limit_has_no_months",
+						 psprintf("stall limit \"%s\" is not possible",
+								  value_text(subject->desc, tuple, stall_limit)),
+						 "Business time is told in days, hours, minutes and seconds.");
 	}
 	return tuple;
 }

@@ -35,14 +35,14 @@ COMMENT ON FUNCTION pipelines._guess_outcome(text) IS
 CREATE FUNCTION pipelines._stage_plan(stages jsonb)
 RETURNS TABLE (ordinal integer, name text, code text, description text, "position" integer,
 	outcome text, probability numeric, forecast_category text, mandatory boolean,
-	stall_limit interval, stall_basis text, may_start boolean, entry_rule text, exit_rule text,
+	stall_limit interval, stall_basis text, stall_time text, may_start boolean, entry_rule text, exit_rule text,
 	colour text, archived_at timestamptz, attrs jsonb, activities text[])
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000 ROWS 10
 SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	known CONSTANT text[] := '{name,code,description,position,outcome,probability,forecast_category,mandatory,stall_limit,stall_basis,may_start,entry_rule,exit_rule,colour,archived_at,attrs,activities}';
+	known CONSTANT text[] := '{name,code,description,position,outcome,probability,forecast_category,mandatory,stall_limit,stall_basis,stall_time,may_start,entry_rule,exit_rule,colour,archived_at,attrs,activities}';
 	element jsonb;
 	label text;
 	unknown text;
@@ -106,6 +106,7 @@ BEGIN
 			mandatory := coalesce((element ->> 'mandatory')::boolean, true);
 			stall_limit := (element ->> 'stall_limit')::interval;
 			stall_basis := coalesce(element ->> 'stall_basis', 'stage');
+			stall_time := coalesce(element ->> 'stall_time', 'calendar');
 			may_start := coalesce((element ->> 'may_start')::boolean, true);
 			entry_rule := element ->> 'entry_rule';
 			exit_rule := element ->> 'exit_rule';
@@ -229,10 +230,10 @@ BEGIN
 					HINT = 'Leave the code out, or change it in pipelines.stage: it is the same in all pipelines.';
 		END IF;
 		INSERT INTO pipelines.pipeline_stage (pipeline_id, stage_id, "position", outcome, probability,
-			forecast_category, mandatory, stall_limit, stall_basis, may_start, entry_rule, exit_rule, colour,
+			forecast_category, mandatory, stall_limit, stall_basis, stall_time, may_start, entry_rule, exit_rule, colour,
 			archived_at, attrs)
 		VALUES (new_pipeline, picked, s."position", s.outcome, s.probability, s.forecast_category, s.mandatory,
-			s.stall_limit, s.stall_basis, s.may_start, s.entry_rule, s.exit_rule, s.colour, s.archived_at, s.attrs);
+			s.stall_limit, s.stall_basis, s.stall_time, s.may_start, s.entry_rule, s.exit_rule, s.colour, s.archived_at, s.attrs);
 		INSERT INTO pipelines.stage_activity (pipeline_id, stage_id, kind)
 		SELECT new_pipeline, picked, k.kind FROM unnest(s.activities) AS k (kind);
 	END LOOP;
@@ -267,7 +268,7 @@ BEGIN
 		(SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object('name', c.name, 'position', s."position",
 				'outcome', s.outcome, 'probability', s.probability, 'forecast_category', s.forecast_category,
 				'mandatory', s.mandatory, 'stall_limit', s.stall_limit, 'stall_basis', s.stall_basis,
-				'may_start', s.may_start, 'entry_rule', s.entry_rule, 'exit_rule', s.exit_rule, 'colour', s.colour)) || CASE WHEN s.attrs IS NULL THEN '{}'
+				'stall_time', s.stall_time, 'may_start', s.may_start, 'entry_rule', s.entry_rule, 'exit_rule', s.exit_rule, 'colour', s.colour)) || CASE WHEN s.attrs IS NULL THEN '{}'
 					ELSE jsonb_build_object('attrs', s.attrs) END ORDER BY s."position")
 			FROM pipelines.pipeline_stage AS s JOIN pipelines.stage AS c ON c.stage_id = s.stage_id
 			WHERE s.pipeline_id = source AND s.archived_at IS NULL),

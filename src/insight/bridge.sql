@@ -351,8 +351,9 @@ BEGIN
 	END LOOP;
 	RETURN format($query$
 	WITH definition AS MATERIALIZED (
-		SELECT x.pipeline_id AS p, x.stage_id AS s, x.outcome, x.probability, x.stall_limit, x.stall_basis, p.name AS pipeline_name, s.name AS stage_name,
+		SELECT x.pipeline_id AS p, x.stage_id AS s, x.outcome, x.probability, x.stall_limit, x.stall_basis, x.stall_time, p.name AS pipeline_name, s.name AS stage_name,
 			coalesce($3, p.large_from) AS large_from,
+			(SELECT k.name FROM pipelines.fiscal_calendar k WHERE k.calendar_id = p.calendar_id) AS calendar,
 			coalesce(p.time_zone, current_setting('TimeZone')) AS zone, ($1 AT TIME ZONE coalesce(p.time_zone, current_setting('TimeZone')))::date AS today
 		FROM pipelines.definitions_as_of(NULL::pipelines.pipeline_stage, $1) x
 		LEFT JOIN pipelines.pipeline p ON p.pipeline_id = x.pipeline_id
@@ -385,8 +386,7 @@ BEGIN
 				CASE WHEN a.began > $2 AND b.key IS NULL THEN 'new' END,
 				CASE WHEN b.s <> a.s OR b.p <> a.p OR (b.s = a.s AND b.entered <> a.entered) THEN 'moved' END,
 				CASE WHEN f.outcome = 'open' AND f.stall_limit IS NOT NULL AND
-					((CASE f.stall_basis WHEN 'activity' THEN a.began WHEN 'age' THEN a.created ELSE a.entered END AT TIME ZONE f.zone) + f.stall_limit)
-						AT TIME ZONE f.zone <= $1 THEN 'stalled' END,
+					%9$s <= $1 THEN 'stalled' END,
 				CASE WHEN f.outcome = 'open' AND a.began > $2 AND a.expected > b.expected THEN 'pushed' END,
 				CASE WHEN f.outcome = 'open' AND a.expected < f.today THEN 'past_due' END,
 				CASE WHEN f.outcome = 'open' AND %7$s AND (a.step IS NULL OR a.step < $1) THEN 'no_next_step' END,
@@ -403,7 +403,9 @@ BEGIN
 	WHERE r.flags <> '{}'$query$,
 		arms[1], format('h.%I', pipelines._own_column(registration.history, 'valid_from')), pipelines._own_column(registration.history, 'valid_to'),
 		CASE WHEN registration.live IS NOT NULL THEN ' AND c1.met' ELSE '' END,
-		arms[2], pipelines._column(deals, 'changed_at'), has_step::text, registration.currency);
+		arms[2], pipelines._column(deals, 'changed_at'), has_step::text, registration.currency,
+		pipelines._stalls_at('CASE f.stall_basis WHEN ''activity'' THEN a.began WHEN ''age'' THEN a.created ELSE a.entered END'::text,
+			'f'::text, 'f.zone'::text, 'f.calendar'::text));
 END
 $$;
 COMMENT ON FUNCTION pipelines._review_query(regclass) IS

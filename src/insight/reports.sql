@@ -21,7 +21,7 @@
 CREATE FUNCTION pipelines._stages_at(at timestamptz)
 RETURNS TABLE (pipeline_id integer, pipeline_name text, layout_id integer, time_zone text, stage_id integer, stage_name text,
 	"position" integer, outcome text, probability numeric, forecast_category text, mandatory boolean,
-	stall_limit interval, stall_basis text, archived boolean, merged_into integer)
+	stall_limit interval, stall_basis text, stall_time text, calendar text, archived boolean, merged_into integer)
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000 ROWS 100
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -30,6 +30,8 @@ AS $$
 		   coalesce(h.position, ps.position), coalesce(h.outcome, ps.outcome), coalesce(h.probability, ps.probability),
 		   coalesce(h.forecast_category, ps.forecast_category), coalesce(h.mandatory, ps.mandatory),
 		   CASE WHEN h.pipeline_id IS NULL THEN ps.stall_limit ELSE h.stall_limit END, coalesce(h.stall_basis, ps.stall_basis),
+		   coalesce(h.stall_time, ps.stall_time),
+		   (SELECT k.name FROM pipelines.fiscal_calendar k WHERE k.calendar_id = p.calendar_id),
 		   CASE WHEN h.pipeline_id IS NULL THEN ps.archived_at IS NOT NULL ELSE h.archived_at IS NOT NULL END
 			OR p.archived_at IS NOT NULL AND p.archived_at <= $1,
 		   CASE WHEN h.pipeline_id IS NULL THEN ps.merged_into ELSE h.merged_into END

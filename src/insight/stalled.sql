@@ -4,8 +4,8 @@
 --   of the past, or by an instant to come (R-4.1 to R-4.5).
 --
 -- Nothing is stored: a limit that is changed applies to all deals at once, and
--- an UPDATE of what is not tracked touches no clock.  Days and months of a limit
--- are those of the calendar in the time zone of the pipeline.
+-- an UPDATE of what is not tracked touches no clock.  When a limit is over says
+-- _stalls_at() (views.sql).
 -------------------------------------------------------------------------------
 
 -- A deal (d) with the instant at which it stalls (w), as of $1.  ps is its stage.
@@ -21,12 +21,11 @@ AS $$
 		LEFT JOIN (SELECT * FROM pipelines._stages_at($1) x WHERE x.outcome = 'open' AND x.stall_limit IS NOT NULL OFFSET 0) ps
 			ON ps.pipeline_id = %2$s AND ps.stage_id = %3$s
 		CROSS JOIN LATERAL (SELECT ps.layout_id, ps.pipeline_name AS name) p
-		CROSS JOIN LATERAL (
-			SELECT ps.time_zone AS zone,
-				((CASE ps.stall_basis WHEN 'activity' THEN %4$s WHEN 'age' THEN %5$s ELSE %6$s END
-				  AT TIME ZONE ps.time_zone) + ps.stall_limit) AT TIME ZONE ps.time_zone AS stalled_at
-		) w$sql$, $2, pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'),
-		pipelines._last_activity($1, '$1'), pipelines._column($1, 'created_at', 'timestamptz'), pipelines._column($1, 'stage_entered_at'))
+		CROSS JOIN LATERAL (SELECT CASE ps.stall_basis WHEN 'activity' THEN %4$s WHEN 'age' THEN %5$s ELSE %6$s END AS began) b
+		CROSS JOIN LATERAL (SELECT ps.time_zone AS zone, %7$s AS stalled_at) w$sql$,
+		$2, pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'),
+		pipelines._last_activity($1, '$1'), pipelines._column($1, 'created_at', 'timestamptz'), pipelines._column($1, 'stage_entered_at'),
+		pipelines._stalls_at('b.began', 'ps', 'ps.time_zone', 'ps.calendar'))
 $$;
 COMMENT ON FUNCTION pipelines._stall_from(regclass, text) IS
 	'The FROM clause of the deals that have a limit, with the instant at which each stalls, as SQL text.';
@@ -72,14 +71,31 @@ END
 $$;
 COMMENT ON FUNCTION pipelines.stalled(regclass, text, boolean, interval, boolean, timestamptz) IS
 'Open deals whose limit was reached by as_of (S18, R-4.1 to R-4.5), the longest stalled first; the view T_stalled is the same for now, with all columns of T.
+A limit is calendar time in the time zone of the pipeline, or business time of its calendar (stall_time; R-4.2): so many business days later at the same time of the day, and from there so many business hours.
 The clock of a limit (basis): stage: since the stage was entered; activity: since the last change of a tracked column or the last activity that was done; age: since the deal was created.  No other UPDATE touches it.  Limits and definitions are those of as_of.
 respect_next_action: a deal whose next action is yet to come, within max_future if that is given, is not stalled.  days_over: days of 24 hours since stalled_at.
 reasons: over_limit, past_expected_close, no_amount, no_next_action, pipeline_mismatch, pushed_<n>_times, skipped_stage:<name> (S19); with_reasons => false saves looking for them.
 Errors: 22023 an instant before the history of an adopted table; 23S01 unknown pipeline.';
 
+-- About when something began whose limit is over at an instant.
+CREATE FUNCTION pipelines._stalled_since(at timestamptz, stall_limit interval, stall_time text, time_zone text, calendar text)
+RETURNS timestamptz
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE WHEN $3 = 'business'
+		THEN pipelines.add_business_time(
+			(pipelines.add_business_days(($1 AT TIME ZONE $4)::date, -extract(day FROM $2)::integer, $5)
+				+ ($1 AT TIME ZONE $4)::time) AT TIME ZONE $4,
+			make_interval(days => extract(day FROM $2)::integer) - $2, $5)
+		ELSE ($1 AT TIME ZONE $4 - $2) AT TIME ZONE $4 END
+$$;
+COMMENT ON FUNCTION pipelines._stalled_since(timestamptz, interval, text, text, text) IS
+	'The instant that is about a stall limit before another one; exact but for months, holidays and changes of the clocks.';
+
 -- One range of the index on pipeline, stage and stage_entered_at per stage: what
 -- was entered a limit ago, with some days to spare for months of different
--- lengths, and then asked exactly.  A clock that is not the stage's has no such
+-- lengths, or for holidays, and then asked exactly.  A clock that is not the stage's has no such
 -- range: there the deals of the stage are read.
 CREATE FUNCTION pipelines.stalling(deals regclass, until timestamptz, pipeline text DEFAULT NULL, respect_next_action boolean DEFAULT false,
 	max_future interval DEFAULT NULL, with_reasons boolean DEFAULT true)
@@ -105,9 +121,10 @@ DECLARE
 BEGIN
 	PERFORM pipelines._need_deals(deals);
 	FOR s IN
-		SELECT x.*, (x.at AT TIME ZONE x.time_zone - x.stall_limit) AT TIME ZONE x.time_zone - interval '5 days' AS lo,
-			   (until AT TIME ZONE x.time_zone - x.stall_limit) AT TIME ZONE x.time_zone + interval '5 days' AS hi
-		FROM (SELECT y.*, now() AS at FROM pipelines._stages_at(now()) y) x
+		SELECT x.*, pipelines._stalled_since(now(), x.stall_limit, x.stall_time, x.time_zone, x.calendar) - x.spare AS lo,
+			   pipelines._stalled_since(until, x.stall_limit, x.stall_time, x.time_zone, x.calendar) + x.spare AS hi
+		FROM (SELECT y.*, CASE y.stall_time WHEN 'business' THEN interval '14 days' ELSE interval '5 days' END AS spare
+			  FROM pipelines._stages_at(now()) y) x
 		WHERE x.outcome = 'open' AND x.stall_limit IS NOT NULL
 			AND (chosen IS NULL OR x.pipeline_id = chosen) AND (x.layout_id = layout) IS NOT FALSE
 		ORDER BY x.pipeline_id, x.position, x.stage_id

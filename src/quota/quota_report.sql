@@ -42,18 +42,15 @@ $$;
 COMMENT ON FUNCTION pipelines._ordered_dimensions(text[]) IS
 	'What a report is split by, each once, in a fixed order. Errors: 22023.';
 
--- Working days of a span, the last day not included: Monday to Friday, no holiday.
+-- Working days of a span, the last day not included: the business days of the
+-- calendar; where there is none, Monday to Friday.
 CREATE FUNCTION pipelines._working_days(starts date, ends date, calendar text)
 RETURNS bigint
-LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT count(*)
-	FROM generate_series(0, $2 - $1 - 1) n
-	WHERE extract(isodow FROM $1 + n) < 6
-		AND NOT EXISTS (SELECT FROM pipelines.holiday h
-						JOIN pipelines.fiscal_calendar c ON c.calendar_id = h.calendar_id
-						WHERE c.name = $3 AND h.day = $1 + n)
+	SELECT CASE WHEN $3 IS NOT NULL THEN pipelines.business_days($1, $2, $3)
+		ELSE (SELECT count(*) FROM generate_series(0, $2 - $1 - 1) n WHERE extract(isodow FROM $1 + n) < 6) END
 $$;
 COMMENT ON FUNCTION pipelines._working_days(date, date, text) IS
 	'Working days from starts up to ends, exclusive.';
