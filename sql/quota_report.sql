@@ -204,6 +204,29 @@ SELECT count(*) FROM deals_quota;
 RESET ROLE;
 SELECT pipelines.secure_quotas(secured => false);
 SELECT relrowsecurity FROM pg_class WHERE oid = 'pipelines.quota'::regclass;
+
+-- a protected pipeline: neither its deals nor its quotas, of today and of before, are in any report of who may not see it
+SELECT pipelines.create_pipeline('Secret', layout => 'secret'), pipelines.create_pipeline('Known', layout => 'secret') > 0 AS made;
+SELECT pipelines.create_deals('offers', layout => 'secret', currency => 'EUR');
+INSERT INTO offers (name, pipeline_id, owner, amount, expected_close_on)
+	SELECT p.name, p.pipeline_id, 'ann', CASE p.name WHEN 'Secret' THEN 7000 ELSE 100 END, '2026-05-20'
+	FROM pipelines.pipeline p WHERE p.name IN ('Secret', 'Known');
+INSERT INTO pipelines.quota (relation, forecast_type_id, period_id, pipeline_id, value)
+	SELECT 'offers', 1, f.period_id, p.pipeline_id, CASE p.name WHEN 'Secret' THEN 8000 ELSE 200 END
+	FROM pipelines.pipeline p, pipelines.fiscal_period f WHERE p.name IN ('Secret', 'Known') AND f.label = 'May 2026' AND f.kind = 'month';
+UPDATE pipelines.quota SET value = value + 1 WHERE relation = 'offers'::regclass;
+SELECT count(*) > 0 AS granted FROM pipelines.grant_access('offers', 'regress_quota_dan', 'read');
+SELECT pipelines.protect_pipeline('Secret');
+SET ROLE regress_quota_dan;
+SELECT bucket, pipeline_name, quota, pipeline, deals FROM offers_quota WHERE forecast_period = 'month' AND dimension = 'pipeline' ORDER BY 1;
+SELECT pipeline_name, quota, pipeline FROM pipelines.quota_report('offers', "by" => '{pipeline}', forecast_period => 'month', currency => 'EUR');
+SELECT owner, category, deals, amount FROM pipelines.forecast_report('offers') WHERE deals > 0;
+SELECT pipeline_name, value FROM pipelines.forecast_deals('offers');
+SELECT value FROM pipelines.quota WHERE relation = 'offers'::regclass;
+SELECT value FROM pipelines.quota_history WHERE relation ~ 'offers';
+SELECT value FROM pipelines.quota_as_of(now()) WHERE relation ~ 'offers';
+RESET ROLE;
+SELECT bucket, pipeline_name, quota, pipeline FROM offers_quota WHERE forecast_period = 'month' AND dimension = 'pipeline' ORDER BY 1, 2;
 \c :regression
 DROP DATABASE regress_pipelines_quota_report;
 DROP ROLE regress_quota_bert;
