@@ -126,6 +126,30 @@ FROM (SELECT deal_id, CASE c.name WHEN 'Eight' THEN pipelines.add_business_time(
 FULL JOIN pipelines.stalling('works', now() + interval '10 days') s ON s.deal = w.deal_id::text
 WHERE s.deal IS NOT NULL OR w.at > now() AND w.at <= now() + interval '10 days';
 
+-- business time in reports, and one currency for all: Friday 15:00 to Monday 11:00 is 4 hours of work, from
+-- there to Wednesday 10:00, with a holiday between them, 7
+SELECT pipelines.create_pipeline('Shop', layout => 'shop', time_zone => 'UTC', stages => '["Open", "Offer", "Won", "Lost"]') > 0 AS made;
+UPDATE pipelines.pipeline SET calendar_id = pipelines.calendar_id('Works') WHERE name = 'Shop';
+SELECT pipelines.create_deals('shop', layout => 'shop', currency => 'EUR');
+INSERT INTO pipelines.exchange_rate (rate_set, currency, base, rate_on, rate) VALUES ('spot', 'USD', 'EUR', '2024-03-06', 1.25);
+CREATE TABLE past (deal_id bigint, at timestamptz, pipeline text, stage text, amount numeric, currency text, expected_close_on date);
+INSERT INTO past VALUES (1, '2024-03-01 15:00+00', 'Shop', 'Open', 100, 'USD', '2024-03-06'), (1, '2024-03-04 11:00+00', 'Shop', 'Offer', 100, 'USD', '2024-03-06'),
+	(1, '2024-03-06 10:00+00', 'Shop', 'Won', 100, 'USD', '2024-03-06'),
+	(2, '2024-03-01 15:00+00', 'Shop', 'Open', 10, 'EUR', '2024-03-06'), (2, '2024-03-06 09:00+00', 'Shop', 'Won', 10, 'EUR', '2024-03-06'),
+	(3, '2024-03-06 09:00+00', 'Shop', 'Open', 50, 'USD', '2024-03-06'), (4, '2024-03-06 09:00+00', 'Shop', 'Open', 7, 'GBP', '2024-03-06');
+SELECT deals, events, rows FROM pipelines.import_history('shop', 'past');
+SELECT stage_name, n, total, mean FROM pipelines.time_in_stage('shop', business => true, as_of => '2024-03-07 00:00+00') WHERE n > 0 ORDER BY "position";
+SELECT stage_name, n, total, mean FROM pipelines.time_in_stage('shop', business => true, calendar => 'Works', as_of => '2024-03-07 00:00+00') WHERE n > 0 ORDER BY "position";
+SELECT deal, stage_name, cumulative_time FROM pipelines.stage_times('shop', business => true, as_of => '2024-03-07 00:00+00') WHERE outcome = 'open' ORDER BY 1, "position";
+SELECT n, total, mean, shortest, longest FROM pipelines.cycle('shop', business => true, as_of => '2024-03-07 00:00+00');
+-- 100 USD are 80 EUR; pounds have no rate: they count, and are worth nothing
+SELECT currency, won, won_amount FROM pipelines.win_rate('shop', as_of => '2024-03-07 00:00+00') ORDER BY 1;
+SELECT currency, won, won_amount FROM pipelines.win_rate('shop', convert_to => 'EUR', as_of => '2024-03-07 00:00+00');
+SELECT currency, won, won_amount FROM pipelines.win_rate('shop', convert_to => 'EURO', as_of => '2024-03-07 00:00+00');
+SELECT value, currency, n, unpriced, amount FROM pipelines.load('shop', by => 'source', convert_to => 'EUR', as_of => '2024-03-07 00:00+00');
+SELECT currency, n, mean_value FROM pipelines.velocity('shop', convert_to => 'EUR', as_of => '2024-03-07 00:00+00');
+SELECT kind, currency, n, unpriced, amount FROM pipelines.flow('shop', '2024-03-01', convert_to => 'EUR', as_of => '2024-03-07 00:00+00') ORDER BY 1;
+
 -- flow of the last seven days; over all kinds the figures agree with the deals
 SELECT kind, stage_name, to_stage_name, currency, n, unpriced, amount, mean_age_days FROM deals_flow;
 SELECT kind, sum(n) AS n, sum(amount) AS amount FROM pipelines.flow('deals', since => now() - interval '300 days') GROUP BY 1 ORDER BY 1;
@@ -142,7 +166,7 @@ SELECT count(*) AS differences FROM (
 		coalesce(sum(a.amount * ps.probability * 0.01) FILTER (WHERE ps.outcome <> 'on_hold'), 0)
 	 FROM (SELECT DISTINCT week_end FROM deals_trend) w
 	 CROSS JOIN LATERAL pipelines.as_of(NULL::deals, (w.week_end + 1)::timestamp AT TIME ZONE 'UTC') a
-	 JOIN pipelines.pipeline_stage ps ON ps.stage_id = a.stage_id GROUP BY 1, 2, ps.outcome)) x;
+	 JOIN pipelines.pipeline_stage ps USING (pipeline_id, stage_id) GROUP BY 1, 2, ps.outcome)) x;
 SELECT (SELECT sum(n) FROM pipelines.trend('deals', 104)) = (SELECT sum(n) FROM pipelines.trend('deals', 104, by => 'owner')) AS equal;
 
 -- journey: what is left out are the times

@@ -8,7 +8,8 @@
 -- it in the one that is asked for.
 -------------------------------------------------------------------------------
 
--- The amount of a row of _rows_at(r), in a currency that is asked for or not.
+-- The amount of a row of _rows_at(r), in a currency that is asked for or not;
+-- each deal is rounded once.
 CREATE FUNCTION pipelines._report_amount(currency text, "on" text)
 RETURNS text
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100
@@ -17,16 +18,14 @@ AS $$
 BEGIN
 	IF currency IS NULL THEN
 		RETURN 'r.amount_';
-	ELSIF to_regprocedure('pipelines.convert(numeric, text, text, date, text)') IS NULL THEN
-		RAISE EXCEPTION 'this installation does not convert currencies'
-			USING ERRCODE = 'feature_not_supported',
-				  HINT = 'Leave currency out: there is one row per currency then.';
 	END IF;
-	RETURN format('pipelines.convert(r.amount_, r.currency_, %L::text, %s, ''spot''::text)', currency, "on");
+	-- that there is such a currency
+	PERFORM pipelines.minor_units(currency);
+	RETURN format('pipelines.round_money(pipelines.convert(r.amount_, r.currency_, %1$L::text, %2$s, ''spot''::text), %1$L::text)', currency, "on");
 END
 $$;
 COMMENT ON FUNCTION pipelines._report_amount(text, text) IS
-	'The amount of a deal, in its own currency or converted on a day, as SQL text.';
+	'The amount of a deal, in its own currency or converted on a day, as SQL text. Raises 22023 for an unknown currency.';
 
 -- FROM clause: deals (r) as of $1, their stages then (o), and the period of each
 -- pipeline (w) from $2 to $3.
@@ -122,7 +121,7 @@ COMMENT ON FUNCTION pipelines.win_rate(regclass, date, date, text, text, text, b
 'How many deals are won: per pipeline and currency, and by a column of T or an expression over its columns, as they were when the deal was closed (S26, S76, S103).
 won, lost, disqualified, done: deals that were closed (closed_on) from the day since on and before the day until; created: those made in the period, created_won: those of them that are won.  overdue: open deals that should have been closed before the day of as_of; old: other open ones older than old_after (NULL: than 90 % of the won deals were when they were won).  unpriced: closed deals without an amount, or without a rate.
 Rates, as fractions of 1, NULL where there is nothing to divide by: count_rate = won / (won + lost); value_rate: the same of amounts; cohort_rate = created_won / created; penalised_rate = won / (won + lost + overdue + old).  all_closed counts the disqualified and the done among the lost.
-convert_to: a currency that all amounts are converted to, by the rates of the day of closing; else one row per currency (NULL: the table has none).  count_reopened: a deal that was closed and reopened counts for that closing, too (R-2.27).
+convert_to: a currency that all amounts are converted to, by the rates of the day of closing, each rounded once; else one row per currency (NULL: the table has none).  count_reopened: a deal that was closed and reopened counts for that closing, too (R-2.27).
 Errors: 22023 an instant before the history of an adopted table; 23S01 unknown pipeline; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
 
 -- Closings that a reopening ended, in the form of win_rate's rows.
