@@ -59,7 +59,7 @@ make_deals() { # table, how many
 	END
 }
 
-sql -c 'CREATE EXTENSION pipelines' -c "SELECT pipelines.create_pipeline('Sales', template => 'standard') \g /dev/null"
+sql -c 'CREATE EXTENSION pipelines' -c "SELECT pipelines.create_pipeline('Sales', template => 'standard')" >/dev/null
 make_deals deals "$deals"
 make_deals tenth "$((deals / 10))"
 
