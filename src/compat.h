@@ -154,6 +154,60 @@ compat_insert_indexes(ResultRelInfo *relinfo, TupleTableSlot *slot, EState *esta
 #endif
 }
 
+/*
+ * insight: a query within SPI whose rows go to a receiver one by one, read by
+ * several processes where the planner likes.  Since 14; before that a cursor,
+ * which is read by one.
+ */
+#include "executor/spi.h"
+#include "nodes/params.h"
+static inline void
+compat_spi_send(const char *query, int nargs, Oid *types, Datum *values, const char *nulls,
+				DestReceiver *receiver)
+{
+#if PG_VERSION_NUM >= 140000
+	SPIExecuteOptions options;
+
+	memset(&options, 0, sizeof(options));
+	options.params = makeParamList(nargs);
+	for (int i = 0; i < nargs; i++)
+	{
+		ParamExternData *param = &options.params->params[i];
+
+		param->value = values[i];
+		param->isnull = nulls != NULL && nulls[i] == 'n';
+		param->pflags = PARAM_FLAG_CONST;
+		param->ptype = types[i];
+	}
+	options.read_only = true;
+	options.dest = receiver;
+	if (SPI_execute_extended(query, &options) < 0)
+		elog(ERROR, "could not run a query: %s", SPI_result_code_string(SPI_result));
+#else
+	Portal		portal = SPI_cursor_open_with_args(NULL, query, nargs, types, values, nulls,
+												   true, CURSOR_OPT_NO_SCROLL);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(portal->tupDesc, &TTSOpsHeapTuple);
+
+	receiver->rStartup(receiver, CMD_SELECT, portal->tupDesc);
+	for (;;)
+	{
+		SPI_cursor_fetch(portal, true, 1000);
+		if (SPI_processed == 0)
+			break;
+		for (uint64 row = 0; row < SPI_processed; row++)
+		{
+			ExecStoreHeapTuple(SPI_tuptable->vals[row], slot, false);
+			(void) receiver->receiveSlot(slot, receiver);
+		}
+		ExecClearTuple(slot);
+		SPI_freetuptable(SPI_tuptable);
+	}
+	receiver->rShutdown(receiver);
+	ExecDropSingleTupleTableSlot(slot);
+	SPI_cursor_close(portal);
+#endif
+}
+
 /* values: infinite numerics exist since 14 */
 #if PG_VERSION_NUM >= 140000
 #define compat_numeric_is_inf(num) numeric_is_inf(num)

@@ -1327,6 +1327,39 @@ fold_sorted(Bridge *bridge)
 	MemoryContextReset(bridge->life_context);
 }
 
+/* the rows of the query, on their way to take_row() */
+typedef struct BridgeReceiver
+{
+	DestReceiver pub;
+	Bridge	   *bridge;
+} BridgeReceiver;
+
+static void
+start_rows(DestReceiver *self, int operation, TupleDesc desc)
+{
+	Bridge	   *bridge = ((BridgeReceiver *) self)->bridge;
+	MemoryContext old = MemoryContextSwitchTo(bridge->context);
+
+	begin_sort(bridge, CreateTupleDescCopy(desc));
+	MemoryContextSwitchTo(old);
+}
+
+static bool
+receive_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	Bridge	   *bridge = ((BridgeReceiver *) self)->bridge;
+	MemoryContext old = MemoryContextSwitchTo(bridge->life_context);
+
+	take_row(bridge, slot);
+	MemoryContextSwitchTo(old);
+	return true;
+}
+
+static void
+end_rows(DestReceiver *self)
+{
+}
+
 /* one pass over the history and the deals */
 static void
 read_once(Bridge *bridge, const Scope *scope)
@@ -1334,8 +1367,7 @@ read_once(Bridge *bridge, const Scope *scope)
 	Oid			types[5] = {TIMESTAMPTZOID, TIMESTAMPTZOID, INT4ARRAYOID, TEXTARRAYOID, DATERANGEOID};
 	Datum		values[5];
 	char		nulls[5];
-	Portal		portal;
-	TupleTableSlot *slot = NULL;
+	BridgeReceiver receiver;
 
 	values[0] = TimestampTzGetDatum(bridge->from);
 	values[1] = TimestampTzGetDatum(bridge->to);
@@ -1346,35 +1378,15 @@ read_once(Bridge *bridge, const Scope *scope)
 	nulls[2] = scope->has_pipelines ? ' ' : 'n';
 	nulls[3] = scope->has_owners ? ' ' : 'n';
 	nulls[4] = scope->has_expected ? ' ' : 'n';
-	portal = SPI_cursor_open_with_args(NULL, query_text(bridge, scope), 5, types, values, nulls,
-									   true, CURSOR_OPT_NO_SCROLL);
 
-	for (;;)
-	{
-		MemoryContext old;
-
-		SPI_cursor_fetch(portal, true, BRIDGE_BATCH);
-		if (slot == NULL)
-		{
-			TupleDesc	desc = CreateTupleDescCopy(SPI_tuptable->tupdesc);
-
-			begin_sort(bridge, desc);
-			slot = MakeSingleTupleTableSlot(desc, &TTSOpsHeapTuple);
-		}
-		if (SPI_processed == 0)
-			break;
-		old = MemoryContextSwitchTo(bridge->life_context);
-		for (uint64 row = 0; row < SPI_processed; row++)
-		{
-			ExecStoreHeapTuple(SPI_tuptable->vals[row], slot, false);
-			take_row(bridge, slot);
-		}
-		MemoryContextSwitchTo(old);
-		ExecClearTuple(slot);
-		SPI_freetuptable(SPI_tuptable);
-	}
-	SPI_cursor_close(portal);
-	ExecDropSingleTupleTableSlot(slot);
+	memset(&receiver, 0, sizeof(receiver));
+	receiver.pub.mydest = DestNone;
+	receiver.pub.rStartup = start_rows;
+	receiver.pub.receiveSlot = receive_row;
+	receiver.pub.rShutdown = end_rows;
+	receiver.pub.rDestroy = end_rows;
+	receiver.bridge = bridge;
+	compat_spi_send(query_text(bridge, scope), 5, types, values, nulls, &receiver.pub);
 
 	fold_sorted(bridge);
 	ExecDropSingleTupleTableSlot(bridge->slot);

@@ -150,61 +150,76 @@ $$;
 COMMENT ON FUNCTION pipelines._births_at(regclass, text, boolean) IS
 	'The first versions of deals, as SQL text: pipeline_id_, stage_id_, began_, amount_, money_ (its currency), by_.';
 
+-- Which week ends fall into the time of a version, as one number to group by.
+CREATE FUNCTION pipelines._ends_within(ends timestamptz[], pipelines integer[], pipeline_id integer, "from" timestamptz, until timestamptz)
+RETURNS bigint
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 2
+AS 'MODULE_PATHNAME', 'pipelines_ends_within';
+COMMENT ON FUNCTION pipelines._ends_within(timestamptz[], integer[], integer, timestamptz, timestamptz) IS
+'Of the instants of a pipeline, in ascending order, those that are not before from and before until: the place of the first of them times 2^32, plus that of the last one; NULL: none, or no such pipeline. ends has as many instants for each of the pipelines, one pipeline after the other.';
+
 -- A version counts at each week end in its time.  Versions are added up by the
 -- first and the last of their week ends before they are spread over them: so the
--- history is read once, however many weeks there are.
+-- history is read once, however many weeks there are.  The weeks are parameters,
+-- so that several processes can share the reading.  That there will be few groups
+-- is not known to the planner.
 CREATE FUNCTION pipelines.trend(deals regclass, weeks integer DEFAULT 104, pipeline text DEFAULT NULL, by text DEFAULT NULL,
 	as_of timestamptz DEFAULT now())
 RETURNS TABLE (week_end date, pipeline_id integer, pipeline_name text, stage_id integer, stage_name text, "position" integer, outcome text,
 	value text, currency text, n bigint, unpriced bigint, amount numeric, weighted numeric)
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000000 ROWS 5000
 SET search_path = pg_catalog, pg_temp
+SET enable_sort = off
+SET parallel_tuple_cost = 0
 AS $$
 #variable_conflict use_column
 DECLARE
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
+	known integer[];
+	zones text[];
+	ends timestamptz[];
 BEGIN
 	PERFORM pipelines._need_deals(deals);
 	IF weeks IS NULL OR weeks < 1 OR weeks > 5200 THEN
 		RAISE EXCEPTION 'weeks can''t be %', coalesce(weeks::text, 'null')
 			USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a number from 1 to 5200.';
 	END IF;
+	-- the last weeks of each pipeline's time zone, as the instants at which they end
+	SELECT array_agg(z.id ORDER BY z.id) FILTER (WHERE z.w = 0), array_agg(z.zone ORDER BY z.id) FILTER (WHERE z.w = 0),
+		array_agg((z.monday - 7 * z.w)::timestamp AT TIME ZONE z.zone ORDER BY z.id, z.w DESC)
+	INTO known, zones, ends
+	FROM (SELECT p.pipeline_id AS id, coalesce(p.time_zone, current_setting('TimeZone')) AS zone, w,
+				 date_trunc('week', as_of AT TIME ZONE coalesce(p.time_zone, current_setting('TimeZone')))::date AS monday
+		  FROM pipelines.pipeline p, generate_series(0, weeks - 1) w) z;
 	RETURN QUERY EXECUTE (
 		SELECT format($sql$
 		WITH zone AS MATERIALIZED (
-			-- the last weeks of each pipeline's time zone, as the instants at which they end
-			SELECT z.pipeline_id, z.zone, array_agg((z.monday - 7 * w)::timestamp AT TIME ZONE z.zone ORDER BY w DESC) AS ends
-			FROM (SELECT p.pipeline_id, coalesce(p.time_zone, current_setting('TimeZone')) AS zone,
-						 date_trunc('week', $1 AT TIME ZONE coalesce(p.time_zone, current_setting('TimeZone')))::date AS monday
-				  FROM pipelines.pipeline p) z, generate_series(0, $2 - 1) w
-			GROUP BY z.pipeline_id, z.zone
+			SELECT u.pipeline_id, u.zone, $2[((u.n - 1) * $4 + 1)::integer : (u.n * $4)::integer] AS ends
+			FROM unnest($1, $5) WITH ORDINALITY u(pipeline_id, zone, n)
 		), version AS (
 			SELECT %1$s AS pipeline_id_, %2$s AS stage_id_, %3$s AS currency_, %4$s AS amount_, %5$s AS probability_, %6$s AS category_,
-				%7$s AS by_, h.%8$I AS from_, h.%9$I AS to_
+				%7$s AS by_, pipelines._ends_within($2, $1, %1$s, h.%8$I, h.%9$I) AS span_
 			FROM %10$s h%11$s
 			UNION ALL
-			SELECT %12$s, %13$s, %14$s, %15$s, %16$s, %17$s, %18$s, %19$s, 'infinity'::timestamptz
+			SELECT %12$s, %13$s, %14$s, %15$s, %16$s, %17$s, %18$s, pipelines._ends_within($2, $1, %12$s, %19$s, 'infinity'::timestamptz)
 			FROM %20$s d
 		), spans AS (
-			SELECT v.pipeline_id_, v.stage_id_, v.currency_, v.by_, b.first_, b.last_,
-				count(*) AS n, count(*) - count(v.amount_) AS unpriced, sum(v.amount_) AS amount,
+			SELECT v.pipeline_id_, v.stage_id_, v.currency_, v.by_, v.span_,
+				count(*) AS n, count(*) - count(v.amount_) AS unpriced,
+				sum(v.amount_) FILTER (WHERE v.probability_ IS NOT NULL OR v.category_ IS NOT NULL) AS own_amount,
 				sum(v.amount_) FILTER (WHERE v.probability_ IS NULL AND v.category_ IS NULL) AS plain_amount,
 				sum(v.amount_ * v.probability_) FILTER (WHERE v.probability_ IS NOT NULL AND v.category_ IS NULL) AS product,
 				sum(v.amount_) FILTER (WHERE v.probability_ IS NULL AND v.category_ <> 'omitted') AS said_amount,
 				sum(v.amount_ * v.probability_) FILTER (WHERE v.probability_ IS NOT NULL AND v.category_ <> 'omitted') AS said_product
 			FROM version v
-			JOIN zone z ON z.pipeline_id = v.pipeline_id_
-			CROSS JOIN LATERAL (SELECT width_bucket(v.from_ - interval '1 microsecond', z.ends) + 1 AS first_,
-									   width_bucket(CASE v.to_ WHEN 'infinity' THEN v.to_ ELSE v.to_ - interval '1 microsecond' END, z.ends) AS last_
-								OFFSET 0) b
-			WHERE b.last_ >= b.first_%21$s
-			GROUP BY 1, 2, 3, 4, 5, 6
+			WHERE true%21$s
+			GROUP BY 1, 2, 3, 4, 5
 		), week AS (
 			SELECT s.pipeline_id_, s.stage_id_, s.currency_, s.by_, w.k, sum(s.n)::bigint AS n, sum(s.unpriced)::bigint AS unpriced,
-				coalesce(sum(s.amount), 0) AS amount, coalesce(sum(s.plain_amount), 0) AS plain_amount, coalesce(sum(s.product), 0) AS product,
+				coalesce(sum(s.plain_amount), 0) + coalesce(sum(s.own_amount), 0) AS amount, coalesce(sum(s.plain_amount), 0) AS plain_amount, coalesce(sum(s.product), 0) AS product,
 				coalesce(sum(s.said_amount), 0) AS said_amount, coalesce(sum(s.said_product), 0) AS said_product
 			FROM spans s
-			CROSS JOIN LATERAL generate_series(s.first_, s.last_) w(k)
+			CROSS JOIN LATERAL generate_series((s.span_ >> 32)::integer, (s.span_ & 4294967295)::integer) w(k)
 			GROUP BY 1, 2, 3, 4, 5
 		)
 		SELECT ((z.ends[w.k] AT TIME ZONE z.zone)::date - 1), w.pipeline_id_, q.name, w.stage_id_, s.name, d.position, d.outcome, w.by_, coalesce(w.currency_, %22$L::text),
@@ -246,7 +261,7 @@ BEGIN
 			CASE WHEN chosen IS NULL THEN '' ELSE ' AND v.pipeline_id_ = $3' END, t.currency)
 		FROM pipelines.tracked_table t, pipelines._dimension(deals, by) x
 		WHERE t.relation = deals)
-	USING as_of, weeks, chosen;
+	USING known, ends, chosen, weeks, zones;
 END
 $$;
 COMMENT ON FUNCTION pipelines.trend(regclass, integer, text, text, timestamptz) IS

@@ -44,6 +44,7 @@
 #include "nodes/nodeFuncs.h"
 #include "nodes/pathnodes.h"
 #include "nodes/supportnodes.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -59,12 +60,10 @@ PG_FUNCTION_INFO_V1(pipelines_as_of_body);
 PG_FUNCTION_INFO_V1(pipelines_as_of_covered);
 PG_FUNCTION_INFO_V1(pipelines_as_of_cheap);
 PG_FUNCTION_INFO_V1(pipelines_as_of_cheap_support);
+PG_FUNCTION_INFO_V1(pipelines_ends_within);
 
 /* suffix of the SQL function that stands beside each table of deals */
 #define AS_OF_SUFFIX	"_as_of"
-
-/* rows that the slow way reads at once */
-#define AS_OF_BATCH		1000
 
 static char *
 qualified_name(Oid relid)
@@ -298,44 +297,34 @@ qualified_equality(Oid type)
 }
 
 /*
- * "Nobody knew yet, at $2, how the version of this row began": the row of the
- * history that tells it was written later.  'alias' is h, a row of the history,
- * or d, a deal; 'version' its version.
+ * The key of a deal, three times: as columns of a row of the history (h), of a
+ * deal (d), and as a comparison of a version v with a row n of the history.
  */
-static char *
-began_later(const DealsLayout *layout, char alias, const char *version)
+static void
+append_keys(const DealsLayout *layout, StringInfo past, StringInfo present,
+			StringInfo names, StringInfo match)
 {
-	StringInfoData text;
-	const char *history = qualified_name(layout->history);
 	ListCell   *cell;
 
-	initStringInfo(&text);
-	appendStringInfo(&text,
-					 "EXISTS (SELECT FROM %s n WHERE n.%s OPERATOR(pg_catalog.>) $2"
-					 " AND n.%s OPERATOR(pg_catalog.=) (%c.%s OPERATOR(pg_catalog.-) 1)",
-					 history,
-					 quote_identifier(layout_history_column(layout, "recorded_at")),
-					 quote_identifier(layout_history_column(layout, "version")),
-					 alias, version);
 	foreach(cell, layout->columns)
 	{
 		MappedColumn *column = lfirst(cell);
-		char	   *past;
+		char	   *name;
 
 		if (strncmp(column->role, "key", 3) != 0 ||
 			!isdigit((unsigned char) column->role[3]) ||
 			column->history_attnum == InvalidAttrNumber)
 			continue;
-		past = get_attname(layout->history, column->history_attnum, false);
-		appendStringInfo(&text, " AND n.%s %s %c.%s", quote_identifier(past),
+		name = get_attname(layout->history, column->history_attnum, false);
+		appendStringInfo(past, ", h.%s", quote_identifier(name));
+		appendStringInfo(present, ", d.%s",
+						 quote_identifier(get_attname(layout->relid, column->attnum, false)));
+		appendStringInfo(names, ", k%d", column->attnum);
+		appendStringInfo(match, " AND n.%s %s v.k%d", quote_identifier(name),
 						 qualified_equality(get_atttype(layout->history,
 														column->history_attnum)),
-						 alias,
-						 quote_identifier(alias == 'h' ? past :
-										  get_attname(layout->relid, column->attnum, false)));
+						 column->attnum);
 	}
-	appendStringInfoChar(&text, ')');
-	return text.data;
 }
 
 /*
@@ -343,7 +332,10 @@ began_later(const DealsLayout *layout, char alias, const char *version)
  * known; those which, as far as anybody knew, had not ended, though they have
  * now; and present ones that had begun.  A version's beginning was known when
  * the row of the version before it was written; that of a first version when
- * it began, or when it was imported.
+ * it began, or when it was imported.  So the last two kinds are left out where
+ * the row that tells of their beginning was written later.  That row ended when
+ * the version began, or before: few rows ended by an instant and were written
+ * after it, which is why this is asked of all versions together, once.
  */
 static char *
 known_query(const DealsLayout *layout)
@@ -362,6 +354,10 @@ known_query(const DealsLayout *layout)
 	const char *to = quote_identifier(layout_history_column(layout, "valid_to"));
 	const char *recorded = quote_identifier(layout_history_column(layout, "recorded_at"));
 	const char *own_version = quote_identifier(layout_history_column(layout, "version"));
+	StringInfoData past_keys;
+	StringInfoData present_keys;
+	StringInfoData key_names;
+	StringInfoData same_key;
 	char	   *ended;
 	char	   *covered = "";
 	ListCell   *cell;
@@ -404,28 +400,36 @@ known_query(const DealsLayout *layout)
 						   quote_literal_cstr(qualified_name(layout->relid)));
 	ended = psprintf("(h.%s OPERATOR(pg_catalog.<=) $2 AND h.%s OPERATOR(pg_catalog.<=) $2)",
 					 recorded, to);
+	initStringInfo(&past_keys);
+	initStringInfo(&present_keys);
+	initStringInfo(&key_names);
+	initStringInfo(&same_key);
+	append_keys(layout, &past_keys, &present_keys, &key_names, &same_key);
 
 	appendStringInfo(&query,
-					 "SELECT %s\nFROM (SELECT %s, h.%s, h.%s FROM %s h WHERE %s\n"
+					 "SELECT %s\nFROM (SELECT %s%s, h.%s,"
+					 " CASE WHEN %s THEN h.%s ELSE 'infinity'::pg_catalog.timestamptz END,"
+					 " CASE WHEN %s THEN NULL ELSE h.%s OPERATOR(pg_catalog.-) 1 END FROM %s h"
+					 " WHERE %s OR h.%s OPERATOR(pg_catalog.<=) $2"
+					 " AND NOT (h.%s OPERATOR(pg_catalog.=) 1 AND h.%s)\n"
 					 "UNION ALL\n",
-					 outer.data, past.data, from, to, qualified_name(layout->history), ended);
+					 outer.data, past.data, past_keys.data, from, ended, to, ended, own_version,
+					 qualified_name(layout->history), ended, from, own_version,
+					 quote_identifier(layout_history_column(layout, "imported")));
 	appendStringInfo(&query,
-					 "SELECT %s, h.%s, 'infinity'::pg_catalog.timestamptz FROM %s h"
-					 " WHERE NOT %s AND h.%s OPERATOR(pg_catalog.<=) $2"
-					 " AND NOT (h.%s OPERATOR(pg_catalog.=) 1 AND h.%s) AND NOT %s\n"
-					 "UNION ALL\n",
-					 past.data, from, qualified_name(layout->history), ended, from,
-					 own_version, quote_identifier(layout_history_column(layout, "imported")),
-					 began_later(layout, 'h', own_version));
-	appendStringInfo(&query,
-					 "SELECT %s, d.%s, 'infinity'::pg_catalog.timestamptz FROM %s d"
-					 " WHERE d.%s OPERATOR(pg_catalog.<=) $2 AND NOT %s)\n"
-					 "AS v (%s, f, t)\n"
+					 "SELECT %s%s, d.%s, 'infinity'::pg_catalog.timestamptz, d.%s OPERATOR(pg_catalog.-) 1 FROM %s d"
+					 " WHERE d.%s OPERATOR(pg_catalog.<=) $2)\n"
+					 "AS v (%s%s, f, t, b)\n"
 					 "WHERE v.f OPERATOR(pg_catalog.<=) $1 AND v.t OPERATOR(pg_catalog.>)"
-					 " LEAST($1, '294276-12-31 23:59:59.999999+00'::pg_catalog.timestamptz)%s",
-					 present.data, quote_identifier(changed_at), qualified_name(layout->relid),
-					 quote_identifier(changed_at), began_later(layout, 'd', quote_identifier(version)),
-					 names.data, covered);
+					 " LEAST($1, '294276-12-31 23:59:59.999999+00'::pg_catalog.timestamptz)%s\n",
+					 present.data, present_keys.data, quote_identifier(changed_at),
+					 quote_identifier(version), qualified_name(layout->relid),
+					 quote_identifier(changed_at), names.data, key_names.data, covered);
+	appendStringInfo(&query,
+					 "AND NOT EXISTS (SELECT FROM %s n WHERE n.%s OPERATOR(pg_catalog.>) $2"
+					 " AND n.%s OPERATOR(pg_catalog.<=) LEAST($1, $2)"
+					 " AND n.%s OPERATOR(pg_catalog.=) v.b%s)",
+					 qualified_name(layout->history), recorded, to, own_version, same_key.data);
 
 	table_close(history, AccessShareLock);
 	table_close(rel, AccessShareLock);
@@ -655,6 +659,42 @@ prepare_result(FunctionCallInfo fcinfo, Oid type)
 	return target;
 }
 
+/* rows of a query, on their way to the result */
+typedef struct AsOfReceiver
+{
+	DestReceiver pub;
+	ReturnSetInfo *rsinfo;
+	const AttrNumber *target;
+	Datum	   *values;
+	bool	   *nulls;
+} AsOfReceiver;
+
+static void
+start_rows(DestReceiver *self, int operation, TupleDesc desc)
+{
+}
+
+static bool
+receive_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	AsOfReceiver *receiver = (AsOfReceiver *) self;
+
+	slot_getallattrs(slot);
+	for (int i = 0; receiver->target[i] >= 0; i++)
+	{
+		receiver->values[receiver->target[i]] = slot->tts_values[i];
+		receiver->nulls[receiver->target[i]] = slot->tts_isnull[i];
+	}
+	tuplestore_putvalues(receiver->rsinfo->setResult, receiver->rsinfo->setDesc,
+						 receiver->values, receiver->nulls);
+	return true;
+}
+
+static void
+end_rows(DestReceiver *self)
+{
+}
+
 /* run as_of() or its like in the way that always works, and keep the rows */
 static Datum
 materialize(FunctionCallInfo fcinfo, char *(*make_query) (const DealsLayout *layout))
@@ -665,11 +705,7 @@ materialize(FunctionCallInfo fcinfo, char *(*make_query) (const DealsLayout *lay
 	int			nargs = PG_NARGS() - 1;
 	Oid			argtypes[2] = {TIMESTAMPTZOID, TIMESTAMPTZOID};
 	Datum		args[2];
-	AttrNumber *target;
-	Datum	   *values;
-	bool	   *nulls;
-	SPIPlanPtr	plan;
-	Portal		portal;
+	AsOfReceiver receiver;
 
 	if (!OidIsValid(relid))
 		ereport(ERROR,
@@ -677,7 +713,8 @@ materialize(FunctionCallInfo fcinfo, char *(*make_query) (const DealsLayout *lay
 				 errmsg("the first argument of pipelines.as_of() is not a row of a table"),
 				 errhint("Write NULL::<table>, as in pipelines.as_of(NULL::deals, '2026-10-01').")));
 
-	target = prepare_result(fcinfo, type);
+	memset(&receiver, 0, sizeof(receiver));
+	receiver.target = prepare_result(fcinfo, type);
 	for (int i = 0; i < nargs; i++)
 	{
 		/* as for any comparison with NULL, no row is known to qualify */
@@ -686,34 +723,19 @@ materialize(FunctionCallInfo fcinfo, char *(*make_query) (const DealsLayout *lay
 		args[i] = PG_GETARG_DATUM(i + 1);
 	}
 
-	SPI_connect();
-	plan = SPI_prepare_cursor(make_query(layout_require(relid)), nargs, argtypes,
-							  CURSOR_OPT_NO_SCROLL);
-	if (plan == NULL)
-		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-	portal = SPI_cursor_open(NULL, plan, args, NULL, true);
-
-	values = palloc(sizeof(Datum) * rsinfo->setDesc->natts);
-	nulls = palloc(sizeof(bool) * rsinfo->setDesc->natts);
+	receiver.pub.mydest = DestNone;
+	receiver.pub.rStartup = start_rows;
+	receiver.pub.receiveSlot = receive_row;
+	receiver.pub.rShutdown = end_rows;
+	receiver.pub.rDestroy = end_rows;
+	receiver.rsinfo = rsinfo;
+	receiver.values = palloc0(sizeof(Datum) * rsinfo->setDesc->natts);
+	receiver.nulls = palloc(sizeof(bool) * rsinfo->setDesc->natts);
 	for (int i = 0; i < rsinfo->setDesc->natts; i++)
-		nulls[i] = true;
+		receiver.nulls[i] = true;
 
-	for (;;)
-	{
-		SPI_cursor_fetch(portal, true, AS_OF_BATCH);
-		if (SPI_processed == 0)
-			break;
-		for (uint64 row = 0; row < SPI_processed; row++)
-		{
-			for (int i = 0; target[i] >= 0; i++)
-				values[target[i]] = SPI_getbinval(SPI_tuptable->vals[row],
-												  SPI_tuptable->tupdesc, i + 1,
-												  &nulls[target[i]]);
-			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-		}
-		SPI_freetuptable(SPI_tuptable);
-	}
-	SPI_cursor_close(portal);
+	SPI_connect();
+	compat_spi_send(make_query(layout_require(relid)), nargs, argtypes, args, NULL, &receiver.pub);
 	SPI_finish();
 	return (Datum) 0;
 }
@@ -732,4 +754,71 @@ Datum
 pipelines_as_of_known(PG_FUNCTION_ARGS)
 {
 	return materialize(fcinfo, known_query);
+}
+
+/* how many instants of an ascending list lie before one */
+static int
+count_before(const TimestampTz *instants, int count, TimestampTz bound)
+{
+	int			low = 0;
+
+	while (low < count)
+	{
+		int			middle = low + (count - low) / 2;
+
+		if (instants[middle] < bound)
+			low = middle + 1;
+		else
+			count = middle;
+	}
+	return low;
+}
+
+/* the elements of an array of values of fixed length; NULL: some are null */
+static void *
+plain_elements(ArrayType *array, int *count)
+{
+	*count = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+	if (ARR_HASNULL(array))
+		return NULL;
+	return (char *) array + ARR_OVERHEAD_NONULLS(ARR_NDIM(array));
+}
+
+/*
+ * pipelines_ends_within
+ *		Which of its pipeline's instants a version was valid at: the place of
+ *		the first one, and that of the last one below it.
+ */
+Datum
+pipelines_ends_within(PG_FUNCTION_ARGS)
+{
+	ArrayType  *ends = PG_GETARG_ARRAYTYPE_P(0);
+	ArrayType  *pipelines = PG_GETARG_ARRAYTYPE_P(1);
+	int32		pipeline_id = PG_GETARG_INT32(2);
+	TimestampTz from = PG_GETARG_TIMESTAMPTZ(3);
+	TimestampTz until = PG_GETARG_TIMESTAMPTZ(4);
+	int			count;
+	int			npipelines;
+	const TimestampTz *instants = plain_elements(ends, &count);
+	const int32 *ids = plain_elements(pipelines, &npipelines);
+	int			i = 0;
+	int			first;
+	int			last;
+
+	/* as for any comparison with NULL */
+	if (instants == NULL || ids == NULL)
+		PG_RETURN_NULL();
+	while (i < npipelines && ids[i] != pipeline_id)
+		i++;
+	if (i == npipelines)
+		PG_RETURN_NULL();
+	count /= npipelines;
+	instants += (Size) i * count;
+
+	first = count_before(instants, count, from);
+	last = TIMESTAMP_IS_NOEND(until) ? count :
+		first + count_before(instants + first, count - first, until);
+	if (first >= last)
+		PG_RETURN_NULL();
+	PG_RETURN_INT64(((int64) (first + 1) << 32) | last);
 }
