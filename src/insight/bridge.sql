@@ -311,7 +311,8 @@ COMMENT ON COLUMN pipelines.deal_review.days_in_stage IS 'Days of 24 hours since
 
 -- $1 the instant, $2 the earlier one, $3 from which amount on a deal is large.
 -- The version at the earlier instant of a deal that changed since is in the
--- history; of any other it is the same.
+-- history; of any other it is the same.  The history is read once for both
+-- instants; when a deal was made is looked up only where a limit asks for it.
 CREATE FUNCTION pipelines._review_query(deals regclass) RETURNS text
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
@@ -321,6 +322,7 @@ DECLARE
 	of_history boolean;
 	arms text[] := '{}';
 	keys text;
+	named text;
 	began text;
 	created text;
 	has_step CONSTANT boolean := EXISTS (SELECT FROM pipelines._roles(deals) r WHERE r.role = 'next_action_at' AND r.column_name IS NOT NULL);
@@ -328,16 +330,18 @@ BEGIN
 	SELECT t.* INTO registration FROM pipelines.tracked_table t WHERE t.relation = _review_query.deals;
 	FOREACH of_history IN ARRAY '{true,false}'::boolean[] LOOP
 		SELECT string_agg(CASE WHEN of_history THEN format('h.%I', m.history_column) ELSE format('d.%I', m.column_name) END, ', ' ORDER BY m.n),
-			   CASE WHEN NOT of_history THEN pipelines._column(deals, 'created_at', 'timestamptz'::text)
-				ELSE format('(SELECT %s FROM %s d WHERE %s)', pipelines._column(deals, 'created_at', 'timestamptz'::text), deals,
-					string_agg(format('d.%I = h.%I', m.column_name, m.history_column), ' AND ')) END
-		INTO STRICT keys, created
+			   string_agg(CASE WHEN of_history THEN format('h.%I AS k%s', m.history_column, m.n) ELSE format('d.%I', m.column_name) END, ', ' ORDER BY m.n),
+			   format('(SELECT %s FROM %s d WHERE %s)', pipelines._column(deals, 'created_at', 'timestamptz'::text), deals,
+					string_agg(format('d.%I = a.k%s', m.column_name, m.n), ' AND ' ORDER BY m.n))
+		INTO STRICT keys, named, created
 		FROM pipelines._roles(_review_query.deals) m
 		WHERE m.role ~ '^key[1-9]';
 		began := CASE WHEN of_history THEN format('h.%I', pipelines._own_column(registration.history, 'valid_from'))
 			ELSE pipelines._column(deals, 'changed_at') END;
-		arms := arms || format('SELECT %s AS key, %s AS began, %s AS p, %s AS s, %s AS amount, coalesce(%s, %L) AS currency, %s AS probability, %s AS owner, %s AS expected, %s AS step, %s AS entered, %s AS created FROM %s',
-			CASE WHEN keys LIKE '%, %' THEN format('ROW(%s)', keys) ELSE keys END, began,
+		arms := arms || format('SELECT %s AS key, %s, %s AS began, %s AS ended, %s AS p, %s AS s, %s AS amount, coalesce(%s, %L) AS currency, %s AS probability, %s AS owner, %s AS expected, %s AS step, %s AS entered, %s AS created FROM %s WHERE %s <= $1%s%s',
+			CASE WHEN keys LIKE '%, %' THEN format('ROW(%s)', keys) ELSE keys END, named, began,
+			CASE WHEN of_history THEN format('h.%I', pipelines._own_column(registration.history, 'valid_to'))
+				ELSE format('%L::timestamptz', 'infinity') END,
 			pipelines._column(deals, 'pipeline_id', NULL::text, of_history), pipelines._column(deals, 'stage_id', NULL::text, of_history),
 			pipelines._column(deals, 'amount', 'numeric'::text, of_history),
 			pipelines._column(deals, 'currency', 'text'::text, of_history), registration.currency,
@@ -346,9 +350,13 @@ BEGIN
 			pipelines._column(deals, 'expected_close_on', 'date'::text, of_history),
 			pipelines._column(deals, 'next_action_at', 'timestamptz'::text, of_history),
 			pipelines._column(deals, 'stage_entered_at', 'timestamptz'::text, of_history),
-			CASE WHEN of_history THEN created ELSE pipelines._column(deals, 'created_at', 'timestamptz'::text) END,
-			pipelines._bridge_from(deals, of_history, ARRAY[registration.live]));
+			CASE WHEN of_history THEN 'NULL::timestamptz' ELSE pipelines._column(deals, 'created_at', 'timestamptz'::text) END,
+			pipelines._bridge_from(deals, of_history, ARRAY[registration.live]), began,
+			CASE WHEN of_history THEN format(' AND h.%I > least($1, $2)', pipelines._own_column(registration.history, 'valid_to')) ELSE '' END,
+			CASE WHEN registration.live IS NOT NULL THEN ' AND c1.met' ELSE '' END);
 	END LOOP;
+	arms[2] := arms[2] || format(' AND (%s > $2 OR coalesce((%s, %s) NOT IN (SELECT c.p, c.s FROM closed c), true))', began,
+		pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'));
 	RETURN format($query$
 	WITH definition AS MATERIALIZED (
 		SELECT x.pipeline_id AS p, x.stage_id AS s, x.outcome, x.probability, x.stall_limit, x.stall_basis, x.stall_time, p.name AS pipeline_name, s.name AS stage_name,
@@ -358,12 +366,18 @@ BEGIN
 		FROM pipelines.definitions_as_of(NULL::pipelines.pipeline_stage, $1) x
 		LEFT JOIN pipelines.pipeline p ON p.pipeline_id = x.pipeline_id
 		LEFT JOIN pipelines.stage s ON s.stage_id = x.stage_id
+	), past AS MATERIALIZED (
+		%1$s
+	), closed AS MATERIALIZED (
+		SELECT f.p, f.s FROM definition f WHERE f.outcome NOT IN ('open', 'on_hold')
 	), deal AS (
-		%1$s WHERE %2$s <= $1 AND h.%3$I > $1%4$s
+		-- closed before that: nothing to be said any more
+		SELECT h.* FROM past h
+		WHERE h.ended > $1 AND (h.began > $2 OR coalesce((h.p, h.s) NOT IN (SELECT c.p, c.s FROM closed c), true))
 		UNION ALL
-		%5$s WHERE %6$s <= $1%4$s
+		%2$s
 	), earlier AS (
-		%1$s WHERE %2$s <= $2 AND h.%3$I > $2%4$s
+		SELECT h.* FROM past h WHERE h.began <= $2 AND h.ended > $2
 	), tenth AS MATERIALIZED (
 		-- where nothing says what is large, the largest tenth
 		SELECT a.p, a.currency, percentile_disc(0.9) WITHIN GROUP (ORDER BY a.amount) AS amount
@@ -386,25 +400,21 @@ BEGIN
 				CASE WHEN a.began > $2 AND b.key IS NULL THEN 'new' END,
 				CASE WHEN b.s <> a.s OR b.p <> a.p OR (b.s = a.s AND b.entered <> a.entered) THEN 'moved' END,
 				CASE WHEN f.outcome = 'open' AND f.stall_limit IS NOT NULL AND
-					%9$s <= $1 THEN 'stalled' END,
+					%6$s <= $1 THEN 'stalled' END,
 				CASE WHEN f.outcome = 'open' AND a.began > $2 AND a.expected > b.expected THEN 'pushed' END,
 				CASE WHEN f.outcome = 'open' AND a.expected < f.today THEN 'past_due' END,
-				CASE WHEN f.outcome = 'open' AND %7$s AND (a.step IS NULL OR a.step < $1) THEN 'no_next_step' END,
-				CASE WHEN f.outcome = 'open' AND (CASE WHEN f.large_from IS NOT NULL AND a.currency <> %8$L
-						THEN coalesce(pipelines.convert(a.amount, a.currency, %8$L, f.today, 'spot'), a.amount) ELSE a.amount END)
+				CASE WHEN f.outcome = 'open' AND %4$s AND (a.step IS NULL OR a.step < $1) THEN 'no_next_step' END,
+				CASE WHEN f.outcome = 'open' AND (CASE WHEN f.large_from IS NOT NULL AND a.currency <> %5$L
+						THEN coalesce(pipelines.convert(a.amount, a.currency, %5$L, f.today, 'spot'), a.amount) ELSE a.amount END)
 					>= coalesce(f.large_from, t.amount) THEN 'large' END], NULL) AS flags
 		FROM deal a
 		LEFT JOIN definition f ON f.p = a.p AND f.s = a.s
 		LEFT JOIN tenth t ON t.p = a.p AND t.currency IS NOT DISTINCT FROM a.currency
 		LEFT JOIN earlier b ON b.key = a.key AND a.began > $2
-		-- closed before that: nothing to be said any more
-		WHERE f.outcome IN ('open', 'on_hold') OR f.outcome IS NULL OR a.began > $2
 	) r
 	WHERE r.flags <> '{}'$query$,
-		arms[1], format('h.%I', pipelines._own_column(registration.history, 'valid_from')), pipelines._own_column(registration.history, 'valid_to'),
-		CASE WHEN registration.live IS NOT NULL THEN ' AND c1.met' ELSE '' END,
-		arms[2], pipelines._column(deals, 'changed_at'), has_step::text, registration.currency,
-		pipelines._stalls_at('CASE f.stall_basis WHEN ''activity'' THEN a.began WHEN ''age'' THEN a.created ELSE a.entered END'::text,
+		arms[1], arms[2], created, has_step::text, registration.currency,
+		pipelines._stalls_at(format('CASE f.stall_basis WHEN ''activity'' THEN a.began WHEN ''age'' THEN coalesce(a.created, %s) ELSE a.entered END', created),
 			'f'::text, 'f.zone'::text, 'f.calendar'::text));
 END
 $$;
@@ -415,6 +425,10 @@ CREATE FUNCTION pipelines.review(deals regclass, since timestamptz DEFAULT NULL,
 RETURNS SETOF pipelines.deal_review
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000000 ROWS 1000
 SET search_path = pg_catalog, pg_temp
+-- few of the rows that are read go on, and few of the definitions they meet:
+-- the planner knows neither
+SET parallel_tuple_cost = 0.01
+SET enable_mergejoin = off
 AS $$
 BEGIN
 	PERFORM pipelines._need_deals(deals);
