@@ -44,16 +44,21 @@ RETURNS TABLE (pipeline_id integer, pipeline_name text, period_label text, start
 	error numeric, error_percent numeric)
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000000 ROWS 100
 SET search_path = pg_catalog, pg_temp
--- how few days and instants there are is not known to the planner: joined in
--- the order in which they are written, the fewest rows go on
+-- that few versions go on, and into few groups, is not known to the planner:
+-- joined in the order in which they are written, the fewest rows go on
 SET join_collapse_limit = 1
 SET enable_nestloop = off
 SET enable_mergejoin = off
+SET enable_sort = off
+SET parallel_tuple_cost = 0
 SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
 	part record;
+	target record;
+	day record;
+	stage record;
 BEGIN
 	IF deals IS NULL OR horizons IS NULL OR period IS NULL OR periods IS NULL OR as_of IS NULL
 		OR array_position(horizons, NULL) IS NOT NULL
@@ -76,30 +81,49 @@ BEGIN
 	WHERE t.relation = forecast_accuracy.deals;
 	PERFORM pipelines._roles(deals);
 
+	-- What is looked at when; what came is looked at now.  And between which
+	-- instants each day of a period is looked at.  Handed over as parameters, so
+	-- that several processes can share the reading.
+	SELECT array_agg(q.pipeline_id) AS pipeline_id, array_agg(p.starts) AS starts, array_agg(h.horizon) AS horizon,
+		   array_agg(CASE WHEN h.horizon IS NULL THEN as_of ELSE (p.ends - h.horizon)::timestamp AT TIME ZONE q.time_zone END) AS at
+	INTO target
+	FROM pipelines._past_periods(period, periods, calendar, as_of::date) p
+	CROSS JOIN pipelines.pipeline q
+	CROSS JOIN (SELECT DISTINCT x FROM unnest(horizons || NULL::integer) x) h(horizon);
+	SELECT array_agg(x.pipeline_id) AS pipeline_id, array_agg(x.starts) AS starts, array_agg(x.day) AS day,
+		   array_agg(x.first_at) AS first_at, array_agg(x.last_at) AS last_at
+	INTO day
+	FROM (
+		SELECT t.pipeline_id, p.starts, g::date AS day, min(t.at) AS first_at, max(t.at) AS last_at
+		FROM pipelines._past_periods(period, periods, calendar, as_of::date) p
+		CROSS JOIN LATERAL generate_series(p.starts, p.ends - 1, interval '1 day') g
+		JOIN unnest(target.pipeline_id, target.starts, target.at) t(pipeline_id, starts, at) ON t.starts = p.starts
+		GROUP BY 1, 2, 3) x;
+
+	-- the stages at each of the instants
+	SELECT array_agg(t.pipeline_id) AS pipeline_id, array_agg(t.starts) AS starts, array_agg(t.horizon) AS horizon, array_agg(t.at) AS at,
+		   array_agg(s.stage_id) AS stage_id, array_agg(s.outcome) AS outcome, array_agg(s.probability::numeric) AS probability,
+		   array_agg(s.forecast_category) AS forecast_category
+	INTO stage
+	FROM unnest(target.pipeline_id, target.starts, target.horizon, target.at) t(pipeline_id, starts, horizon, at)
+	JOIN (
+		SELECT x.pipeline_id, x.stage_id, x.outcome, x.probability, x.forecast_category,
+			   CASE WHEN x.version = 1 THEN '-infinity' ELSE x.changed_at END AS since, timestamptz 'infinity' AS until
+		FROM pipelines.pipeline_stage x
+		UNION ALL
+		SELECT x.pipeline_id, x.stage_id, x.outcome, x.probability, x.forecast_category,
+			   CASE WHEN x.version = 1 THEN '-infinity' ELSE x.valid_from END, x.valid_to
+		FROM pipelines.pipeline_stage_history x) s ON s.pipeline_id = t.pipeline_id AND s.since <= t.at AND t.at < s.until;
+
 	RETURN QUERY EXECUTE format($sql$
 		WITH period AS (
 			SELECT p.starts, p.ends, p.label FROM pipelines._past_periods($2, $3, $4, $1::date) p
-		), target AS MATERIALIZED (
-			-- what is looked at when; what came is looked at now
-			SELECT q.pipeline_id, p.starts, h.horizon,
-				   CASE WHEN h.horizon IS NULL THEN $1 ELSE (p.ends - h.horizon)::timestamp AT TIME ZONE q.time_zone END AS at
-			FROM period p
-			CROSS JOIN pipelines.pipeline q
-			CROSS JOIN (SELECT DISTINCT h FROM unnest($5 || NULL::integer) h) h(horizon)
-		), day AS MATERIALIZED (
-			SELECT t.pipeline_id, p.starts, g::date AS day, min(t.at) AS first_at, max(t.at) AS last_at
-			FROM period p
-			CROSS JOIN LATERAL generate_series(p.starts, p.ends - 1, interval '1 day') g
-			JOIN target t ON t.starts = p.starts
-			GROUP BY 1, 2, 3
-		), stage AS MATERIALIZED (
-			SELECT s.pipeline_id, s.stage_id, s.outcome, s.probability, s.forecast_category,
-				   CASE WHEN s.version = 1 THEN '-infinity' ELSE s.changed_at END AS since, timestamptz 'infinity' AS until
-			FROM pipelines.pipeline_stage s
-			UNION ALL
-			SELECT s.pipeline_id, s.stage_id, s.outcome, s.probability, s.forecast_category,
-				   CASE WHEN s.version = 1 THEN '-infinity' ELSE s.valid_from END, s.valid_to
-			FROM pipelines.pipeline_stage_history s
+		), target AS NOT MATERIALIZED (
+			SELECT t.* FROM unnest($7, $8, $9, $10) t(pipeline_id, starts, horizon, at)
+		), day AS NOT MATERIALIZED (
+			SELECT t.* FROM unnest($11, $12, $13, $14, $15) t(pipeline_id, starts, day, first_at, last_at)
+		), stage AS NOT MATERIALIZED (
+			SELECT t.* FROM unnest($16, $17, $18, $19, $20, $21, $22, $23) t(pipeline_id, starts, horizon, at, stage_id, outcome, probability, forecast_category)
 		), version AS (
 			SELECT %1$s AS pipeline_id, %2$s AS stage_id, CASE WHEN %3$s IS NOT NULL THEN %4$s ELSE %5$s END AS day,
 				   coalesce(%6$s, %7$L::text) AS currency, %8$s AS amount, %9$s AS probability, %10$s AS category,
@@ -110,16 +134,15 @@ BEGIN
 				   coalesce(%19$s, %7$L::text), %20$s, %21$s, %22$s, h.%23$I, h.%24$I, %25$s
 			FROM %26$s h
 		), figure AS (
-			SELECT t.pipeline_id, t.starts, t.horizon, v.currency, v.dimension,
+			SELECT s.pipeline_id, s.starts, s.horizon, v.currency, v.dimension,
 				   coalesce(sum(v.amount) FILTER (WHERE s.outcome = 'won'), 0) AS won,
 				   coalesce(pipelines.weighted_forecast(v.amount, coalesce(v.probability, s.probability))
-							FILTER (WHERE s.outcome IN ('open', 'on_hold') AND t.horizon IS NOT NULL
+							FILTER (WHERE s.outcome IN ('open', 'on_hold') AND s.horizon IS NOT NULL
 									AND coalesce(v.category, s.forecast_category) <> 'omitted'), 0) AS weighted
 			FROM version v
 			-- most versions stood at none of the instants
 			JOIN day y ON y.pipeline_id = v.pipeline_id AND y.day = v.day AND v.since <= y.last_at AND y.first_at < v.until
-			JOIN target t ON t.pipeline_id = y.pipeline_id AND t.starts = y.starts AND v.since <= t.at AND t.at < v.until
-			JOIN stage s ON s.pipeline_id = v.pipeline_id AND s.stage_id = v.stage_id AND s.since <= t.at AND t.at < s.until
+			JOIN stage s ON s.pipeline_id = y.pipeline_id AND s.starts = y.starts AND s.stage_id = v.stage_id AND v.since <= s.at AND s.at < v.until
 			GROUP BY 1, 2, 3, 4, 5
 		), line AS (
 			SELECT DISTINCT f.pipeline_id, f.starts, f.currency, f.dimension FROM figure f WHERE f.won <> 0 OR f.weighted <> 0
@@ -152,7 +175,10 @@ BEGIN
 		pipelines._column(deals, 'forecast_category', 'text'::text, true), part.valid_from, part.valid_to,
 		CASE WHEN by IS NULL THEN 'NULL::text' ELSE pipelines._deal_dimension(deals, by, true, false) END,
 		part.history)
-	USING as_of, period, periods, calendar, horizons, part.tracked_since;
+	USING as_of, period, periods, calendar, horizons, part.tracked_since,
+		  target.pipeline_id, target.starts, target.horizon, target.at,
+		  day.pipeline_id, day.starts, day.day, day.first_at, day.last_at,
+		  stage.pipeline_id, stage.starts, stage.horizon, stage.at, stage.stage_id, stage.outcome, stage.probability, stage.forecast_category;
 END
 $$;
 COMMENT ON FUNCTION pipelines.forecast_accuracy(regclass, integer[], text, integer, text, text, timestamptz) IS
