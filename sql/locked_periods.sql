@@ -158,7 +158,7 @@ SELECT stage_id = pipelines.stage_id('Merged', 'Sold') AS merged FROM deals WHER
 
 -- generated amounts, seen once the row stands
 CREATE TABLE g (id integer PRIMARY KEY, n integer, price numeric, total numeric GENERATED ALWAYS AS (n * price) STORED, status text);
-INSERT INTO g VALUES (1, 2, 10, DEFAULT, 'open'), (2, 2, 10, DEFAULT, 'won');
+INSERT INTO g (id, n, price, status) VALUES (1, 2, 10, 'open'), (2, 2, 10, 'won');
 SELECT count(*) > 0 AS adopted FROM pipelines.adopt('g', stage => 'status', amount => 'total', apply => true);
 UPDATE g SET status = 'won', closed_on = '2024-03-05' WHERE id = 1;
 SELECT pipelines.lock_period('Standard', 'Mar 2024') > 0 AS locked;

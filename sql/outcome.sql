@@ -168,7 +168,8 @@ SELECT * FROM pipelines.verify('orders');
 CREATE TEMPORARY TABLE visits AS SELECT deal_id, visit, stage_name, running, change FROM deals_visits;
 SELECT pipelines.grant_pipeline('Sales', 'regress_outcome_clerk', 'see');
 SELECT count(*) > 0 AS protected FROM pipelines.protect_pipeline('Sales');
-SELECT pg_get_viewdef('deals_visits'::regclass) ~ 'to_stage_id' AS as_before;
+-- before PostgreSQL 15 the view remains, and shows no row to whom row security concerns
+SELECT (pg_get_viewdef('deals_visits'::regclass) ~ 'to_stage_id') = (current_setting('server_version_num')::integer < 150000) AS without_to;
 SELECT * FROM (SELECT deal_id, visit, stage_name, running, change FROM deals_visits EXCEPT ALL SELECT * FROM visits) a;
 SELECT * FROM (SELECT * FROM visits EXCEPT ALL SELECT deal_id, visit, stage_name, running, change FROM deals_visits) b;
 \set ECHO none
