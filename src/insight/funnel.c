@@ -224,7 +224,7 @@ read_steps(Funnel *funnel, ArrayType *array)
 		if (funnel->stages[i].step < -1 || funnel->stages[i].step >= PG_INT16_MAX)
 			ereport(ERROR,
 					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-					 errmsg("a funnel can't have %d stages", n)));
+					 errmsg("a funnel can't have a step %d", funnel->stages[i].step)));
 		funnel->nsteps = Max(funnel->nsteps, funnel->stages[i].step + 1);
 	}
 	funnel->step_pipeline = MemoryContextAllocZero(funnel->context, sizeof(int32) * (funnel->nsteps + 1));
@@ -244,10 +244,19 @@ read_steps(Funnel *funnel, ArrayType *array)
 static Funnel *
 make_funnel(FunctionCallInfo fcinfo, MemoryContext context)
 {
-	Funnel	   *funnel = MemoryContextAllocZero(context, sizeof(Funnel));
-	char	   *mode = text_to_cstring(PG_GETARG_TEXT_PP(ARG_MODE));
-	char	   *cohort = text_to_cstring(PG_GETARG_TEXT_PP(ARG_COHORT));
+	Funnel	   *funnel;
+	char	   *mode;
+	char	   *cohort;
 
+	/* anybody may call the aggregate by hand */
+	if (PG_ARGISNULL(ARG_STEPS) || PG_ARGISNULL(ARG_MODE) || PG_ARGISNULL(ARG_COHORT))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("steps, mode and cohort of a funnel can't be null"),
+				 errhint("Use pipelines.funnel().")));
+	mode = text_to_cstring(PG_GETARG_TEXT_PP(ARG_MODE));
+	cohort = text_to_cstring(PG_GETARG_TEXT_PP(ARG_COHORT));
+	funnel = MemoryContextAllocZero(context, sizeof(Funnel));
 	funnel->context = context;
 	funnel->mode = strcmp(mode, "strict") == 0 ? MODE_STRICT :
 		strcmp(mode, "reached") == 0 ? MODE_REACHED :
