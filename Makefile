@@ -185,7 +185,8 @@ REGRESS = \
 	money \
 	scoring \
 	forecast_accuracy \
-	boards
+	boards \
+	broken_tables
 
 PG_CPPFLAGS = -I$(srcdir)/src
 

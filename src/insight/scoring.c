@@ -57,6 +57,11 @@ PG_FUNCTION_INFO_V1(pipelines_score_detail);
 /* no entry, no node, no set of features */
 #define NOTHING				(-1)
 
+/* what a model may say of ages (microseconds) and counts */
+#define MAX_AGES			1000
+#define MAX_AGE				9e18
+#define MAX_COUNT			9e15
+
 /* what a stage was at the instant of the model */
 typedef struct ScoreStage
 {
@@ -198,17 +203,37 @@ typedef struct ScoreState
 
 /* ----- reading settings ----- */
 
+/*
+ * The functions that take a model may be called by hand with any jsonb: what
+ * is no model must be told so.
+ */
 static JsonbContainer *
 json_object_array(JsonbContainer *object, const char *key)
 {
 	JsonbValue	buffer;
-	JsonbValue *value = getKeyJsonValueFromContainer(object, key, strlen(key), &buffer);
+	JsonbValue *value = !JsonContainerIsObject(object) ? NULL :
+		getKeyJsonValueFromContainer(object, key, strlen(key), &buffer);
 
 	if (value == NULL || value->type != jbvBinary ||
 		!JsonContainerIsArray(value->val.binary.data))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a model of scores has no list \"%s\"", key),
+				 errhint("Models are made by pipelines.train_scores().")));
+	return value->val.binary.data;
+}
+
+/* an element of a list that is a list itself */
+static JsonbContainer *
+json_row(JsonbContainer *list, int i)
+{
+	JsonbValue *value = getIthJsonbValueFromContainer(list, i);
+
+	if (value == NULL || value->type != jbvBinary ||
+		!JsonContainerIsArray(value->val.binary.data))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a row of a model of scores is no list"),
 				 errhint("Models are made by pipelines.train_scores().")));
 	return value->val.binary.data;
 }
@@ -223,6 +248,30 @@ json_number(const JsonbValue *value)
 				 errhint("Models are made by pipelines.train_scores().")));
 	return DatumGetFloat8(DirectFunctionCall1(numeric_float8,
 											  NumericGetDatum(value->val.numeric)));
+}
+
+/* a whole number between these; others can't be cast */
+static int64
+checked_integer(double number, double least, double most)
+{
+	if (!(number >= least && number <= most))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a number of a model of scores is out of range"),
+				 errhint("Models are made by pipelines.train_scores().")));
+	return (int64) number;
+}
+
+static int32
+json_id(const JsonbValue *value)
+{
+	return (int32) checked_integer(json_number(value), PG_INT32_MIN, PG_INT32_MAX);
+}
+
+static int64
+json_count(double number)
+{
+	return checked_integer(number, 0, MAX_COUNT);
 }
 
 static double
@@ -327,14 +376,14 @@ read_count(ScoreModel *model, JsonbContainer *row)
 	int			age;
 	ScorePair	seen;
 
-	pipeline = find_pipeline(model, (int32) json_number(getIthJsonbValueFromContainer(row, 0)));
+	pipeline = find_pipeline(model, json_id(getIthJsonbValueFromContainer(row, 0)));
 	if (pipeline == NULL)
 		return;
 	feature = json_text(getIthJsonbValueFromContainer(row, 1));
 	value = json_text(getIthJsonbValueFromContainer(row, 2));
-	age = (int) json_number(getIthJsonbValueFromContainer(row, 3));
-	seen.won = (int64) json_number(getIthJsonbValueFromContainer(row, 4));
-	seen.lost = (int64) json_number(getIthJsonbValueFromContainer(row, 5));
+	age = json_id(getIthJsonbValueFromContainer(row, 3));
+	seen.won = json_count(json_number(getIthJsonbValueFromContainer(row, 4)));
+	seen.lost = json_count(json_number(getIthJsonbValueFromContainer(row, 5)));
 
 	if (strcmp(feature, "prior") == 0)
 		pipeline->total = seen;
@@ -392,16 +441,18 @@ read_model(Jsonb *settings, MemoryContext context)
 	int			n;
 
 	model->context = context;
+	list = json_object_array(root, "ages");
 	model->smoothing = json_object_number(root, "smoothing", 1);
 	model->prior_weight = json_object_number(root, "prior_weight", 10);
-	model->min_won = (int64) json_object_number(root, "min_won", 40);
-	model->min_lost = (int64) json_object_number(root, "min_lost", 40);
+	model->min_won = json_count(json_object_number(root, "min_won", 40));
+	model->min_lost = json_count(json_object_number(root, "min_lost", 40));
 
-	list = json_object_array(root, "ages");
 	model->nages = JsonContainerSize(list);
+	(void) checked_integer(model->nages, 0, MAX_AGES);
 	model->ages = palloc(sizeof(int64) * (model->nages + 1));
 	for (int i = 0; i < model->nages; i++)
-		model->ages[i] = (int64) rint(json_number(getIthJsonbValueFromContainer(list, i)) * USECS_PER_SEC);
+		model->ages[i] = checked_integer(rint(json_number(getIthJsonbValueFromContainer(list, i)) * USECS_PER_SEC),
+										 -MAX_AGE, MAX_AGE);
 
 	list = json_object_array(root, "features");
 	model->nfeatures = JsonContainerSize(list);
@@ -421,12 +472,13 @@ read_model(Jsonb *settings, MemoryContext context)
 	model->stages = palloc(sizeof(ScoreStage) * (model->nstages + 1));
 	for (int i = 0; i < model->nstages; i++)
 	{
-		JsonbContainer *row = getIthJsonbValueFromContainer(list, i)->val.binary.data;
+		JsonbContainer *row = json_row(list, i);
 		ScoreStage *stage = &model->stages[i];
 
-		stage->pipeline_id = (int32) json_number(getIthJsonbValueFromContainer(row, 0));
-		stage->stage_id = (int32) json_number(getIthJsonbValueFromContainer(row, 1));
-		stage->outcome = (StageOutcome) json_number(getIthJsonbValueFromContainer(row, 2));
+		stage->pipeline_id = json_id(getIthJsonbValueFromContainer(row, 0));
+		stage->stage_id = json_id(getIthJsonbValueFromContainer(row, 1));
+		stage->outcome = (StageOutcome) checked_integer(json_number(getIthJsonbValueFromContainer(row, 2)),
+														OUTCOME_OPEN, OUTCOME_DONE);
 		stage->probability = json_number(getIthJsonbValueFromContainer(row, 3)) / 100;
 	}
 	qsort(model->stages, model->nstages, sizeof(ScoreStage), compare_stages);
@@ -466,7 +518,7 @@ read_model(Jsonb *settings, MemoryContext context)
 	for (int i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		read_count(model, getIthJsonbValueFromContainer(list, i)->val.binary.data);
+		read_count(model, json_row(list, i));
 	}
 	for (int i = 0; i < model->npipelines; i++)
 		for (int k = 0; k < model->nfeatures; k++)
@@ -920,10 +972,11 @@ begin_seeing(FunctionCallInfo fcinfo, MemoryContext aggregate)
 	state->model = read_model(settings, context);
 	state->at = PG_GETARG_TIMESTAMPTZ(2);
 	state->since = PG_ARGISNULL(3) ? state->at : PG_GETARG_TIMESTAMPTZ(3);
-	state->every = (int64) rint(json_object_number(&settings->root, "every", 604800) * USECS_PER_SEC);
+	state->every = checked_integer(rint(json_object_number(&settings->root, "every", 604800) * USECS_PER_SEC),
+								   1, MAX_AGE);
 	state->new_only = json_object_number(&settings->root, "new_only", 0) != 0;
-	state->parts = (uint32) Max(1, json_object_number(&settings->root, "parts", 1));
-	state->part = (uint32) json_object_number(&settings->root, "part", 0);
+	state->parts = (uint32) checked_integer(json_object_number(&settings->root, "parts", 1), 0, PG_INT32_MAX);
+	state->part = (uint32) checked_integer(json_object_number(&settings->root, "part", 0), 0, PG_INT32_MAX);
 	return state;
 }
 
@@ -1371,6 +1424,7 @@ pipelines_score_bins_final(PG_FUNCTION_ARGS)
 				(node->from - state->since + state->every - 1) / state->every;
 			for (TimestampTz t = state->since + step * state->every; t < end; t += state->every)
 			{
+				CHECK_FOR_INTERRUPTS();
 				if (won < 0)
 				{
 					open[pipeline - model->pipelines]++;

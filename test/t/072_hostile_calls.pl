@@ -187,7 +187,7 @@ BEGIN
 		LIMIT n + 2 + many
 	LOOP
 		call := format(CASE WHEN kind = 'p' THEN 'CALL %s(%s)'
-						WHEN result IN ('trigger', 'internal', 'event_trigger', 'cstring', 'pipelines.forecast') THEN 'SELECT (%s(%s)) IS NULL'
+						WHEN kind = 'a' OR result IN ('trigger', 'internal', 'event_trigger', 'cstring', 'pipelines.forecast') THEN 'SELECT (%s(%s)) IS NULL'
 						ELSE 'SELECT string_agg(x::text, E''\n'') FROM (SELECT * FROM %s(%s) LIMIT 50) x' END, name, arguments);
 		-- what our own loops count to, a caller may count to as well
 		CONTINUE WHEN call ~ '2147483647|5874897|4713-01-01|infinity' AND name ~ '^pipelines\._';
@@ -202,7 +202,7 @@ END
 
 my @functions = split /\n/, $node->safe_psql($db, <<"END");
 SELECT p.oid || '|' || p.oid::regprocedure FROM pg_proc p
-WHERE p.pronamespace = 'pipelines'::regnamespace AND p.prokind IN ('f', 'p') AND p.proname ~ '$chosen' ORDER BY p.proname COLLATE "C", p.oid
+WHERE p.pronamespace = 'pipelines'::regnamespace AND p.prokind IN ('f', 'p', 'a') AND p.proname ~ '$chosen' ORDER BY p.proname COLLATE "C", p.oid
 END
 my ($calls, $dead) = (0, 0);
 for my $role ('postgres', 'clerk')
