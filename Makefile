@@ -184,6 +184,7 @@ REGRESS = \
 	business_time \
 	money \
 	scoring \
+	aggregate_states \
 	forecast_accuracy \
 	boards \
 	broken_tables

@@ -22,6 +22,7 @@
 #include "catalog/pg_type.h"
 #include "common/int.h"
 #include "fmgr.h"
+#include "insight/expanded.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -30,6 +31,7 @@
 
 PG_FUNCTION_INFO_V1(pipelines_durations_add);
 PG_FUNCTION_INFO_V1(pipelines_stay_add);
+PG_FUNCTION_INFO_V1(pipelines_durations_combine);
 PG_FUNCTION_INFO_V1(pipelines_stay_counts);
 PG_FUNCTION_INFO_V1(pipelines_durations_result);
 PG_FUNCTION_INFO_V1(pipelines_survival_result);
@@ -46,6 +48,7 @@ typedef struct Gathered
 
 typedef struct Durations
 {
+	ExpandedState state;
 	Gathered	ended;
 	Gathered	cut;
 	int64		running;
@@ -53,59 +56,159 @@ typedef struct Durations
 	int64		transient;
 } Durations;
 
+/* more than any count of rows; sums of a few of them are still numbers */
+#define COUNT_MAX	INT64CONST(9007199254740992)
+
+static void write_durations(FlatWriter *writer, ExpandedState *state);
+static void merge_durations(FlatReader *reader, ExpandedState *state);
+
+static const StateKind durations_kind = {
+	.name = "pipelines._durations",
+	.format = 0x50447201,
+	.size = sizeof(Durations),
+	.many = true,
+	.write = write_durations,
+	.merge = merge_durations
+};
+
+/* room for so many more */
 static void
-gather(Gathered *set, int64 value, MemoryContext context)
+make_room(Gathered *set, int64 more, MemoryContext context)
 {
 	if (set->values == NULL)
 	{
-		set->room = FIRST_ROOM;
+		set->room = Max(FIRST_ROOM, more);
 		set->values = MemoryContextAllocHuge(context, sizeof(int64) * set->room);
 	}
-	else if (set->n == set->room)
+	else if (set->room - set->n < more)
 	{
-		set->room *= 2;
+		set->room = Max(set->room * 2, set->n + more);
 		set->values = repalloc_huge(set->values, sizeof(int64) * set->room);
 	}
+}
+
+static inline void
+gather(Gathered *set, int64 value, Durations *state)
+{
+	if (unlikely(set->n == set->room))
+		make_room(set, 1, STATE_CONTEXT(state));
 	set->values[set->n++] = value;
 }
 
+/* ----------
+ * Flat form: running, deleted, transient; how many ended, how many were cut
+ * off, and the lengths of both.
+ * ----------
+ */
+
+static void
+write_set(FlatWriter *writer, const Gathered *set)
+{
+	char	   *at;
+
+	flat_put_64(writer, set->n);
+	at = flat_place(writer, sizeof(int64) * set->n);
+	if (at != NULL)
+		for (int64 i = 0; i < set->n; i++)
+			at = put_64(at, set->values[i]);
+}
+
+static void
+write_durations(FlatWriter *writer, ExpandedState *state)
+{
+	const Durations *durations = (const Durations *) state;
+
+	flat_put_64(writer, durations->running);
+	flat_put_64(writer, durations->deleted);
+	flat_put_64(writer, durations->transient);
+	write_set(writer, &durations->ended);
+	write_set(writer, &durations->cut);
+}
+
+static uint64
+merge_set(FlatReader *reader, Gathered *set, Durations *durations)
+{
+	uint64		n = flat_get_64(reader, "number of durations");
+	const char *at = flat_take(reader, n, sizeof(int64), "number of durations");
+
+	if (n == 0)
+		return 0;
+	make_room(set, n, STATE_CONTEXT(durations));
+	for (uint64 i = 0; i < n; i++)
+	{
+		int64		length = (int64) get_64(&at);
+
+		if (length < 0)
+			flat_refuse(reader, "duration");
+		set->values[set->n++] = length;
+	}
+	return n;
+}
+
+static void
+merge_durations(FlatReader *reader, ExpandedState *state)
+{
+	Durations  *durations = (Durations *) state;
+	uint64		running = flat_get_64(reader, "number of stays");
+	uint64		deleted = flat_get_64(reader, "number of stays");
+	uint64		transient = flat_get_64(reader, "number of stays");
+
+	merge_set(reader, &durations->ended, durations);
+	if (running > COUNT_MAX || deleted > COUNT_MAX || transient > COUNT_MAX ||
+		merge_set(reader, &durations->cut, durations) < running + deleted)
+		flat_refuse(reader, "number of stays");
+	durations->running += running;
+	durations->deleted += deleted;
+	durations->transient += transient;
+}
+
+Datum
+pipelines_durations_combine(PG_FUNCTION_ARGS)
+{
+	return state_combine(&durations_kind, fcinfo);
+}
+
+/* ----------
+ * Gathering
+ * ----------
+ */
+
+static void
+refuse_length(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INTERVAL_FIELD_OVERFLOW),
+			 errmsg("a stay is too long to be measured")));
+}
+
 /*
- * pipelines_durations_add(internal, from timestamptz, to timestamptz, cut bool)
+ * pipelines_durations_add(state, from timestamptz, to timestamptz, cut bool)
  *		Rows without one of the instants are left out; a stay that would end
  *		before it began (clocks that went back) has no length.
  */
 Datum
 pipelines_durations_add(PG_FUNCTION_ARGS)
 {
-	MemoryContext context;
-	Durations  *state;
+	Durations  *state = state_to_change(&durations_kind, fcinfo);
 	int64		length;
 
-	if (!AggCheckCallContext(fcinfo, &context))
-		elog(ERROR, "pipelines_durations_add called in non-aggregate context");
-	if (PG_ARGISNULL(0))
-		state = MemoryContextAllocZero(context, sizeof(Durations));
-	else
-		state = (Durations *) PG_GETARG_POINTER(0);
 	if (PG_ARGISNULL(1) || PG_ARGISNULL(2))
-		PG_RETURN_POINTER(state);
+		PG_RETURN_DATUM(STATE_DATUM(state));
 
 	if (pg_sub_s64_overflow(PG_GETARG_TIMESTAMPTZ(2), PG_GETARG_TIMESTAMPTZ(1), &length))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERVAL_FIELD_OVERFLOW),
-				 errmsg("a stay is too long to be measured")));
+		refuse_length();
 	if (!PG_ARGISNULL(3) && PG_GETARG_BOOL(3))
-		gather(&state->cut, Max(length, 0), context);
+		gather(&state->cut, Max(length, 0), state);
 	else
-		gather(&state->ended, Max(length, 0), context);
-	PG_RETURN_POINTER(state);
+		gather(&state->ended, Max(length, 0), state);
+	PG_RETURN_DATUM(STATE_DATUM(state));
 }
 
 /* a stay that is over sooner than this was never seen by anybody */
 #define TRANSIENT_USECS	20
 
 /*
- * pipelines_stay_add(internal, entered timestamptz, left timestamptz,
+ * pipelines_stay_add(state, entered timestamptz, left timestamptz,
  *					  now timestamptz, change text, count_running bool, length interval)
  *		One stay in a stage.  left is NULL while it runs, change is what ended
  *		it; length is given where it is not the time from entered to left.
@@ -115,44 +218,37 @@ pipelines_durations_add(PG_FUNCTION_ARGS)
 Datum
 pipelines_stay_add(PG_FUNCTION_ARGS)
 {
-	MemoryContext context;
-	Durations  *state;
+	Durations  *state = state_to_change(&durations_kind, fcinfo);
 	bool		running = PG_ARGISNULL(2);
 	int64		length;
 
-	if (!AggCheckCallContext(fcinfo, &context))
-		elog(ERROR, "pipelines_stay_add called in non-aggregate context");
-	if (PG_ARGISNULL(0))
-		state = MemoryContextAllocZero(context, sizeof(Durations));
-	else
-		state = (Durations *) PG_GETARG_POINTER(0);
 	if (PG_ARGISNULL(1) || (running && PG_ARGISNULL(3)))
-		PG_RETURN_POINTER(state);
+		PG_RETURN_DATUM(STATE_DATUM(state));
 
 	if (pg_sub_s64_overflow(PG_GETARG_TIMESTAMPTZ(running ? 3 : 2), PG_GETARG_TIMESTAMPTZ(1), &length))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERVAL_FIELD_OVERFLOW),
-				 errmsg("a stay is too long to be measured")));
+		refuse_length();
 	if (!running && length < TRANSIENT_USECS)
 	{
 		state->transient++;
-		PG_RETURN_POINTER(state);
+		PG_RETURN_DATUM(STATE_DATUM(state));
 	}
 	if (!PG_ARGISNULL(6))
 	{
 		Interval   *given = PG_GETARG_INTERVAL_P(6);
 
-		length = given->time + ((int64) given->day + (int64) given->month * DAYS_PER_MONTH) * USECS_PER_DAY;
+		if (pg_mul_s64_overflow((int64) given->day + (int64) given->month * DAYS_PER_MONTH, USECS_PER_DAY, &length) ||
+			pg_add_s64_overflow(length, given->time, &length))
+			refuse_length();
 	}
 	length = Max(length, 0);
 
 	if (running)
 	{
 		state->running++;
-		gather(&state->cut, length, context);
+		gather(&state->cut, length, state);
 		if (!PG_ARGISNULL(5) && PG_GETARG_BOOL(5))
-			gather(&state->ended, length, context);
-		PG_RETURN_POINTER(state);
+			gather(&state->ended, length, state);
+		PG_RETURN_DATUM(STATE_DATUM(state));
 	}
 	if (!PG_ARGISNULL(4))
 	{
@@ -161,12 +257,12 @@ pipelines_stay_add(PG_FUNCTION_ARGS)
 		if (VARSIZE_ANY_EXHDR(change) == 6 && memcmp(VARDATA_ANY(change), "delete", 6) == 0)
 		{
 			state->deleted++;
-			gather(&state->cut, length, context);
-			PG_RETURN_POINTER(state);
+			gather(&state->cut, length, state);
+			PG_RETURN_DATUM(STATE_DATUM(state));
 		}
 	}
-	gather(&state->ended, length, context);
-	PG_RETURN_POINTER(state);
+	gather(&state->ended, length, state);
+	PG_RETURN_DATUM(STATE_DATUM(state));
 }
 
 /* {measured, running, deleted, transient} */
@@ -178,7 +274,7 @@ pipelines_stay_counts(PG_FUNCTION_ARGS)
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	state = (Durations *) PG_GETARG_POINTER(0);
+	state = state_to_read(&durations_kind, fcinfo);
 	elements[0] = Int64GetDatum(state->ended.n);
 	elements[1] = Int64GetDatum(state->running);
 	elements[2] = Int64GetDatum(state->deleted);
@@ -290,7 +386,7 @@ pipelines_durations_result(PG_FUNCTION_ARGS)
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	state = (Durations *) PG_GETARG_POINTER(0);
+	state = state_to_read(&durations_kind, fcinfo);
 	set = &state->ended;
 	if (set->n == 0)
 		PG_RETURN_NULL();
@@ -338,7 +434,7 @@ pipelines_survival_result(PG_FUNCTION_ARGS)
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	state = (Durations *) PG_GETARG_POINTER(0);
+	state = state_to_read(&durations_kind, fcinfo);
 	if (state->ended.n > 0)
 		qsort(state->ended.values, state->ended.n, sizeof(int64), compare_durations);
 	if (state->cut.n > 0)

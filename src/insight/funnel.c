@@ -23,6 +23,7 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "fmgr.h"
+#include "insight/expanded.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/array.h"
@@ -32,6 +33,7 @@
 
 PG_FUNCTION_INFO_V1(pipelines_funnel_add_number);
 PG_FUNCTION_INFO_V1(pipelines_funnel_add_text);
+PG_FUNCTION_INFO_V1(pipelines_funnel_combine);
 PG_FUNCTION_INFO_V1(pipelines_funnel_result);
 
 /* arguments of the aggregate, after the state */
@@ -81,7 +83,8 @@ typedef struct StageStep
 {
 	int32		pipeline;
 	int32		stage;
-	int32		step;
+	int32		step;			/* -1: none */
+	int32		kind;			/* of the step */
 } StageStep;
 
 typedef struct Stay
@@ -158,7 +161,8 @@ spread(uint64 number)
 
 typedef struct Funnel
 {
-	MemoryContext context;
+	ExpandedState state;
+	MemoryContext context;		/* NULL: nothing was seen yet */
 	FunnelMode	mode;
 	FunnelCohort cohort;
 
@@ -171,6 +175,8 @@ typedef struct Funnel
 	int			nstages;
 	StageStep  *stages;
 
+	bool		texts;			/* are the keys texts? */
+	Size		text_size;		/* of all of them together */
 	entries_hash *keys;
 	uint32	  **pages;			/* NULL: not met yet */
 	bool	   *hashed;			/* the keys of this page are in the hash table */
@@ -201,10 +207,48 @@ typedef struct Counts
 	int64		to_won;			/* exits to a stage that is won */
 } Counts;
 
+static void write_funnel(FlatWriter *writer, ExpandedState *state);
+static void merge_funnel(FlatReader *reader, ExpandedState *state);
+
+static const StateKind funnel_kind = {
+	.name = "pipelines._funnel",
+	.format = 0x50466E01,
+	.size = sizeof(Funnel),
+	.write = write_funnel,
+	.merge = merge_funnel
+};
+
 /* ----------
  * Gathering
  * ----------
  */
+
+/* the steps of the stages, which are the caller's to have checked */
+static void
+set_steps(Funnel *funnel)
+{
+	for (int i = 0; i < funnel->nstages; i++)
+		funnel->nsteps = Max(funnel->nsteps, funnel->stages[i].step + 1);
+	funnel->step_pipeline = MemoryContextAllocZero(funnel->context, sizeof(int32) * (funnel->nsteps + 1));
+	funnel->step_kind = MemoryContextAllocZero(funnel->context, funnel->nsteps + 1);
+	for (int i = funnel->nstages - 1; i >= 0; i--)
+	{
+		int			step = funnel->stages[i].step;
+
+		if (step >= 0)
+		{
+			funnel->step_pipeline[step] = funnel->stages[i].pipeline;
+			funnel->step_kind[step] = (uint8) funnel->stages[i].kind;
+		}
+	}
+}
+
+static bool
+right_stage(const StageStep *stage)
+{
+	return stage->step >= -1 && stage->step < PG_INT16_MAX &&
+		stage->kind >= STEP_OPEN && stage->kind <= STEP_GONE;
+}
 
 static void
 read_steps(Funnel *funnel, ArrayType *array)
@@ -221,49 +265,23 @@ read_steps(Funnel *funnel, ArrayType *array)
 		funnel->stages[i].pipeline = DatumGetInt32(numbers[4 * i]);
 		funnel->stages[i].stage = DatumGetInt32(numbers[4 * i + 1]);
 		funnel->stages[i].step = DatumGetInt32(numbers[4 * i + 2]);
-		if (funnel->stages[i].step < -1 || funnel->stages[i].step >= PG_INT16_MAX)
+		funnel->stages[i].kind = DatumGetInt32(numbers[4 * i + 3]);
+		if (!right_stage(&funnel->stages[i]))
 			ereport(ERROR,
 					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-					 errmsg("a funnel can't have a step %d", funnel->stages[i].step)));
-		funnel->nsteps = Max(funnel->nsteps, funnel->stages[i].step + 1);
+					 errmsg("a funnel can't have step %d of kind %d",
+							funnel->stages[i].step, funnel->stages[i].kind),
+					 errdetail("There are %d stages, steps from -1 to %d, kinds from %d to %d.",
+							   n, PG_INT16_MAX - 1, STEP_OPEN, STEP_GONE),
+					 errhint("Ask pipelines.funnel() for one pipeline.")));
 	}
-	funnel->step_pipeline = MemoryContextAllocZero(funnel->context, sizeof(int32) * (funnel->nsteps + 1));
-	funnel->step_kind = MemoryContextAllocZero(funnel->context, funnel->nsteps + 1);
-	for (int i = n - 1; i >= 0; i--)
-	{
-		int			step = funnel->stages[i].step;
-
-		if (step >= 0)
-		{
-			funnel->step_pipeline[step] = funnel->stages[i].pipeline;
-			funnel->step_kind[step] = (uint8) DatumGetInt32(numbers[4 * i + 3]);
-		}
-	}
+	set_steps(funnel);
 }
 
-static Funnel *
-make_funnel(FunctionCallInfo fcinfo, MemoryContext context)
+static void
+begin_funnel(Funnel *funnel)
 {
-	Funnel	   *funnel;
-	char	   *mode;
-	char	   *cohort;
-
-	/* anybody may call the aggregate by hand */
-	if (PG_ARGISNULL(ARG_STEPS) || PG_ARGISNULL(ARG_MODE) || PG_ARGISNULL(ARG_COHORT))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("steps, mode and cohort of a funnel can't be null"),
-				 errhint("Use pipelines.funnel().")));
-	mode = text_to_cstring(PG_GETARG_TEXT_PP(ARG_MODE));
-	cohort = text_to_cstring(PG_GETARG_TEXT_PP(ARG_COHORT));
-	funnel = MemoryContextAllocZero(context, sizeof(Funnel));
-	funnel->context = context;
-	funnel->mode = strcmp(mode, "strict") == 0 ? MODE_STRICT :
-		strcmp(mode, "reached") == 0 ? MODE_REACHED :
-		strcmp(mode, "direct") == 0 ? MODE_DIRECT : MODE_ANY;
-	funnel->cohort = strcmp(cohort, "entered_first_stage_in") == 0 ? COHORT_FIRST_STAGE :
-		strcmp(cohort, "entered_stage_in") == 0 ? COHORT_STAGE : COHORT_DEAL;
-	read_steps(funnel, PG_GETARG_ARRAYTYPE_P(ARG_STEPS));
+	MemoryContext context = STATE_CONTEXT(funnel);
 
 	funnel->keys = entries_create(context, 1024, NULL);
 	funnel->pages = MemoryContextAllocZero(context, sizeof(uint32 *) * NPAGES);
@@ -275,19 +293,49 @@ make_funnel(FunctionCallInfo fcinfo, MemoryContext context)
 	funnel->values = MemoryContextAllocHuge(context, sizeof(char *) * funnel->values_room);
 	funnel->stays_room = 4096;
 	funnel->stays = MemoryContextAllocHuge(context, sizeof(Stay) * funnel->stays_room);
-	return funnel;
+	funnel->context = context;
+}
+
+/* what the constant arguments say */
+static void
+read_question(FunctionCallInfo fcinfo, Funnel *funnel, bool texts)
+{
+	char	   *mode;
+	char	   *cohort;
+
+	if (PG_ARGISNULL(ARG_STEPS) || PG_ARGISNULL(ARG_MODE) || PG_ARGISNULL(ARG_COHORT))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("steps, mode and cohort of a funnel must not be null"),
+				 errhint("Ask pipelines.funnel().")));
+	begin_funnel(funnel);
+	mode = text_to_cstring(PG_GETARG_TEXT_PP(ARG_MODE));
+	cohort = text_to_cstring(PG_GETARG_TEXT_PP(ARG_COHORT));
+	funnel->mode = strcmp(mode, "strict") == 0 ? MODE_STRICT :
+		strcmp(mode, "reached") == 0 ? MODE_REACHED :
+		strcmp(mode, "direct") == 0 ? MODE_DIRECT : MODE_ANY;
+	funnel->cohort = strcmp(cohort, "entered_first_stage_in") == 0 ? COHORT_FIRST_STAGE :
+		strcmp(cohort, "entered_stage_in") == 0 ? COHORT_STAGE : COHORT_DEAL;
+	funnel->texts = texts;
+	read_steps(funnel, PG_GETARG_ARRAYTYPE_P(ARG_STEPS));
 }
 
 static DealKey
-text_key(Datum value)
+text_key(const char *text, Size length)
 {
-	text	   *t = DatumGetTextPP(value);
 	DealKey		key;
 
-	key.text = text_to_cstring(t);
-	key.number = DatumGetUInt64(hash_any_extended((unsigned char *) VARDATA_ANY(t),
-												  VARSIZE_ANY_EXHDR(t), 0));
+	key.text = text;
+	key.number = DatumGetUInt64(hash_any_extended((const unsigned char *) text, (int) length, 0));
 	return key;
+}
+
+static DealKey
+datum_key(Datum value)
+{
+	text	   *t = DatumGetTextPP(value);
+
+	return text_key(text_to_cstring(t), VARSIZE_ANY_EXHDR(t));
 }
 
 /* a deal that knows nothing of itself yet */
@@ -304,6 +352,7 @@ new_deal(Funnel *funnel)
 		funnel->deals = repalloc_huge(funnel->deals, sizeof(Deal) * funnel->deals_room);
 	}
 	memset(&funnel->deals[funnel->ndeals], 0, sizeof(Deal));
+	funnel->deals[funnel->ndeals].value = -1;
 	return funnel->ndeals++;
 }
 
@@ -349,16 +398,18 @@ find_deal(Funnel *funnel, DealKey key)
 	{
 		entry->index = new_deal(funnel);
 		if (key.text != NULL)
+		{
 			entry->key.text = MemoryContextStrdup(funnel->context, key.text);
+			funnel->text_size += strlen(key.text);
+		}
 	}
 	return entry->index;
 }
 
 static int32
-find_value(Funnel *funnel, Datum value)
+find_value(Funnel *funnel, DealKey key)
 {
 	bool		found;
-	DealKey		key = text_key(value);
 	DealEntry  *entry = entries_insert(funnel->value_keys, key, &found);
 
 	if (!found)
@@ -395,40 +446,52 @@ describe_deal(Funnel *funnel, FunctionCallInfo fcinfo, Deal *deal)
 	deal->present = true;
 	deal->pipeline = PG_GETARG_INT32(ARG_PIPELINE);
 	deal->member = !PG_ARGISNULL(ARG_MEMBER) && PG_GETARG_BOOL(ARG_MEMBER);
-	deal->value = PG_ARGISNULL(ARG_VALUE) ? -1 : find_value(funnel, PG_GETARG_DATUM(ARG_VALUE));
+	deal->value = PG_ARGISNULL(ARG_VALUE) ? -1 : find_value(funnel, datum_key(PG_GETARG_DATUM(ARG_VALUE)));
 	deal->stands = IS("won") ? STANDS_WON : IS("lost") ? STANDS_LOST :
 		IS("disqualified") || IS("done") ? STANDS_OTHER : STANDS_OPEN;
 	deal->dropped = IS("lost") || IS("disqualified");
 #undef IS
 }
 
+static void
+refuse_other_funnel(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("funnels of different steps, modes, cohorts or keys can't be put together"),
+			 errhint("Ask pipelines.funnel().")));
+}
+
+/* room for so many more stays */
+static void
+make_room(Funnel *funnel, int64 more)
+{
+	if (funnel->stays_room - funnel->nstays >= more)
+		return;
+	funnel->stays_room = Max(funnel->stays_room * 2, funnel->nstays + more);
+	funnel->stays = repalloc_huge(funnel->stays, sizeof(Stay) * funnel->stays_room);
+}
+
 static Datum
 funnel_add(FunctionCallInfo fcinfo, bool key_is_text)
 {
-	MemoryContext context;
-	Funnel	   *funnel;
+	Funnel	   *funnel = state_to_change(&funnel_kind, fcinfo);
 	DealKey		key = {0, NULL};
 	Stay	   *stay;
 
-	if (!AggCheckCallContext(fcinfo, &context))
-		elog(ERROR, "pipelines_funnel_add called in non-aggregate context");
-	if (PG_ARGISNULL(0))
-		funnel = make_funnel(fcinfo, context);
-	else
-		funnel = (Funnel *) PG_GETARG_POINTER(0);
+	if (unlikely(funnel->context == NULL))
+		read_question(fcinfo, funnel, key_is_text);
+	if (unlikely(funnel->texts != key_is_text))
+		refuse_other_funnel();
 	if (PG_ARGISNULL(ARG_KEY) || PG_ARGISNULL(ARG_PIPELINE) || PG_ARGISNULL(ARG_STAGE))
-		PG_RETURN_POINTER(funnel);
+		PG_RETURN_DATUM(STATE_DATUM(funnel));
 
 	if (key_is_text)
-		key = text_key(PG_GETARG_DATUM(ARG_KEY));
+		key = datum_key(PG_GETARG_DATUM(ARG_KEY));
 	else
 		key.number = (uint64) PG_GETARG_INT64(ARG_KEY);
 
-	if (funnel->nstays == funnel->stays_room)
-	{
-		funnel->stays_room *= 2;
-		funnel->stays = repalloc_huge(funnel->stays, sizeof(Stay) * funnel->stays_room);
-	}
+	make_room(funnel, 1);
 	stay = &funnel->stays[funnel->nstays++];
 	stay->deal = find_deal(funnel, key);
 	stay->version = PG_ARGISNULL(ARG_VERSION) ? 0 : PG_GETARG_INT32(ARG_VERSION);
@@ -436,7 +499,7 @@ funnel_add(FunctionCallInfo fcinfo, bool key_is_text)
 	stay->inside = !PG_ARGISNULL(ARG_INSIDE) && PG_GETARG_BOOL(ARG_INSIDE);
 	if (!PG_ARGISNULL(ARG_OUTCOME))
 		describe_deal(funnel, fcinfo, &funnel->deals[stay->deal]);
-	PG_RETURN_POINTER(funnel);
+	PG_RETURN_DATUM(STATE_DATUM(funnel));
 }
 
 Datum
@@ -449,6 +512,255 @@ Datum
 pipelines_funnel_add_text(PG_FUNCTION_ARGS)
 {
 	return funnel_add(fcinfo, true);
+}
+
+/* ----------
+ * Flat form: mode, cohort, are keys texts?; the stages; the values; the deals,
+ * each with its key and its place in this list; the stays.
+ * ----------
+ */
+
+#define STAGE_SIZE	16
+#define DEAL_SIZE	14			/* and the key */
+#define STAY_SIZE	11
+
+/* bits of a deal */
+#define DEAL_PRESENT	1
+#define DEAL_MEMBER		2
+#define DEAL_DROPPED	4
+
+static char *
+put_deal(char *at, const Funnel *funnel, uint32 index)
+{
+	const Deal *deal = &funnel->deals[index];
+
+	at = put_32(at, index);
+	at = put_32(at, deal->pipeline);
+	at = put_32(at, deal->value);
+	at = put_8(at, (deal->present ? DEAL_PRESENT : 0) | (deal->member ? DEAL_MEMBER : 0) |
+			   (deal->dropped ? DEAL_DROPPED : 0));
+	return put_8(at, deal->stands);
+}
+
+static void
+write_deals(char *at, const Funnel *funnel)
+{
+	entries_iterator entries;
+	DealEntry  *entry;
+
+	for (uint64 page = 0; page < NPAGES; page++)
+		for (uint32 i = 0; funnel->pages[page] != NULL && i < PAGE_KEYS; i++)
+			if (funnel->pages[page][i] != NO_DEAL)
+			{
+				at = put_deal(at, funnel, funnel->pages[page][i]);
+				at = put_64(at, page << PAGE_BITS | i);
+			}
+	entries_start_iterate(funnel->keys, &entries);
+	while ((entry = entries_iterate(funnel->keys, &entries)) != NULL)
+	{
+		at = put_deal(at, funnel, entry->index);
+		if (funnel->texts)
+		{
+			Size		length = strlen(entry->key.text);
+
+			at = put_32(at, (uint32) length);
+			memcpy(at, entry->key.text, length);
+			at += length;
+		}
+		else
+			at = put_64(at, entry->key.number);
+	}
+}
+
+static void
+write_funnel(FlatWriter *writer, ExpandedState *state)
+{
+	const Funnel *funnel = (const Funnel *) state;
+	char	   *at;
+
+	/* nothing was seen: nothing is said */
+	if (funnel->context == NULL)
+		return;
+	flat_put_32(writer, funnel->mode << 16 | funnel->cohort << 8 | (funnel->texts ? 1 : 0));
+	flat_put_32(writer, funnel->nstages);
+	at = flat_place(writer, (Size) funnel->nstages * STAGE_SIZE);
+	for (int i = 0; at != NULL && i < funnel->nstages; i++)
+	{
+		at = put_32(at, funnel->stages[i].pipeline);
+		at = put_32(at, funnel->stages[i].stage);
+		at = put_32(at, funnel->stages[i].step);
+		at = put_32(at, funnel->stages[i].kind);
+	}
+	flat_put_32(writer, funnel->nvalues);
+	for (int i = 0; i < funnel->nvalues; i++)
+		flat_put_text(writer, funnel->values[i]);
+	flat_put_32(writer, funnel->ndeals);
+	at = flat_place(writer, (Size) funnel->ndeals * (DEAL_SIZE + (funnel->texts ? sizeof(uint32) : sizeof(uint64))) +
+					funnel->text_size);
+	if (at != NULL)
+		write_deals(at, funnel);
+	flat_put_64(writer, funnel->nstays);
+	at = flat_place(writer, (Size) funnel->nstays * STAY_SIZE);
+	for (int64 i = 0; at != NULL && i < funnel->nstays; i++)
+	{
+		at = put_32(at, funnel->stays[i].deal);
+		at = put_32(at, funnel->stays[i].version);
+		at = put_16(at, funnel->stays[i].step);
+		at = put_8(at, funnel->stays[i].inside);
+	}
+}
+
+/* the question: that of an empty funnel from now on, else the same as before */
+static void
+merge_question(FlatReader *reader, Funnel *funnel)
+{
+	uint32		word = flat_get_32(reader, "mode");
+	uint32		nstages = flat_get_32(reader, "number of stages");
+	const char *at = flat_take(reader, nstages, STAGE_SIZE, "number of stages");
+	bool		begin = funnel->context == NULL;
+
+	if ((word >> 16) > MODE_DIRECT || ((word >> 8) & 0xFF) > COHORT_STAGE || (word & 0xFF) > 1)
+		flat_refuse(reader, "mode");
+	if (begin)
+	{
+		begin_funnel(funnel);
+		funnel->mode = word >> 16;
+		funnel->cohort = (word >> 8) & 0xFF;
+		funnel->texts = (word & 1) != 0;
+		funnel->nstages = (int) nstages;
+		funnel->stages = MemoryContextAlloc(funnel->context, sizeof(StageStep) * ((Size) nstages + 1));
+	}
+	else if (word != (uint32) (funnel->mode << 16 | funnel->cohort << 8 | (funnel->texts ? 1 : 0)) ||
+			 nstages != (uint32) funnel->nstages)
+		refuse_other_funnel();
+	for (uint32 i = 0; i < nstages; i++)
+	{
+		StageStep	stage;
+
+		stage.pipeline = (int32) get_32(&at);
+		stage.stage = (int32) get_32(&at);
+		stage.step = (int32) get_32(&at);
+		stage.kind = (int32) get_32(&at);
+		if (!right_stage(&stage))
+			flat_refuse(reader, "stage");
+		if (begin)
+			funnel->stages[i] = stage;
+		else if (memcmp(&stage, &funnel->stages[i], sizeof(StageStep)) != 0)
+			refuse_other_funnel();
+	}
+	if (begin)
+		set_steps(funnel);
+}
+
+/* the next deal of the list; its place there, and its number among ours */
+static void
+merge_deal(FlatReader *reader, Funnel *funnel, uint32 *numbers, uint32 ndeals, const int32 *values, uint32 nvalues)
+{
+	const char *at = flat_take(reader, 1, DEAL_SIZE, "number of deals");
+	uint32		place = get_32(&at);
+	int32		pipeline = (int32) get_32(&at);
+	int32		value = (int32) get_32(&at);
+	uint8		bits = get_8(&at);
+	uint8		stands = get_8(&at);
+	DealKey		key = {0, NULL};
+	Deal	   *deal;
+
+	if (place >= ndeals || numbers[place] != NO_DEAL)
+		flat_refuse(reader, "place of a deal");
+	if (value < -1 || (value >= 0 && (uint32) value >= nvalues) || stands > STANDS_OTHER ||
+		bits > (DEAL_PRESENT | DEAL_MEMBER | DEAL_DROPPED))
+		flat_refuse(reader, "description of a deal");
+	if (funnel->texts)
+	{
+		char	   *text = flat_get_text(reader, "key of a deal");
+
+		key = text_key(text, strlen(text));
+		numbers[place] = find_deal(funnel, key);
+		pfree(text);
+	}
+	else
+	{
+		key.number = flat_get_64(reader, "key of a deal");
+		numbers[place] = find_deal(funnel, key);
+	}
+	if ((bits & DEAL_PRESENT) == 0)
+		return;
+	deal = &funnel->deals[numbers[place]];
+	deal->present = true;
+	deal->pipeline = pipeline;
+	deal->member = (bits & DEAL_MEMBER) != 0;
+	deal->dropped = (bits & DEAL_DROPPED) != 0;
+	deal->stands = stands;
+	deal->value = value < 0 ? -1 : values[value];
+}
+
+static void
+merge_funnel(FlatReader *reader, ExpandedState *state)
+{
+	Funnel	   *funnel = (Funnel *) state;
+	uint32		nvalues;
+	int32	   *values;
+	uint32		ndeals;
+	uint32	   *numbers;
+	uint64		nstays;
+	const char *at;
+
+	if (reader->at == reader->end)
+		return;
+	merge_question(reader, funnel);
+
+	nvalues = flat_get_32(reader, "number of values");
+	if (nvalues > (Size) (reader->end - reader->at) / sizeof(uint32))
+		flat_refuse(reader, "number of values");
+	values = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int32) * ((Size) nvalues + 1));
+	for (uint32 i = 0; i < nvalues; i++)
+	{
+		char	   *text = flat_get_text(reader, "value");
+
+		values[i] = find_value(funnel, text_key(text, strlen(text)));
+		pfree(text);
+	}
+
+	ndeals = flat_get_32(reader, "number of deals");
+	if (ndeals > (Size) (reader->end - reader->at) / DEAL_SIZE)
+		flat_refuse(reader, "number of deals");
+	numbers = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(uint32) * ((Size) ndeals + 1));
+	memset(numbers, 0xFF, sizeof(uint32) * ((Size) ndeals + 1));
+	for (uint32 i = 0; i < ndeals; i++)
+	{
+		if (i % 65536 == 0)
+			CHECK_FOR_INTERRUPTS();
+		merge_deal(reader, funnel, numbers, ndeals, values, nvalues);
+	}
+
+	nstays = flat_get_64(reader, "number of stays");
+	at = flat_take(reader, nstays, STAY_SIZE, "number of stays");
+	make_room(funnel, (int64) nstays);
+	for (uint64 i = 0; i < nstays; i++)
+	{
+		Stay	   *stay = &funnel->stays[funnel->nstays];
+		uint32		place = get_32(&at);
+		uint8		inside;
+
+		if (i % 65536 == 0)
+			CHECK_FOR_INTERRUPTS();
+		stay->version = (int32) get_32(&at);
+		stay->step = (int16) get_16(&at);
+		inside = get_8(&at);
+		if (place >= ndeals || stay->step < -1 || stay->step >= funnel->nsteps || inside > 1)
+			flat_refuse(reader, "stay");
+		stay->deal = numbers[place];
+		stay->inside = inside != 0;
+		funnel->nstays++;
+	}
+	pfree(numbers);
+	pfree(values);
+}
+
+Datum
+pipelines_funnel_combine(PG_FUNCTION_ARGS)
+{
+	return state_combine(&funnel_kind, fcinfo);
 }
 
 /* ----------
@@ -662,7 +974,9 @@ pipelines_funnel_result(PG_FUNCTION_ARGS)
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	funnel = (Funnel *) PG_GETARG_POINTER(0);
+	funnel = state_to_read(&funnel_kind, fcinfo);
+	if (funnel->context == NULL)
+		PG_RETURN_NULL();
 
 	begins = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * ((Size) funnel->ndeals + 1));
 	memset(begins, 0, sizeof(int64) * ((Size) funnel->ndeals + 1));

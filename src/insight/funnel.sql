@@ -8,30 +8,37 @@
 -- no steps.  A stage that was merged into another one counts as that one.
 -------------------------------------------------------------------------------
 
-CREATE FUNCTION pipelines._funnel_add(internal, steps integer[], mode text, cohort text, key bigint, version integer,
-	pipeline integer, stage integer, inside boolean, outcome text, member boolean, value text) RETURNS internal
+CREATE FUNCTION pipelines._funnel_add(bytea, steps integer[], mode text, cohort text, key bigint, version integer,
+	pipeline integer, stage integer, inside boolean, outcome text, member boolean, value text) RETURNS bytea
 LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1
 AS 'MODULE_PATHNAME', 'pipelines_funnel_add_number';
-COMMENT ON FUNCTION pipelines._funnel_add(internal, integer[], text, text, bigint, integer, integer, integer, boolean, text, boolean, text) IS
+COMMENT ON FUNCTION pipelines._funnel_add(bytea, integer[], text, text, bigint, integer, integer, integer, boolean, text, boolean, text) IS
 	'Transition function of _funnel, for keys that are numbers.';
 
-CREATE FUNCTION pipelines._funnel_add(internal, steps integer[], mode text, cohort text, key text, version integer,
-	pipeline integer, stage integer, inside boolean, outcome text, member boolean, value text) RETURNS internal
+CREATE FUNCTION pipelines._funnel_add(bytea, steps integer[], mode text, cohort text, key text, version integer,
+	pipeline integer, stage integer, inside boolean, outcome text, member boolean, value text) RETURNS bytea
 LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1
 AS 'MODULE_PATHNAME', 'pipelines_funnel_add_text';
-COMMENT ON FUNCTION pipelines._funnel_add(internal, integer[], text, text, text, integer, integer, integer, boolean, text, boolean, text) IS
+COMMENT ON FUNCTION pipelines._funnel_add(bytea, integer[], text, text, text, integer, integer, integer, boolean, text, boolean, text) IS
 	'Transition function of _funnel, for all other keys.';
 
-CREATE FUNCTION pipelines._funnel_result(internal) RETURNS text
+CREATE FUNCTION pipelines._funnel_result(bytea) RETURNS text
 LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
 AS 'MODULE_PATHNAME', 'pipelines_funnel_result';
-COMMENT ON FUNCTION pipelines._funnel_result(internal) IS
+COMMENT ON FUNCTION pipelines._funnel_result(bytea) IS
 	'Final function of _funnel.';
+
+CREATE FUNCTION pipelines._funnel_combine(bytea, bytea) RETURNS bytea
+LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+AS 'MODULE_PATHNAME', 'pipelines_funnel_combine';
+COMMENT ON FUNCTION pipelines._funnel_combine(bytea, bytea) IS
+	'Combine function of _funnel.  Raises 22P03 for what is no state of it, 22023 for states of different questions.';
 
 CREATE AGGREGATE pipelines._funnel(steps integer[], mode text, cohort text, key bigint, version integer,
 	pipeline integer, stage integer, inside boolean, outcome text, member boolean, value text) (
 	SFUNC = pipelines._funnel_add,
-	STYPE = internal,
+	STYPE = bytea,
+	COMBINEFUNC = pipelines._funnel_combine,
 	FINALFUNC = pipelines._funnel_result,
 	PARALLEL = SAFE
 );
@@ -41,7 +48,8 @@ COMMENT ON AGGREGATE pipelines._funnel(integer[], text, text, bigint, integer, i
 CREATE AGGREGATE pipelines._funnel(steps integer[], mode text, cohort text, key text, version integer,
 	pipeline integer, stage integer, inside boolean, outcome text, member boolean, value text) (
 	SFUNC = pipelines._funnel_add,
-	STYPE = internal,
+	STYPE = bytea,
+	COMBINEFUNC = pipelines._funnel_combine,
 	FINALFUNC = pipelines._funnel_result,
 	PARALLEL = SAFE
 );

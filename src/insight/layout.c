@@ -24,6 +24,7 @@
 #include "access/relation.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
@@ -94,7 +95,8 @@ read_tracked_row(Oid relid, DealsLayout *layout)
 		return false;
 
 	tracked = table_open(tracked_oid, AccessShareLock);
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	/* parallel mode forbids taking one */
+	snapshot = RegisterSnapshot(IsInParallelMode() ? GetActiveSnapshot() : GetLatestSnapshot());
 	slot = table_slot_create(tracked, NULL);
 	scan = table_beginscan(tracked, snapshot, 0, NULL);
 	while (!found && table_scan_getnextslot(scan, ForwardScanDirection, slot))

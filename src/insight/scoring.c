@@ -30,6 +30,7 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "insight/expanded.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -39,6 +40,7 @@
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(pipelines_score_see);
+PG_FUNCTION_INFO_V1(pipelines_score_combine);
 PG_FUNCTION_INFO_V1(pipelines_score_counts_final);
 PG_FUNCTION_INFO_V1(pipelines_score_bins_final);
 PG_FUNCTION_INFO_V1(pipelines_score);
@@ -54,13 +56,19 @@ PG_FUNCTION_INFO_V1(pipelines_score_detail);
 /* so many other entries may be in the way of one before they are scattered */
 #define MAX_STEPS			64
 
+/* a calibration has at most so many instants */
+#define MAX_INSTANTS		100000
+
+/* what numbers of a model may be: sums of many of them are still finite */
+#define MOST				1e100
+#define COUNT_MOST			9007199254740992.0
+#define SECONDS_MOST		9.2e12
+
+/* a model has so many pairs of a stage and an age, or of a pipeline and a feature */
+#define MAX_CELLS			(1 << 22)
+
 /* no entry, no node, no set of features */
 #define NOTHING				(-1)
-
-/* what a model may say of ages (microseconds) and counts */
-#define MAX_AGES			1000
-#define MAX_AGE				9e18
-#define MAX_COUNT			9e15
 
 /* what a stage was at the instant of the model */
 typedef struct ScoreStage
@@ -175,8 +183,10 @@ typedef struct ScoreModel
 
 typedef struct ScoreState
 {
+	ExpandedState state;
 	MemoryContext context;
-	ScoreModel *model;			/* of which _score_counts() needs no counts */
+	char	   *settings;		/* JSON that the model was read from */
+	ScoreModel *model;			/* NULL: nothing was seen yet */
 	TimestampTz at;
 	TimestampTz since;			/* first instant of a calibration */
 	int64		every;			/* microseconds between two of them */
@@ -201,18 +211,24 @@ typedef struct ScoreState
 	uint32		nset_slots;
 } ScoreState;
 
+static void write_scores(FlatWriter *writer, ExpandedState *state);
+static void merge_scores(FlatReader *reader, ExpandedState *state);
+
+static const StateKind scores_kind = {
+	.name = "pipelines._score_counts",
+	.format = 0x50536301,
+	.size = sizeof(ScoreState),
+	.write = write_scores,
+	.merge = merge_scores
+};
+
 /* ----- reading settings ----- */
 
-/*
- * The functions that take a model may be called by hand with any jsonb: what
- * is no model must be told so.
- */
 static JsonbContainer *
 json_object_array(JsonbContainer *object, const char *key)
 {
 	JsonbValue	buffer;
-	JsonbValue *value = !JsonContainerIsObject(object) ? NULL :
-		getKeyJsonValueFromContainer(object, key, strlen(key), &buffer);
+	JsonbValue *value = getKeyJsonValueFromContainer(object, key, strlen(key), &buffer);
 
 	if (value == NULL || value->type != jbvBinary ||
 		!JsonContainerIsArray(value->val.binary.data))
@@ -223,7 +239,7 @@ json_object_array(JsonbContainer *object, const char *key)
 	return value->val.binary.data;
 }
 
-/* an element of a list that is a list itself */
+/* one row of a list */
 static JsonbContainer *
 json_row(JsonbContainer *list, int i)
 {
@@ -250,37 +266,33 @@ json_number(const JsonbValue *value)
 											  NumericGetDatum(value->val.numeric)));
 }
 
-/* a whole number between these; others can't be cast */
-static int64
-checked_integer(double number, double least, double most)
+static double
+json_bounded(const JsonbValue *value, double least, double most)
 {
+	double		number = json_number(value);
+
 	if (!(number >= least && number <= most))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a number of a model of scores is out of range"),
+				 errdetail("%g is not between %g and %g.", number, least, most),
 				 errhint("Models are made by pipelines.train_scores().")));
-	return (int64) number;
+	return number;
 }
 
 static int32
-json_id(const JsonbValue *value)
+json_int32(const JsonbValue *value)
 {
-	return (int32) checked_integer(json_number(value), PG_INT32_MIN, PG_INT32_MAX);
-}
-
-static int64
-json_count(double number)
-{
-	return checked_integer(number, 0, MAX_COUNT);
+	return (int32) json_bounded(value, PG_INT32_MIN, PG_INT32_MAX);
 }
 
 static double
-json_object_number(JsonbContainer *object, const char *key, double missing)
+json_object_number(JsonbContainer *object, const char *key, double missing, double least, double most)
 {
 	JsonbValue	buffer;
 	JsonbValue *value = getKeyJsonValueFromContainer(object, key, strlen(key), &buffer);
 
-	return value == NULL ? missing : json_number(value);
+	return value == NULL ? missing : json_bounded(value, least, most);
 }
 
 static char *
@@ -376,14 +388,14 @@ read_count(ScoreModel *model, JsonbContainer *row)
 	int			age;
 	ScorePair	seen;
 
-	pipeline = find_pipeline(model, json_id(getIthJsonbValueFromContainer(row, 0)));
+	pipeline = find_pipeline(model, json_int32(getIthJsonbValueFromContainer(row, 0)));
 	if (pipeline == NULL)
 		return;
 	feature = json_text(getIthJsonbValueFromContainer(row, 1));
 	value = json_text(getIthJsonbValueFromContainer(row, 2));
-	age = json_id(getIthJsonbValueFromContainer(row, 3));
-	seen.won = json_count(json_number(getIthJsonbValueFromContainer(row, 4)));
-	seen.lost = json_count(json_number(getIthJsonbValueFromContainer(row, 5)));
+	age = json_int32(getIthJsonbValueFromContainer(row, 3));
+	seen.won = (int64) json_bounded(getIthJsonbValueFromContainer(row, 4), 0, COUNT_MOST);
+	seen.lost = (int64) json_bounded(getIthJsonbValueFromContainer(row, 5), 0, COUNT_MOST);
 
 	if (strcmp(feature, "prior") == 0)
 		pipeline->total = seen;
@@ -440,19 +452,22 @@ read_model(Jsonb *settings, MemoryContext context)
 	JsonbContainer *list;
 	int			n;
 
+	if (!JsonContainerIsObject(root))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a model of scores is an object"),
+				 errhint("Models are made by pipelines.train_scores().")));
 	model->context = context;
-	list = json_object_array(root, "ages");
-	model->smoothing = json_object_number(root, "smoothing", 1);
-	model->prior_weight = json_object_number(root, "prior_weight", 10);
-	model->min_won = json_count(json_object_number(root, "min_won", 40));
-	model->min_lost = json_count(json_object_number(root, "min_lost", 40));
+	model->smoothing = json_object_number(root, "smoothing", 1, 1 / MOST, MOST);
+	model->prior_weight = json_object_number(root, "prior_weight", 10, 0, MOST);
+	model->min_won = (int64) json_object_number(root, "min_won", 40, 0, COUNT_MOST);
+	model->min_lost = (int64) json_object_number(root, "min_lost", 40, 0, COUNT_MOST);
 
+	list = json_object_array(root, "ages");
 	model->nages = JsonContainerSize(list);
-	(void) checked_integer(model->nages, 0, MAX_AGES);
 	model->ages = palloc(sizeof(int64) * (model->nages + 1));
 	for (int i = 0; i < model->nages; i++)
-		model->ages[i] = checked_integer(rint(json_number(getIthJsonbValueFromContainer(list, i)) * USECS_PER_SEC),
-										 -MAX_AGE, MAX_AGE);
+		model->ages[i] = (int64) rint(json_bounded(getIthJsonbValueFromContainer(list, i), -SECONDS_MOST, SECONDS_MOST) * USECS_PER_SEC);
 
 	list = json_object_array(root, "features");
 	model->nfeatures = JsonContainerSize(list);
@@ -469,17 +484,23 @@ read_model(Jsonb *settings, MemoryContext context)
 				 errdetail("%d, of at most %d in all pipelines of a table.",
 						   model->nstages, PG_UINT16_MAX),
 				 errhint("Ask for one pipeline.")));
+	if ((uint64) model->nstages * (model->nages + 1) > MAX_CELLS ||
+		(uint64) model->nstages * (model->nfeatures + 1) > MAX_CELLS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("there are too many stages, ages or features for scores"),
+				 errdetail("%d stages, %d ages, %d features.", model->nstages, model->nages, model->nfeatures),
+				 errhint("Ask for fewer ages and features.")));
 	model->stages = palloc(sizeof(ScoreStage) * (model->nstages + 1));
 	for (int i = 0; i < model->nstages; i++)
 	{
 		JsonbContainer *row = json_row(list, i);
 		ScoreStage *stage = &model->stages[i];
 
-		stage->pipeline_id = json_id(getIthJsonbValueFromContainer(row, 0));
-		stage->stage_id = json_id(getIthJsonbValueFromContainer(row, 1));
-		stage->outcome = (StageOutcome) checked_integer(json_number(getIthJsonbValueFromContainer(row, 2)),
-														OUTCOME_OPEN, OUTCOME_DONE);
-		stage->probability = json_number(getIthJsonbValueFromContainer(row, 3)) / 100;
+		stage->pipeline_id = json_int32(getIthJsonbValueFromContainer(row, 0));
+		stage->stage_id = json_int32(getIthJsonbValueFromContainer(row, 1));
+		stage->outcome = (StageOutcome) json_bounded(getIthJsonbValueFromContainer(row, 2), OUTCOME_OPEN, OUTCOME_DONE);
+		stage->probability = json_bounded(getIthJsonbValueFromContainer(row, 3), 0, 100) / 100;
 	}
 	qsort(model->stages, model->nstages, sizeof(ScoreStage), compare_stages);
 
@@ -961,28 +982,37 @@ find_set(ScoreState *state, ArrayType *set)
 	return state->nsets++;
 }
 
-static ScoreState *
-begin_seeing(FunctionCallInfo fcinfo, MemoryContext aggregate)
+/* what the constant arguments say, of a state that knows nothing yet */
+static void
+begin_seeing(ScoreState *state, Jsonb *settings, TimestampTz at, TimestampTz since)
 {
-	MemoryContext context = AllocSetContextCreate(aggregate, "pipelines scoring", ALLOCSET_DEFAULT_SIZES);
-	ScoreState *state = MemoryContextAllocZero(context, sizeof(ScoreState));
-	Jsonb	   *settings = PG_GETARG_JSONB_P(1);
+	MemoryContext context = STATE_CONTEXT(state);
+	MemoryContext old;
+	ScoreModel *model = read_model(settings, context);
+	JsonbContainer *root = &settings->root;
 
+	state->at = at;
+	state->since = since;
+	state->every = (int64) rint(json_object_number(root, "every", 604800, 1e-6, SECONDS_MOST) * USECS_PER_SEC);
+	if (TIMESTAMP_NOT_FINITE(at) || TIMESTAMP_NOT_FINITE(since) ||
+		((double) at - (double) since) / state->every > MAX_INSTANTS)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("instants of a calibration must be finite, and at most %d", MAX_INSTANTS),
+				 errhint("Ask pipelines.calibration().")));
+	state->new_only = json_object_number(root, "new_only", 0, 0, 1) != 0;
+	state->parts = (uint32) json_object_number(root, "parts", 1, 1, PG_INT32_MAX);
+	state->part = (uint32) json_object_number(root, "part", 0, 0, PG_INT32_MAX);
+	old = MemoryContextSwitchTo(context);
+	state->settings = JsonbToCString(NULL, root, VARSIZE(settings));
+	MemoryContextSwitchTo(old);
 	state->context = context;
-	state->model = read_model(settings, context);
-	state->at = PG_GETARG_TIMESTAMPTZ(2);
-	state->since = PG_ARGISNULL(3) ? state->at : PG_GETARG_TIMESTAMPTZ(3);
-	state->every = checked_integer(rint(json_object_number(&settings->root, "every", 604800) * USECS_PER_SEC),
-								   1, MAX_AGE);
-	state->new_only = json_object_number(&settings->root, "new_only", 0) != 0;
-	state->parts = (uint32) checked_integer(json_object_number(&settings->root, "parts", 1), 0, PG_INT32_MAX);
-	state->part = (uint32) checked_integer(json_object_number(&settings->root, "part", 0), 0, PG_INT32_MAX);
-	return state;
+	state->model = model;
 }
 
 /*
  * pipelines_score_see
- *		One version: settings, at, since, key1, key2, episode, version, begin of
+ *		One version: state, settings, at, since, key1, key2, episode, version, begin of
  *		its visit (NULL: it came after the instant), valid_to, pipeline, stage,
  *		furthest stage, created_at (of the deal as it is now), ended by a
  *		reopening?, features (of the last version before a closing).
@@ -993,7 +1023,6 @@ begin_seeing(FunctionCallInfo fcinfo, MemoryContext aggregate)
 Datum
 pipelines_score_see(PG_FUNCTION_ARGS)
 {
-	MemoryContext aggregate;
 	ScoreState *state;
 	ScoreEntry *entry;
 	int64		key1;
@@ -1006,25 +1035,25 @@ pipelines_score_see(PG_FUNCTION_ARGS)
 	int			stage;
 	int			furthest;
 
-	if (!AggCheckCallContext(fcinfo, &aggregate))
-		elog(ERROR, "pipelines_score_see was called outside an aggregate");
-	if (PG_ARGISNULL(0))
+	if (PG_ARGISNULL(0) && (PG_ARGISNULL(1) || PG_ARGISNULL(2)))
+		PG_RETURN_NULL();
+	state = state_to_change(&scores_kind, fcinfo);
+	if (unlikely(state->model == NULL))
 	{
 		if (PG_ARGISNULL(1) || PG_ARGISNULL(2))
-			PG_RETURN_NULL();
-		state = begin_seeing(fcinfo, aggregate);
+			PG_RETURN_DATUM(STATE_DATUM(state));
+		begin_seeing(state, PG_GETARG_JSONB_P(1), PG_GETARG_TIMESTAMPTZ(2),
+					 PG_GETARG_TIMESTAMPTZ(PG_ARGISNULL(3) ? 2 : 3));
 	}
-	else
-		state = (ScoreState *) PG_GETARG_POINTER(0);
 
 	/* half a row says nothing (a restore in progress) */
 	if (PG_ARGISNULL(4) || PG_ARGISNULL(5) || PG_ARGISNULL(6) || PG_ARGISNULL(7))
-		PG_RETURN_POINTER(state);
+		PG_RETURN_DATUM(STATE_DATUM(state));
 	key1 = PG_GETARG_INT64(4);
 	key2 = PG_GETARG_INT64(5);
 	episode = PG_GETARG_INT32(6);
 	if (state->parts > 1 && entry_part(state, key1, key2) != state->part)
-		PG_RETURN_POINTER(state);
+		PG_RETURN_DATUM(STATE_DATUM(state));
 
 	/* when the deal was made is a property of its first episode */
 	if (!PG_ARGISNULL(13))
@@ -1036,7 +1065,7 @@ pipelines_score_see(PG_FUNCTION_ARGS)
 			number = first;
 	}
 	if (PG_ARGISNULL(8) || PG_ARGISNULL(10) || PG_ARGISNULL(11))
-		PG_RETURN_POINTER(state);
+		PG_RETURN_DATUM(STATE_DATUM(state));
 
 	from = PG_GETARG_TIMESTAMPTZ(8);
 	to = PG_ARGISNULL(9) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(9);
@@ -1050,7 +1079,7 @@ pipelines_score_see(PG_FUNCTION_ARGS)
 
 	stage = find_stage(state->model, PG_GETARG_INT32(10), PG_GETARG_INT32(11));
 	if (stage == NOTHING)
-		PG_RETURN_POINTER(state);
+		PG_RETURN_DATUM(STATE_DATUM(state));
 	if (OUTCOME_IS_CLOSED(state->model->stages[stage].outcome))
 	{
 		if (version >= entry->closed_version)
@@ -1059,7 +1088,7 @@ pipelines_score_see(PG_FUNCTION_ARGS)
 			entry->outcome = state->model->stages[stage].outcome;
 			entry->withdrawn = to <= state->at && !PG_ARGISNULL(14) && PG_GETARG_BOOL(14);
 		}
-		PG_RETURN_POINTER(state);
+		PG_RETURN_DATUM(STATE_DATUM(state));
 	}
 
 	if (version >= entry->open_version)
@@ -1073,8 +1102,233 @@ pipelines_score_see(PG_FUNCTION_ARGS)
 		add_node(state, entry, furthest, stage, from, to);
 	if (!PG_ARGISNULL(15) && to <= state->at)
 		entry->features = find_set(state, PG_GETARG_ARRAYTYPE_P(15));
-	PG_RETURN_POINTER(state);
+	PG_RETURN_DATUM(STATE_DATUM(state));
 }
+
+/* ----- flat form ----- */
+
+/*
+ * Settings as JSON, at, since; the sets of features, each as a list of texts;
+ * the entries, each with its nodes.
+ */
+
+#define ENTRY_SIZE		58
+#define NODE_SIZE		20
+
+static void
+write_set(FlatWriter *writer, ArrayType *set)
+{
+	Datum	   *elements;
+	bool	   *nulls;
+	int			n;
+
+	deconstruct_array(set, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n);
+	flat_put_32(writer, n);
+	for (int i = 0; i < n; i++)
+	{
+		flat_put_32(writer, nulls[i] ? 1 : 0);
+		if (!nulls[i])
+			flat_put_text(writer, TextDatumGetCString(elements[i]));
+	}
+}
+
+static char *
+put_entry(char *at, const ScoreState *state, const ScoreEntry *entry)
+{
+	uint32		nnodes = 0;
+	char	   *counted;
+
+	at = put_64(at, entry->key1);
+	at = put_64(at, entry->key2);
+	at = put_64(at, entry->first);
+	at = put_64(at, entry->created);
+	at = put_32(at, entry->episode);
+	at = put_32(at, entry->open_version);
+	at = put_32(at, entry->closed_version);
+	at = put_32(at, entry->open_pipeline);
+	at = put_32(at, entry->features);
+	at = put_8(at, entry->outcome);
+	at = put_8(at, entry->withdrawn ? 1 : 0);
+	counted = at;
+	at += sizeof(uint32);
+	for (int32 i = entry->nodes; i != NOTHING; i = state->nodes[i].next)
+	{
+		const ScoreNode *node = &state->nodes[i];
+
+		at = put_16(at, node->furthest);
+		at = put_16(at, node->stage);
+		at = put_64(at, node->from);
+		at = put_64(at, node->to);
+		nnodes++;
+	}
+	put_32(counted, nnodes);
+	return at;
+}
+
+static void
+write_scores(FlatWriter *writer, ExpandedState *expanded)
+{
+	const ScoreState *state = (const ScoreState *) expanded;
+	char	   *at;
+
+	/* nothing was seen: nothing is said */
+	if (state->model == NULL)
+		return;
+	flat_put_text(writer, state->settings);
+	flat_put_64(writer, state->at);
+	flat_put_64(writer, state->since);
+	flat_put_32(writer, state->nsets);
+	for (int32 i = 0; i < state->nsets; i++)
+		write_set(writer, state->sets[i]);
+	flat_put_32(writer, state->nentries);
+	at = flat_place(writer, (Size) state->nentries * ENTRY_SIZE + (Size) state->nnodes * NODE_SIZE);
+	for (int32 i = 0; at != NULL && i < state->nentries; i++)
+		at = put_entry(at, state, &state->entries[i]);
+}
+
+/* the next set of features of the list: its number among ours */
+static int32
+merge_set(FlatReader *reader, ScoreState *state)
+{
+	uint32		n = flat_get_32(reader, "number of features");
+	Datum	   *elements;
+	bool	   *nulls;
+	ArrayType  *set;
+	int			dims[1];
+	int			lbs[1] = {1};
+	int32		number;
+
+	if (n > (Size) (reader->end - reader->at) / sizeof(uint32))
+		flat_refuse(reader, "number of features");
+	elements = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Datum) * ((Size) n + 1));
+	nulls = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(bool) * ((Size) n + 1));
+	for (uint32 i = 0; i < n; i++)
+	{
+		uint32		lacking = flat_get_32(reader, "feature");
+
+		if (lacking > 1)
+			flat_refuse(reader, "feature");
+		nulls[i] = lacking == 1;
+		elements[i] = nulls[i] ? (Datum) 0 : CStringGetTextDatum(flat_get_text(reader, "feature"));
+	}
+	dims[0] = (int) n;
+	set = construct_md_array(elements, nulls, 1, dims, lbs, TEXTOID, -1, false, TYPALIGN_INT);
+	number = find_set(state, set);
+	pfree(set);
+	pfree(elements);
+	pfree(nulls);
+	return number;
+}
+
+/* the next entry of the list, put together with ours of the same episode */
+static void
+merge_entry(FlatReader *reader, ScoreState *state, const int32 *sets, uint32 nsets)
+{
+	const char *at = flat_take(reader, 1, ENTRY_SIZE, "number of deals");
+	ScoreEntry	other;
+	ScoreEntry *entry;
+	int32		number;
+	uint8		withdrawn;
+	uint32		nnodes;
+
+	other.key1 = (int64) get_64(&at);
+	other.key2 = (int64) get_64(&at);
+	other.first = (int64) get_64(&at);
+	other.created = (int64) get_64(&at);
+	other.episode = (int32) get_32(&at);
+	other.open_version = (int32) get_32(&at);
+	other.closed_version = (int32) get_32(&at);
+	other.open_pipeline = (int32) get_32(&at);
+	other.features = (int32) get_32(&at);
+	other.outcome = get_8(&at);
+	withdrawn = get_8(&at);
+	nnodes = get_32(&at);
+	if (other.outcome > OUTCOME_DONE || withdrawn > 1 || other.features < NOTHING ||
+		(other.features != NOTHING && (uint32) other.features >= nsets))
+		flat_refuse(reader, "description of a deal");
+
+	/* making one may move them all */
+	number = find_entry(state, other.key1, other.key2, other.episode, true);
+	entry = &state->entries[number];
+	entry->first = Min(entry->first, other.first);
+	if (!TIMESTAMP_IS_NOEND(other.created))
+		entry->created = other.created;
+	if (other.closed_version != 0 && other.closed_version >= entry->closed_version)
+	{
+		entry->closed_version = other.closed_version;
+		entry->outcome = other.outcome;
+		entry->withdrawn = withdrawn == 1;
+	}
+	if (other.open_version != 0 && other.open_version >= entry->open_version)
+	{
+		entry->open_version = other.open_version;
+		entry->open_pipeline = other.open_pipeline;
+	}
+	if (other.features != NOTHING)
+		entry->features = sets[other.features];
+
+	at = flat_take(reader, nnodes, NODE_SIZE, "number of stays");
+	for (uint32 i = 0; i < nnodes; i++)
+	{
+		uint16		furthest = get_16(&at);
+		uint16		stage = get_16(&at);
+		TimestampTz from = (int64) get_64(&at);
+		TimestampTz to = (int64) get_64(&at);
+
+		if (furthest >= state->model->nstages || stage >= state->model->nstages)
+			flat_refuse(reader, "stage");
+		add_node(state, entry, furthest, stage, from, to);
+	}
+}
+
+static void
+merge_scores(FlatReader *reader, ExpandedState *expanded)
+{
+	ScoreState *state = (ScoreState *) expanded;
+	char	   *settings;
+	TimestampTz at;
+	TimestampTz since;
+	uint32		nsets;
+	int32	   *sets;
+	uint32		nentries;
+
+	if (reader->at == reader->end)
+		return;
+	settings = flat_get_text(reader, "settings");
+	at = (int64) flat_get_64(reader, "instant");
+	since = (int64) flat_get_64(reader, "instant");
+	if (state->model == NULL)
+		begin_seeing(state, DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(settings))), at, since);
+	else if (at != state->at || since != state->since || strcmp(settings, state->settings) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("counts of different models or instants can't be put together"),
+				 errhint("Ask pipelines.train_scores() or pipelines.calibration().")));
+
+	nsets = flat_get_32(reader, "number of features");
+	if (nsets > (Size) (reader->end - reader->at) / sizeof(uint32))
+		flat_refuse(reader, "number of features");
+	sets = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int32) * ((Size) nsets + 1));
+	for (uint32 i = 0; i < nsets; i++)
+		sets[i] = merge_set(reader, state);
+	nentries = flat_get_32(reader, "number of deals");
+	for (uint32 i = 0; i < nentries; i++)
+	{
+		if (i % 4096 == 0)
+			CHECK_FOR_INTERRUPTS();
+		merge_entry(reader, state, sets, nsets);
+	}
+	pfree(sets);
+	pfree(settings);
+}
+
+Datum
+pipelines_score_combine(PG_FUNCTION_ARGS)
+{
+	return state_combine(&scores_kind, fcinfo);
+}
+
+/* ----- counting ----- */
 
 /* since when a deal's age counts */
 static TimestampTz
@@ -1195,9 +1449,9 @@ pipelines_score_counts_final(PG_FUNCTION_ARGS)
 	int			nbuckets;
 
 	pushJsonbValue(&json, WJB_BEGIN_ARRAY, NULL);
-	if (PG_ARGISNULL(0))
+	state = PG_ARGISNULL(0) ? NULL : state_to_read(&scores_kind, fcinfo);
+	if (state == NULL || state->model == NULL)
 		PG_RETURN_JSONB_P(JsonbValueToJsonb(pushJsonbValue(&json, WJB_END_ARRAY, NULL)));
-	state = (ScoreState *) PG_GETARG_POINTER(0);
 	model = state->model;
 	nbuckets = model->nages + 1;
 	sets = palloc0(sizeof(ScorePair *) * (model->npipelines + 1));
@@ -1367,9 +1621,9 @@ pipelines_score_bins_final(PG_FUNCTION_ARGS)
 	MemoryContext old;
 
 	pushJsonbValue(&json, WJB_BEGIN_ARRAY, NULL);
-	if (PG_ARGISNULL(0))
+	state = PG_ARGISNULL(0) ? NULL : state_to_read(&scores_kind, fcinfo);
+	if (state == NULL || state->model == NULL)
 		PG_RETURN_JSONB_P(JsonbValueToJsonb(pushJsonbValue(&json, WJB_END_ARRAY, NULL)));
-	state = (ScoreState *) PG_GETARG_POINTER(0);
 	model = state->model;
 	bins = palloc0(sizeof(ScoreBin) * (model->npipelines + 1) * PREDICTORS * SCORE_BINS);
 	open = palloc0(sizeof(int64) * (model->npipelines + 1));
@@ -1417,14 +1671,14 @@ pipelines_score_bins_final(PG_FUNCTION_ARGS)
 			int64		step;
 			int			furthest;
 
-			if (stage->pipeline_id != pipeline->pipeline_id || end <= state->since)
+			CHECK_FOR_INTERRUPTS();
+			if (stage->pipeline_id != pipeline->pipeline_id || end <= state->since || end <= node->from)
 				continue;
 			furthest = find_open_stage(pipeline, model->stages[node->furthest].stage_id);
 			step = node->from <= state->since ? 0 :
 				(node->from - state->since + state->every - 1) / state->every;
 			for (TimestampTz t = state->since + step * state->every; t < end; t += state->every)
 			{
-				CHECK_FOR_INTERRUPTS();
 				if (won < 0)
 				{
 					open[pipeline - model->pipelines]++;
@@ -1492,12 +1746,16 @@ typedef struct ScoreCache
 	TupleDesc	desc;
 } ScoreCache;
 
-/* percent as a share of 1 */
+/* percent as a share of 1; what is none counts as 0 or 1 */
 static double
 share_argument(FunctionCallInfo fcinfo, int n)
 {
-	return PG_ARGISNULL(n) ? 0 :
-		DatumGetFloat8(DirectFunctionCall1(numeric_float8, PG_GETARG_DATUM(n))) / 100;
+	double		share;
+
+	if (PG_ARGISNULL(n))
+		return 0;
+	share = DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, PG_GETARG_DATUM(n))) / 100;
+	return isnan(share) ? 0 : Min(Max(share, 0), 1);
 }
 
 /* the model of a deals table as it is kept, or NULL */

@@ -9,35 +9,43 @@
 -- knows its own outcome.
 -------------------------------------------------------------------------------
 
-CREATE FUNCTION pipelines._score_see(internal, settings jsonb, at timestamptz, since timestamptz,
+CREATE FUNCTION pipelines._score_see(bytea, settings jsonb, at timestamptz, since timestamptz,
 	key1 bigint, key2 bigint, episode integer, version integer, begun_at timestamptz, valid_to timestamptz,
 	pipeline_id integer, stage_id integer, furthest_stage_id integer, created_at timestamptz, reopened boolean, features text[])
-RETURNS internal
-LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL RESTRICTED COST 1
+RETURNS bytea
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1
 AS 'MODULE_PATHNAME', 'pipelines_score_see';
-COMMENT ON FUNCTION pipelines._score_see(internal, jsonb, timestamptz, timestamptz, bigint, bigint, integer, integer, timestamptz, timestamptz, integer, integer, integer, timestamptz, boolean, text[]) IS
+COMMENT ON FUNCTION pipelines._score_see(bytea, jsonb, timestamptz, timestamptz, bigint, bigint, integer, integer, timestamptz, timestamptz, integer, integer, integer, timestamptz, boolean, text[]) IS
 'One version of a deal, for _score_counts() and _score_bins().';
 
-CREATE FUNCTION pipelines._score_counts_final(internal)
+CREATE FUNCTION pipelines._score_counts_final(bytea)
 RETURNS jsonb
-LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL RESTRICTED COST 100000
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100000
 AS 'MODULE_PATHNAME', 'pipelines_score_counts_final';
-COMMENT ON FUNCTION pipelines._score_counts_final(internal) IS 'The result of _score_counts().';
+COMMENT ON FUNCTION pipelines._score_counts_final(bytea) IS 'The result of _score_counts().';
 
-CREATE FUNCTION pipelines._score_bins_final(internal)
+CREATE FUNCTION pipelines._score_bins_final(bytea)
 RETURNS jsonb
-LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL RESTRICTED COST 100000
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100000
 AS 'MODULE_PATHNAME', 'pipelines_score_bins_final';
-COMMENT ON FUNCTION pipelines._score_bins_final(internal) IS 'The result of _score_bins().';
+COMMENT ON FUNCTION pipelines._score_bins_final(bytea) IS 'The result of _score_bins().';
+
+CREATE FUNCTION pipelines._score_combine(bytea, bytea)
+RETURNS bytea
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+AS 'MODULE_PATHNAME', 'pipelines_score_combine';
+COMMENT ON FUNCTION pipelines._score_combine(bytea, bytea) IS
+'Combine function of _score_counts() and _score_bins(). Raises 22P03 for what is no state of theirs, 22023 for states of different models or instants.';
 
 CREATE AGGREGATE pipelines._score_counts(settings jsonb, at timestamptz, since timestamptz,
 	key1 bigint, key2 bigint, episode integer, version integer, begun_at timestamptz, valid_to timestamptz,
 	pipeline_id integer, stage_id integer, furthest_stage_id integer, created_at timestamptz, reopened boolean, features text[]) (
 	SFUNC = pipelines._score_see,
-	STYPE = internal,
+	STYPE = bytea,
+	COMBINEFUNC = pipelines._score_combine,
 	FINALFUNC = pipelines._score_counts_final,
 	FINALFUNC_MODIFY = READ_WRITE,
-	PARALLEL = RESTRICTED
+	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE pipelines._score_counts(jsonb, timestamptz, timestamptz, bigint, bigint, integer, integer, timestamptz, timestamptz, integer, integer, integer, timestamptz, boolean, text[]) IS
 'How deals ended that were known at an instant: a list of [pipeline, feature, value, age, won, lost], of all versions of all deals in any order.';
@@ -46,10 +54,11 @@ CREATE AGGREGATE pipelines._score_bins(settings jsonb, at timestamptz, since tim
 	key1 bigint, key2 bigint, episode integer, version integer, begun_at timestamptz, valid_to timestamptz,
 	pipeline_id integer, stage_id integer, furthest_stage_id integer, created_at timestamptz, reopened boolean, features text[]) (
 	SFUNC = pipelines._score_see,
-	STYPE = internal,
+	STYPE = bytea,
+	COMBINEFUNC = pipelines._score_combine,
 	FINALFUNC = pipelines._score_bins_final,
 	FINALFUNC_MODIFY = READ_WRITE,
-	PARALLEL = RESTRICTED
+	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE pipelines._score_bins(jsonb, timestamptz, timestamptz, bigint, bigint, integer, integer, timestamptz, timestamptz, integer, integer, integer, timestamptz, boolean, text[]) IS
 'What a model says about deals at instants after since, against how they had ended by at: a list of [pipeline, predictor, bin, n, won, predicted, squared error, log loss].';

@@ -8,48 +8,56 @@
 -- the time so far.
 -------------------------------------------------------------------------------
 
-CREATE FUNCTION pipelines._durations_add(internal, timestamptz, timestamptz, boolean) RETURNS internal
+CREATE FUNCTION pipelines._durations_add(bytea, timestamptz, timestamptz, boolean) RETURNS bytea
 LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1
 AS 'MODULE_PATHNAME', 'pipelines_durations_add';
-COMMENT ON FUNCTION pipelines._durations_add(internal, timestamptz, timestamptz, boolean) IS
+COMMENT ON FUNCTION pipelines._durations_add(bytea, timestamptz, timestamptz, boolean) IS
 	'Transition function of _durations.';
 
-CREATE FUNCTION pipelines._durations_result(internal) RETURNS interval[]
+CREATE FUNCTION pipelines._durations_result(bytea) RETURNS interval[]
 LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
 AS 'MODULE_PATHNAME', 'pipelines_durations_result';
-COMMENT ON FUNCTION pipelines._durations_result(internal) IS
+COMMENT ON FUNCTION pipelines._durations_result(bytea) IS
 	'Final function of _durations and _stay_stats.';
 
-CREATE FUNCTION pipelines._survival_result(internal) RETURNS interval
+CREATE FUNCTION pipelines._survival_result(bytea) RETURNS interval
 LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
 AS 'MODULE_PATHNAME', 'pipelines_survival_result';
-COMMENT ON FUNCTION pipelines._survival_result(internal) IS
+COMMENT ON FUNCTION pipelines._survival_result(bytea) IS
 	'Final function of _stay_survival.';
+
+CREATE FUNCTION pipelines._durations_combine(bytea, bytea) RETURNS bytea
+LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
+AS 'MODULE_PATHNAME', 'pipelines_durations_combine';
+COMMENT ON FUNCTION pipelines._durations_combine(bytea, bytea) IS
+	'Combine function of _durations, _stay_counts, _stay_stats and _stay_survival.  Raises 22P03 for what is no state of theirs.';
 
 CREATE AGGREGATE pipelines._durations("from" timestamptz, "to" timestamptz, cut boolean) (
 	SFUNC = pipelines._durations_add,
-	STYPE = internal,
+	STYPE = bytea,
+	COMBINEFUNC = pipelines._durations_combine,
 	FINALFUNC = pipelines._durations_result,
 	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE pipelines._durations(timestamptz, timestamptz, boolean) IS
 	'{sum, mean, least, greatest, median, 75th and 90th percentile} of the durations that are not cut, in days of 24 hours and less; NULL without any.';
 
-CREATE FUNCTION pipelines._stay_add(internal, entered timestamptz, "left" timestamptz, now timestamptz, change text, count_running boolean, length interval) RETURNS internal
+CREATE FUNCTION pipelines._stay_add(bytea, entered timestamptz, "left" timestamptz, now timestamptz, change text, count_running boolean, length interval) RETURNS bytea
 LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1
 AS 'MODULE_PATHNAME', 'pipelines_stay_add';
-COMMENT ON FUNCTION pipelines._stay_add(internal, timestamptz, timestamptz, timestamptz, text, boolean, interval) IS
+COMMENT ON FUNCTION pipelines._stay_add(bytea, timestamptz, timestamptz, timestamptz, text, boolean, interval) IS
 	'Transition function of _stay_counts, _stay_stats and _stay_survival, which share their state.';
 
-CREATE FUNCTION pipelines._stay_counts_result(internal) RETURNS bigint[]
+CREATE FUNCTION pipelines._stay_counts_result(bytea) RETURNS bigint[]
 LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10
 AS 'MODULE_PATHNAME', 'pipelines_stay_counts';
-COMMENT ON FUNCTION pipelines._stay_counts_result(internal) IS
+COMMENT ON FUNCTION pipelines._stay_counts_result(bytea) IS
 	'Final function of _stay_counts.';
 
 CREATE AGGREGATE pipelines._stay_counts(entered timestamptz, "left" timestamptz, now timestamptz, change text, count_running boolean, length interval) (
 	SFUNC = pipelines._stay_add,
-	STYPE = internal,
+	STYPE = bytea,
+	COMBINEFUNC = pipelines._durations_combine,
 	FINALFUNC = pipelines._stay_counts_result,
 	PARALLEL = SAFE
 );
@@ -58,7 +66,8 @@ COMMENT ON AGGREGATE pipelines._stay_counts(timestamptz, timestamptz, timestampt
 
 CREATE AGGREGATE pipelines._stay_stats(entered timestamptz, "left" timestamptz, now timestamptz, change text, count_running boolean, length interval) (
 	SFUNC = pipelines._stay_add,
-	STYPE = internal,
+	STYPE = bytea,
+	COMBINEFUNC = pipelines._durations_combine,
 	FINALFUNC = pipelines._durations_result,
 	PARALLEL = SAFE
 );
@@ -67,7 +76,8 @@ COMMENT ON AGGREGATE pipelines._stay_stats(timestamptz, timestamptz, timestamptz
 
 CREATE AGGREGATE pipelines._stay_survival(entered timestamptz, "left" timestamptz, now timestamptz, change text, count_running boolean, length interval) (
 	SFUNC = pipelines._stay_add,
-	STYPE = internal,
+	STYPE = bytea,
+	COMBINEFUNC = pipelines._durations_combine,
 	FINALFUNC = pipelines._survival_result,
 	PARALLEL = SAFE
 );

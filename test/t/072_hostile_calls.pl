@@ -132,6 +132,7 @@ CREATE FUNCTION probe.hostile(type text) RETURNS SETOF text LANGUAGE sql AS $fn$
 	UNION ALL SELECT v FROM unnest(ARRAY['true', 'false']) v WHERE type = 'boolean'
 	UNION ALL SELECT v || '::' || type FROM unnest(ARRAY['0', '4294967295::oid', '''definer''', quote_literal('"r''o""l\e %s"')]) v WHERE type = 'regrole'
 	UNION ALL SELECT v || '::oid' FROM unnest(ARRAY['0', '16', '''app.deals''::regclass']) v WHERE type = 'oid'
+	UNION ALL SELECT v || '::bytea' FROM unnest(ARRAY['''''', '''\x00''', '''\x50447201''', '''\x50466e01''', '''\x5053630100000001''', 'decode(repeat(''00'', 100000), ''hex'')', 'decode(repeat(''ff'', 1000), ''hex'')', '(''\x50447201''::bytea || decode(repeat(''00'', 40), ''hex''))']) v WHERE type = 'bytea'
 	UNION ALL SELECT v FROM unnest(ARRAY['NULL::integer', '1', '''x''::text', 'ROW(1,2)', 'NULL::app.plain', 'NULL::app.deals_history', 'NULL::app.shape', 'NULL::app.deals_current', 'NULL::pg_catalog.pg_class', 'NULL::integer[]', 'NULL::app.leaf', 'NULL::app.parted']) v WHERE type = 'anyelement'
 	UNION ALL SELECT v FROM unnest(ARRAY['(SELECT pipelines.forecast(1::numeric, 1::numeric, ''won''::text) WHERE false)', '(SELECT pipelines.forecast(n::numeric * ''1e300'', ''NaN''::numeric, ''open''::text) FROM generate_series(1, 100) n)']) v WHERE type = 'pipelines.forecast'
 	UNION ALL SELECT quote_literal(v) || '::' || type FROM unnest(ARRAY['0', '100', '0.01']) v WHERE type = 'pipelines.probability'

@@ -75,5 +75,50 @@ for my $type (sort keys %types)
 	is(join("\n", @internal), '', "$type: no internal error");
 	cmp_ok(scalar(keys %codes), '>', 0, "$type: some were refused");
 }
+
+# The states of the aggregates behind the reports have no type of their own: a
+# bytea that is given to their functions by hand.
+my $model = q{'{"ages": [86400, 864000], "features": ["a", "b"], "stages": [[1, 1, 0, 10], [1, 2, 0, 50], [1, 3, 2, 100], [2, 4, 3, 0]], "counts": []}'};
+my %states = (
+	durations => [ q{pipelines._stay_add, timestamptz, timestamptz, timestamptz, text, boolean, interval},
+		q{'epoch', timestamptz 'epoch' + n * interval '1 hour', 'epoch', (ARRAY['move', 'delete'])[1 + n % 2], false, NULL},
+		'_durations_combine', '_durations_result _stay_counts_result _survival_result' ],
+	funnel => [ q{pipelines._funnel_add, integer[], text, text, bigint, integer, integer, integer, boolean, text, boolean, text},
+		q{'{1,1,0,0,1,2,1,0,1,3,2,1}', 'direct', 'created_in', n % 5, n, 1, 1 + n % 3, true, (ARRAY['open', 'won', NULL])[1 + n % 3], true, 'v' || n % 2},
+		'_funnel_combine', '_funnel_result' ],
+	funnel_text => [ q{pipelines._funnel_add, integer[], text, text, text, integer, integer, integer, boolean, text, boolean, text},
+		q{'{1,1,0,0,1,2,1,3,1,3,2,2}', 'reached', 'entered_stage_in', 'k' || n % 5, n, 1, 1 + n % 3, true, (ARRAY['open', 'won', NULL])[1 + n % 3], true, NULL},
+		'_funnel_combine', '_funnel_result' ],
+	scores => [ q{pipelines._score_see, jsonb, timestamptz, timestamptz, bigint, bigint, integer, integer, timestamptz, timestamptz, integer, integer, integer, timestamptz, boolean, text[]},
+		"$model, '2024-02-01', '2024-01-01', n / 2, 0, 1, n, timestamptz '2024-01-01' + n * interval '1 day', timestamptz '2024-01-19', 1, 1 + n % 3, 1 + n % 2, '2024-01-01', n = 7, ARRAY['x' || n % 3, NULL]",
+		'_score_combine', '_score_counts_final _score_bins_final' ],);
+for my $kind (sort keys %states)
+{
+	my ($add, $arguments, $combine, $results) = @{ $states{$kind} };
+	my ($function, $types) = $add =~ /^(\S+), (.*)$/;
+	my $made = $node->psql($db, "CREATE AGGREGATE gathered_$kind($types) (SFUNC = $function, STYPE = bytea);
+		CREATE TABLE state_$kind AS SELECT gathered_$kind($arguments) AS v FROM generate_series(1, 12) n", stderr => \my $why);
+	is($made, 0, "$kind: a state") or do { diag($why); next };
+	my $good = pack 'H*', $node->safe_psql($db, "SELECT encode(v, 'hex') FROM state_$kind");
+	my $script = "\\set VERBOSITY verbose\n";
+	for my $i (1 .. 3 * $many)
+	{
+		# most keep the format, or nothing else would be looked at
+		my $bytes = $i == 1 ? $good : turned($good, $i % 8 ? 4 : 0);
+		$bytes = turned($bytes, 0) if $i > 2 * $many && length $bytes;
+		my $hex = unpack 'H*', $bytes;
+		$script .= "SELECT length(pipelines.$_('\\x$hex')::text) FROM (SELECT) x;\n" for split / /, $results;
+		$script .= "SELECT length(pipelines.$combine(v, '\\x$hex')), length(pipelines.$combine('\\x$hex', v)) FROM state_$kind;\n";
+	}
+	$script .= "SELECT 'lived';\n";
+	my ($out, $err);
+	$node->psql($db, $script, stdout => \$out, stderr => \$err, on_error_stop => 0, timeout => 600);
+	like($out, qr/^\d+\n(?s:.*)lived$/, "$kind: the session lived through " . 3 * $many . ' states');
+	my %codes;
+	$codes{$_}++ for $err =~ /ERROR:  (\w{5}):/g;
+	note("$kind: ", join ', ', map { "$_ $codes{$_}" } sort keys %codes);
+	is(join("\n", grep { !/^(22P03|22023|22P02|22015|54000|22003|22P05|22021)$/ } sort keys %codes), '', "$kind: no other errors than those that say what is wrong");
+	cmp_ok($codes{'22P03'} // 0, '>', $many / 4, "$kind: some were refused");
+}
 $node->stop;
 done_testing();

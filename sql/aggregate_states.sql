@@ -1,0 +1,221 @@
+-- States of the aggregates behind the reports: real ones, so that they can be
+-- sent, combined and pushed down (DESIGN: no internal state; R-3.1, R-3.7,
+-- R-11.1).  The same result however the rows are split, what is no state is an
+-- error, and a state is nobody's but its aggregate's.
+-- In a database of its own, so that every id is the same in every run.
+\set ECHO none
+SET client_min_messages = warning;
+DROP DATABASE IF EXISTS regress_pipelines_aggregate_states;
+CREATE DATABASE regress_pipelines_aggregate_states TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C';
+\set home :DBNAME
+\c regress_pipelines_aggregate_states
+\set ECHO all
+SET client_min_messages = warning;
+SET timezone = 'UTC';
+CREATE EXTENSION pipelines;
+\pset null '-'
+CREATE FUNCTION try(command text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	detail text; result text;
+BEGIN
+	EXECUTE command INTO result;
+	RETURN coalesce(result, 'NULL');
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+	RETURN concat_ws(' | ', SQLSTATE || ': ' || SQLERRM, nullif(detail, ''));
+END
+$$;
+
+-- none is internal, each can be combined, each may run in parallel
+SELECT count(*) > 10 AS several, count(*) FILTER (WHERE t.typtype = 'p') AS internal,
+	count(*) FILTER (WHERE a.aggcombinefn = 0) AS not_combined, count(*) FILTER (WHERE p.proparallel <> 's') AS not_parallel
+FROM pg_aggregate a
+JOIN pg_proc p ON p.oid = a.aggfnoid
+JOIN pg_type t ON t.oid = a.aggtranstype
+WHERE p.pronamespace = 'pipelines'::regnamespace;
+
+--
+-- The same in parallel: keys that are numbers, and keys that are not
+--
+SELECT pipelines.create_pipeline('Sales', time_zone => 'UTC', stages => '[
+	{"name": "Lead", "probability": 10}, {"name": "Demo", "probability": 30}, {"name": "Offer", "probability": 60},
+	{"name": "Won", "outcome": "won"}, {"name": "Lost", "outcome": "lost"}, {"name": "Over", "outcome": "done"}]');
+SELECT pipelines.create_deals('numbered', currency => 'EUR');
+SELECT pipelines.create_deals('named', currency => 'EUR', key => '{tenant,deal_no}');
+-- 600 deals that go this way and that; one in seven comes back after its closing
+CREATE VIEW events AS
+SELECT g AS deal_id, timestamptz '2024-01-01' + (g % 200 + v * (1 + g % 11)) * interval '1 day' + g * interval '1 second' AS at,
+	CASE WHEN v = 5 AND g % 7 > 0 THEN (ARRAY['Won', 'Lost', 'Won', 'Over', 'Demo'])[1 + g % 5]
+		 WHEN v = 5 THEN 'Won'
+		 ELSE (ARRAY['Lead', 'Demo', 'Lead', 'Demo', 'Offer'])[1 + (v + g % 2) % 5] END AS stage,
+	'owner ' || g % 4 AS owner, (ARRAY['web', 'fair', NULL])[1 + g % 3] AS source, g * 10.0 AS amount
+FROM generate_series(1, 600) g, generate_series(0, 6) v
+WHERE v < 6 OR g % 7 = 0;
+CREATE VIEW named_events AS SELECT deal_id % 3 AS tenant, deal_id AS deal_no, e.at, e.stage, e.owner, e.source, e.amount FROM events e;
+SELECT count(*) FROM pipelines.import_history('numbered', 'events');
+SELECT count(*) FROM pipelines.import_history('named', 'named_events');
+SELECT (SELECT count(*) FROM numbered_history) AS numbered, (SELECT count(*) FROM named_history) AS named;
+ANALYZE;
+
+CREATE FUNCTION alike(query text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	apart bigint; rows bigint;
+BEGIN
+	SET LOCAL max_parallel_workers_per_gather = 0;
+	EXECUTE 'CREATE TEMP TABLE serial AS ' || query;
+	SET LOCAL max_parallel_workers_per_gather = 2;
+	SET LOCAL parallel_setup_cost = 0;
+	SET LOCAL cpu_operator_cost = 0;
+	SET LOCAL min_parallel_table_scan_size = 0;
+	SET LOCAL parallel_leader_participation = off;
+	EXECUTE 'CREATE TEMP TABLE parallel AS ' || query;
+	SELECT count(*) INTO rows FROM serial;
+	SELECT count(*) INTO apart FROM (
+		(SELECT to_jsonb(s) FROM serial s EXCEPT ALL SELECT to_jsonb(p) FROM parallel p)
+		UNION ALL
+		(SELECT to_jsonb(p) FROM parallel p EXCEPT ALL SELECT to_jsonb(s) FROM serial s)) x;
+	DROP TABLE serial, parallel;
+	RETURN format('%s rows, %s differ', rows, apart);
+END
+$$;
+SELECT t, mode, alike(format('SELECT * FROM pipelines.funnel(%L, %L, as_of => ''2024-09-01'')', t, mode)) AS plain,
+	alike(format('SELECT * FROM pipelines.funnel(%L, %L, by => ''owner'', cohort => ''entered_first_stage_in'', since => ''2024-02-01'', as_of => ''2024-06-01'')', t, mode)) AS cohort
+FROM unnest('{numbered,named}'::text[]) t, unnest('{any,strict,reached,direct}'::text[]) mode ORDER BY 1, 2;
+SELECT t, measure, alike(format('SELECT * FROM pipelines.time_in_stage(%L, measure => %L, by => ''source'', survival => true, as_of => ''2024-06-01'')', t, measure))
+FROM unnest('{numbered,named}'::text[]) t, unnest('{visit,latest,cumulative}'::text[]) measure ORDER BY 1, 2;
+SELECT t, report, alike(format('SELECT * FROM pipelines.%s(%L, as_of => ''2024-09-01'')', report, t))
+FROM unnest('{numbered,named}'::text[]) t, unnest('{cycle,velocity,win_rate}'::text[]) report ORDER BY 1, 2;
+SELECT t, alike(format($q$SELECT pipelines._score_count(%L, pipelines._score_settings(%L, '{owner,source,amount}', NULL, NULL, NULL, NULL, NULL), '2024-06-01')$q$, t, t)) AS counts,
+	alike(format($q$SELECT * FROM pipelines.calibration(%L, '2024-04-01', every => '3 days', features => '{owner,source}', as_of => '2024-09-01')$q$, t)) AS calibration
+FROM unnest('{numbered,named}'::text[]) t ORDER BY 1;
+
+-- and it was in parallel: the aggregate itself below the node that gathers
+CREATE FUNCTION partial(query text) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+	plan jsonb;
+BEGIN
+	SET LOCAL max_parallel_workers_per_gather = 2;
+	SET LOCAL parallel_setup_cost = 0;
+	SET LOCAL cpu_operator_cost = 0;
+	SET LOCAL min_parallel_table_scan_size = 0;
+	EXECUTE 'EXPLAIN (FORMAT json) ' || query INTO plan;
+	RETURN plan::text ~ '"Partial Mode": "Partial"';
+END
+$$;
+SELECT partial(replace(replace(replace('SELECT pipelines._score_counts' || pipelines._score_feed('numbered', '{owner}'),
+	'$1', quote_literal('{"ages": [], "features": ["owner"], "stages": [], "counts": []}') || '::jsonb'),
+	'$2', '''2024-06-01''::timestamptz'), '$3', 'NULL::timestamptz')) AS scores,
+	partial($q$SELECT stage_id, pipelines._stay_stats(stage_entered_at, valid_to, now(), change, false, NULL) FROM numbered_history GROUP BY 1$q$) AS stays,
+	partial($q$SELECT pipelines._funnel('{1,1,0,0}', 'any', 'created_in', deal_id, version, pipeline_id, stage_id, true, NULL, NULL, NULL) FROM numbered_history$q$) AS funnel;
+
+--
+-- Split into parts and put together again, by hand and in a tree
+--
+CREATE AGGREGATE stays(timestamptz, timestamptz, timestamptz, text, boolean, interval) (SFUNC = pipelines._stay_add, STYPE = bytea);
+CREATE AGGREGATE together(bytea) (SFUNC = pipelines._durations_combine, STYPE = bytea, COMBINEFUNC = pipelines._durations_combine);
+CREATE TABLE part AS
+SELECT deal_id % 10 AS part, stays(stage_entered_at, valid_to, '2025-01-01', change, deal_id % 3 = 0, NULL) AS state FROM numbered_history GROUP BY 1;
+INSERT INTO part SELECT 11, stays(stage_entered_at, NULL, '2025-01-01', NULL, deal_id % 3 = 0, NULL) FROM numbered;
+INSERT INTO part VALUES (12, NULL);
+SELECT pipelines._stay_counts_result(s.state) = w.counts AS counts, pipelines._durations_result(s.state) = w.stats AS stats,
+	pipelines._durations_result(t.state) = w.stats AS tree, pipelines._survival_result(t.state) = w.survival AS survival, cardinality(w.stats)
+FROM (SELECT together(state) AS state FROM part) s,
+	(SELECT pipelines._durations_combine((SELECT together(state) FROM part WHERE part < 5), (SELECT together(state ORDER BY part DESC) FROM part WHERE part >= 5)) AS state) t,
+	(SELECT pipelines._stay_counts(a, b, c, d, e, f) AS counts, pipelines._stay_stats(a, b, c, d, e, f) AS stats, pipelines._stay_survival(a, b, c, d, e, f) AS survival
+	 FROM (SELECT stage_entered_at, valid_to, timestamptz '2025-01-01', change, deal_id % 3 = 0, NULL::interval FROM numbered_history
+		   UNION ALL SELECT stage_entered_at, NULL, '2025-01-01', NULL, deal_id % 3 = 0, NULL FROM numbered) x(a, b, c, d, e, f)) w;
+-- over a window: the state goes on after its result was asked for
+SELECT n, (pipelines._durations('epoch', timestamptz 'epoch' + n * interval '1 hour', false) OVER (ORDER BY n DESC))[5] AS median
+FROM generate_series(1, 5) n ORDER BY 1;
+
+-- a variable that holds a state keeps it, whoever looks at it or adds to a copy
+CREATE FUNCTION kept() RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+	s bytea; more bytea; before text;
+BEGIN
+	FOR n IN REVERSE 9 .. 1 LOOP
+		s := pipelines._durations_add(s, 'epoch', timestamptz 'epoch' + n * interval '1 hour', false);
+	END LOOP;
+	before := s::text;
+	RETURN NEXT pipelines._durations_result(s)::text;
+	more := pipelines._durations_combine(s, s);
+	RETURN NEXT pipelines._durations_result(more)::text;
+	RETURN NEXT before = s::text;
+	s := NULL;
+	s := pipelines._funnel_add(s, '{1,1,0,0}', 'direct', 'created_in', 7::bigint, 1, 1, 1, true, 'won', true, 'a "value"');
+	before := s::text;
+	more := pipelines._funnel_add(s, NULL, NULL, NULL, 8::bigint, 1, 1, 1, true, NULL, NULL, NULL);
+	RETURN NEXT pipelines._funnel_result(s);
+	RETURN NEXT pipelines._funnel_result(pipelines._funnel_combine(more, s));
+	RETURN NEXT before = s::text;
+	s := pipelines._score_see(NULL, '{"ages": [86400], "features": ["x"], "stages": [[1, 1, 0, 10], [1, 2, 2, 100]], "counts": []}', '2024-02-01', '2024-01-01',
+		1, 0, 1, 1, '2024-01-01', '2024-01-03', 1, 1, 1, '2024-01-01', false, '{web}');
+	s := pipelines._score_see(s, NULL, NULL, NULL, 1, 0, 1, 2, '2024-01-03', NULL, 1, 2, 1, NULL, false, NULL);
+	before := s::text;
+	RETURN NEXT pipelines._score_counts_final(s);
+	RETURN NEXT pipelines._score_counts_final(pipelines._score_combine(s, s));
+	RETURN NEXT pipelines._score_bins_final(s);
+	RETURN NEXT before = s::text;
+END
+$$;
+SELECT * FROM kept();
+
+-- states of different questions have nothing to do with each other
+SELECT try(q) FROM unnest(ARRAY[
+	$q$SELECT pipelines._funnel_combine(pipelines._funnel_add(NULL, '{1,1,0,0}', 'any', '', 1::bigint, 1, 1, 1, true, NULL, NULL, NULL),
+		pipelines._funnel_add(NULL, '{1,1,0,0}', 'strict', '', 1::bigint, 1, 1, 1, true, NULL, NULL, NULL))$q$,
+	$q$SELECT pipelines._funnel_combine(pipelines._funnel_add(NULL, '{1,1,0,0}', 'any', '', 1::bigint, 1, 1, 1, true, NULL, NULL, NULL),
+		pipelines._funnel_add(NULL, '{1,2,0,0}', 'any', '', 1::bigint, 1, 1, 1, true, NULL, NULL, NULL))$q$,
+	$q$SELECT pipelines._funnel_add(pipelines._funnel_add(NULL, '{1,1,0,0}', 'any', '', 1::bigint, 1, 1, 1, true, NULL, NULL, NULL),
+		'{1,1,0,0}', 'any', '', '1'::text, 1, 1, 1, true, NULL, NULL, NULL)$q$,
+	$q$SELECT pipelines._score_combine(pipelines._score_see(NULL, s, now(), NULL, 1, 0, 1, 1, now(), NULL, 1, 1, 1, NULL, false, NULL),
+		pipelines._score_see(NULL, s, now() - interval '1 day', NULL, 1, 0, 1, 1, now(), NULL, 1, 1, 1, NULL, false, NULL))
+		FROM (SELECT '{"ages": [], "features": [], "stages": [], "counts": []}'::jsonb) x(s)$q$,
+	$q$SELECT pipelines._durations_combine(NULL, pipelines._funnel_add(NULL, '{1,1,0,0}', 'any', '', 1::bigint, 1, 1, 1, true, NULL, NULL, NULL))$q$]) q;
+
+--
+-- What is no state, and what is no question
+--
+CREATE TABLE bad (n integer, b bytea);
+INSERT INTO bad SELECT n, decode(b, 'hex') FROM unnest(ARRAY['', '00', '50447201', '5044720100', '01724450', '50466e01ff', '5053630100000003313233',
+	'50447201' || repeat('00', 24) || repeat('ff', 16),
+	'50447201' || repeat('00', 24) || '0000000000000001' || 'ffffffffffffffff' || repeat('00', 8),
+	'50447201' || repeat('00', 40) || '00',
+	'50447201' || repeat('00', 7) || '01' || repeat('00', 32),
+	'50466e01' || '00000000' || '7fffffff',
+	'50466e01' || '00040000' || repeat('00', 20),
+	'50466e01' || repeat('00', 8) || 'ffffffff',
+	'50466e01' || repeat('00', 12) || 'ffffffff',
+	'50466e01' || repeat('00', 16) || '0000000000000001' || repeat('00', 11),
+	'50536301' || '00000001' || 'ff',
+	'50536301' || '00000002' || '7b7d' || repeat('00', 24),
+	repeat('78', 100000)]) WITH ORDINALITY x(b, n);
+SELECT n, try(format('SELECT pipelines._durations_result(%L)', b)) AS durations FROM bad ORDER BY n;
+SELECT n, try(format('SELECT pipelines._funnel_result(%L)', b)) AS funnel FROM bad ORDER BY n;
+SELECT n, try(format('SELECT pipelines._score_counts_final(%L)', b)) AS scores FROM bad ORDER BY n;
+SELECT name, left(try(format('SELECT pipelines.%s(%s%L)', name, CASE WHEN name ~ 'combine' THEN 'NULL, ' ELSE '' END, b)), 5) AS sqlstate, count(*)
+FROM bad, unnest('{_durations_combine,_funnel_combine,_score_combine,_stay_counts_result,_survival_result,_score_bins_final}'::text[]) name
+GROUP BY 1, 2 ORDER BY 1, 2;
+SELECT try(q) FROM unnest(ARRAY[
+	$q$SELECT pipelines._funnel(NULL, 'any', 'created_in', 1::bigint, 1, 1, 1, true, NULL, NULL, NULL)$q$,
+	$q$SELECT pipelines._funnel('{1,1,0,0}', NULL, 'created_in', 1::bigint, 1, 1, 1, true, NULL, NULL, NULL)$q$,
+	$q$SELECT pipelines._funnel('{1,1,40000,0}', 'any', 'created_in', 'x'::text, 1, 1, 1, true, NULL, NULL, NULL)$q$,
+	$q$SELECT pipelines._funnel('{1,NULL,0,0}', 'any', 'created_in', 'x'::text, 1, 1, 1, true, NULL, NULL, NULL)$q$,
+	$q$SELECT pipelines._funnel('{}', '', '', NULL::text, NULL, NULL, NULL, NULL, NULL, NULL, NULL)$q$,
+	$q$SELECT pipelines._durations('-infinity', 'infinity', false)$q$,
+	$q$SELECT pipelines._stay_stats('epoch', '2000-01-01', 'epoch', '', false, '178000000 years')$q$,
+	$q$SELECT pipelines._stay_survival(NULL, NULL, NULL, NULL, NULL, NULL)$q$,
+	$q$SELECT pipelines._score_counts('1', now(), NULL, 1, 1, 1, 1, now(), NULL, 1, 1, 1, NULL, false, NULL)$q$,
+	$q$SELECT pipelines._score_counts('{"ages": [], "features": [], "stages": [1], "counts": []}', now(), NULL, 1, 1, 1, 1, now(), NULL, 1, 1, 1, NULL, false, NULL)$q$,
+	$q$SELECT pipelines._score_counts('{"ages": [], "features": [], "stages": [[1, 1, 9, 0]], "counts": []}', now(), NULL, 1, 1, 1, 1, now(), NULL, 1, 1, 1, NULL, false, NULL)$q$,
+	$q$SELECT pipelines._score_counts('{"ages": [], "features": [], "stages": [], "counts": [{"a": 1}]}', now(), NULL, 1, 1, 1, 1, now(), NULL, 1, 1, 1, NULL, false, NULL)$q$,
+	$q$SELECT pipelines._score_counts('{"ages": [], "features": [], "stages": [], "counts": [], "smoothing": 0}', now(), NULL, 1, 1, 1, 1, now(), NULL, 1, 1, 1, NULL, false, NULL)$q$,
+	$q$SELECT pipelines._score_bins('{"ages": [], "features": [], "stages": [], "counts": []}', now(), '-infinity', 1, 1, 1, 1, now(), NULL, 1, 1, 1, NULL, false, NULL)$q$,
+	$q$SELECT pipelines._score_bins('{"ages": [], "features": [], "stages": [], "counts": [], "every": 0}', now(), NULL, 1, 1, 1, 1, now(), NULL, 1, 1, 1, NULL, false, NULL)$q$,
+	$q$SELECT pipelines._score_bins(jsonb_build_object('ages', (SELECT jsonb_agg(n) FROM generate_series(1, 3000) n), 'features', '[]'::jsonb,
+		'stages', (SELECT jsonb_agg(jsonb_build_array(n, n, 0, 0)) FROM generate_series(1, 3000) n), 'counts', '[]'::jsonb), now(), NULL, 1, 1, 1, 1, now(), NULL, 1, 1, 1, NULL, false, NULL)$q$]) q;
+
+\set ECHO none
+\c :home
+SET client_min_messages = warning;
+DROP DATABASE regress_pipelines_aggregate_states;
