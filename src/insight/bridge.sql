@@ -400,12 +400,12 @@ BEGIN
 				CASE WHEN a.began > $2 AND b.key IS NULL THEN 'new' END,
 				CASE WHEN b.s <> a.s OR b.p <> a.p OR (b.s = a.s AND b.entered <> a.entered) THEN 'moved' END,
 				CASE WHEN f.outcome = 'open' AND f.stall_limit IS NOT NULL AND
-					%6$s <= $1 THEN 'stalled' END,
+					%5$s <= $1 THEN 'stalled' END,
 				CASE WHEN f.outcome = 'open' AND a.began > $2 AND a.expected > b.expected THEN 'pushed' END,
 				CASE WHEN f.outcome = 'open' AND a.expected < f.today THEN 'past_due' END,
-				CASE WHEN f.outcome = 'open' AND %4$s AND (a.step IS NULL OR a.step < $1) THEN 'no_next_step' END,
-				CASE WHEN f.outcome = 'open' AND (CASE WHEN f.large_from IS NOT NULL AND a.currency <> %5$L
-						THEN coalesce(pipelines.convert(a.amount, a.currency, %5$L, f.today, 'spot'), a.amount) ELSE a.amount END)
+				CASE WHEN f.outcome = 'open' AND %3$s AND (a.step IS NULL OR a.step < $1) THEN 'no_next_step' END,
+				CASE WHEN f.outcome = 'open' AND (CASE WHEN f.large_from IS NOT NULL AND a.currency <> %4$L
+						THEN coalesce(pipelines.convert(a.amount, a.currency, %4$L, f.today, 'spot'), a.amount) ELSE a.amount END)
 					>= coalesce(f.large_from, t.amount) THEN 'large' END], NULL) AS flags
 		FROM deal a
 		LEFT JOIN definition f ON f.p = a.p AND f.s = a.s
@@ -413,7 +413,7 @@ BEGIN
 		LEFT JOIN earlier b ON b.key = a.key AND a.began > $2
 	) r
 	WHERE r.flags <> '{}'$query$,
-		arms[1], arms[2], created, has_step::text, registration.currency,
+		arms[1], arms[2], has_step::text, registration.currency,
 		pipelines._stalls_at(format('CASE f.stall_basis WHEN ''activity'' THEN a.began WHEN ''age'' THEN coalesce(a.created, %s) ELSE a.entered END', created),
 			'f'::text, 'f.zone'::text, 'f.calendar'::text));
 END
