@@ -26,7 +26,7 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 
--- none is internal, each can be combined, each may run in parallel
+-- none is internal, each can be combined; but for two, each may run in parallel
 SELECT count(*) > 10 AS several, count(*) FILTER (WHERE t.typtype = 'p') AS internal,
 	count(*) FILTER (WHERE a.aggcombinefn = 0) AS not_combined, count(*) FILTER (WHERE p.proparallel <> 's') AS not_parallel
 FROM pg_aggregate a
@@ -85,6 +85,21 @@ SELECT t, measure, alike(format('SELECT * FROM pipelines.time_in_stage(%L, measu
 FROM unnest('{numbered,named}'::text[]) t, unnest('{visit,latest,cumulative}'::text[]) measure ORDER BY 1, 2;
 SELECT t, report, alike(format('SELECT * FROM pipelines.%s(%L, as_of => ''2024-09-01'')', report, t))
 FROM unnest('{numbered,named}'::text[]) t, unnest('{cycle,velocity,win_rate}'::text[]) report ORDER BY 1, 2;
+-- those of scores are combined by other planners than PostgreSQL's own: one like it
+CREATE AGGREGATE scored(jsonb, timestamptz, timestamptz, bigint, bigint, integer, integer, timestamptz, timestamptz, integer, integer, integer,
+	timestamptz, boolean, text[]) (SFUNC = pipelines._score_see, STYPE = bytea, COMBINEFUNC = pipelines._score_combine,
+	FINALFUNC = pipelines._score_counts_final, FINALFUNC_MODIFY = READ_WRITE, PARALLEL = SAFE);
+CREATE AGGREGATE judged(jsonb, timestamptz, timestamptz, bigint, bigint, integer, integer, timestamptz, timestamptz, integer, integer, integer,
+	timestamptz, boolean, text[]) (SFUNC = pipelines._score_see, STYPE = bytea, COMBINEFUNC = pipelines._score_combine,
+	FINALFUNC = pipelines._score_bins_final, FINALFUNC_MODIFY = READ_WRITE, PARALLEL = SAFE);
+CREATE FUNCTION feed(deals regclass, aggregate text) RETURNS text LANGUAGE sql AS $$
+	SELECT 'SELECT ' || aggregate || replace(replace(replace(pipelines._score_feed(deals, '{owner,source,amount}'),
+		'$1', quote_literal(pipelines._score_count(deals, pipelines._score_settings(deals, '{owner,source,amount}', NULL, NULL, NULL, NULL, NULL), '2024-04-01')) || '::jsonb'),
+		'$2', '''2024-06-01''::timestamptz'), '$3', '''2024-04-01''::timestamptz')
+$$;
+SELECT t, alike(feed(t::regclass, 'scored')) AS counts, alike('SELECT e -> 0 AS pipeline, e -> 1 AS predictor, e -> 2 AS bin, e -> 3 AS n, e -> 4 AS won, round((e ->> 5)::numeric, 6) AS predicted, round((e ->> 7)::numeric, 6) AS loss
+		FROM (' || feed(t::regclass, 'judged') || ') f(b), jsonb_array_elements(b) e') AS bins
+FROM unnest('{numbered,named}'::text[]) t ORDER BY 1;
 SELECT t, alike(format($q$SELECT pipelines._score_count(%L, pipelines._score_settings(%L, '{owner,source,amount}', NULL, NULL, NULL, NULL, NULL), '2024-06-01')$q$, t, t)) AS counts,
 	alike(format($q$SELECT * FROM pipelines.calibration(%L, '2024-04-01', every => '3 days', features => '{owner,source}', as_of => '2024-09-01')$q$, t)) AS calibration
 FROM unnest('{numbered,named}'::text[]) t ORDER BY 1;
@@ -102,9 +117,7 @@ BEGIN
 	RETURN plan::text ~ '"Partial Mode": "Partial"';
 END
 $$;
-SELECT partial(replace(replace(replace('SELECT pipelines._score_counts' || pipelines._score_feed('numbered', '{owner}'),
-	'$1', quote_literal('{"ages": [], "features": ["owner"], "stages": [], "counts": []}') || '::jsonb'),
-	'$2', '''2024-06-01''::timestamptz'), '$3', 'NULL::timestamptz')) AS scores,
+SELECT partial(feed('numbered', 'scored')) AS scores,
 	partial($q$SELECT stage_id, pipelines._stay_stats(stage_entered_at, valid_to, now(), change, false, NULL) FROM numbered_history GROUP BY 1$q$) AS stays,
 	partial($q$SELECT pipelines._funnel('{1,1,0,0}', 'any', 'created_in', deal_id, version, pipeline_id, stage_id, true, NULL, NULL, NULL) FROM numbered_history$q$) AS funnel;
 

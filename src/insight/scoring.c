@@ -898,26 +898,13 @@ find_entry(ScoreState *state, int64 key1, int64 key2, int32 episode, bool make)
 	return state->nentries++;
 }
 
-/* a stretch of an open life, joined with one that it continues */
+/* a stretch of an open life */
 static void
-add_node(ScoreState *state, ScoreEntry *entry, int furthest, int stage,
-		 TimestampTz from, TimestampTz to)
+push_node(ScoreState *state, ScoreEntry *entry, int furthest, int stage,
+		  TimestampTz from, TimestampTz to)
 {
 	ScoreNode  *node;
 
-	for (int32 i = entry->nodes; i != NOTHING; i = node->next)
-	{
-		node = &state->nodes[i];
-		if (node->furthest != furthest || node->stage != stage)
-			continue;
-		/* they follow each other, or are told by versions of one visit */
-		if (node->from <= to && from <= node->to)
-		{
-			node->from = Min(node->from, from);
-			node->to = Max(node->to, to);
-			return;
-		}
-	}
 	if (state->nnodes >= state->maxnodes)
 	{
 		if (state->maxnodes > PG_INT32_MAX / 2)
@@ -937,6 +924,28 @@ add_node(ScoreState *state, ScoreEntry *entry, int furthest, int stage,
 	node->from = from;
 	node->to = to;
 	entry->nodes = state->nnodes++;
+}
+
+/* the same, joined with one that it continues */
+static void
+add_node(ScoreState *state, ScoreEntry *entry, int furthest, int stage,
+		 TimestampTz from, TimestampTz to)
+{
+	for (int32 i = entry->nodes; i != NOTHING; i = state->nodes[i].next)
+	{
+		ScoreNode  *node = &state->nodes[i];
+
+		if (node->furthest != furthest || node->stage != stage)
+			continue;
+		/* they follow each other, or are told by versions of one visit */
+		if (node->from <= to && from <= node->to)
+		{
+			node->from = Min(node->from, from);
+			node->to = Max(node->to, to);
+			return;
+		}
+	}
+	push_node(state, entry, furthest, stage, from, to);
 }
 
 /* number of a set of features, each kept once */
@@ -1230,6 +1239,7 @@ merge_entry(FlatReader *reader, ScoreState *state, const int32 *sets, uint32 nse
 	int32		number;
 	uint8		withdrawn;
 	uint32		nnodes;
+	bool		fresh;
 
 	other.key1 = (int64) get_64(&at);
 	other.key2 = (int64) get_64(&at);
@@ -1250,6 +1260,7 @@ merge_entry(FlatReader *reader, ScoreState *state, const int32 *sets, uint32 nse
 	/* making one may move them all */
 	number = find_entry(state, other.key1, other.key2, other.episode, true);
 	entry = &state->entries[number];
+	fresh = entry->nodes == NOTHING;
 	entry->first = Min(entry->first, other.first);
 	if (!TIMESTAMP_IS_NOEND(other.created))
 		entry->created = other.created;
@@ -1277,8 +1288,29 @@ merge_entry(FlatReader *reader, ScoreState *state, const int32 *sets, uint32 nse
 
 		if (furthest >= state->model->nstages || stage >= state->model->nstages)
 			flat_refuse(reader, "stage");
-		add_node(state, entry, furthest, stage, from, to);
+		/* those of one state have been joined */
+		if (fresh)
+			push_node(state, entry, furthest, stage, from, to);
+		else
+			add_node(state, entry, furthest, stage, from, to);
 	}
+}
+
+/* room for the entries and nodes that follow, at once */
+static void
+make_room(FlatReader *reader, ScoreState *state, uint32 nentries)
+{
+	Size		size = reader->end - reader->at;
+
+	if (nentries > size / ENTRY_SIZE || nentries > PG_INT32_MAX / 2)
+		flat_refuse(reader, "number of deals");
+	if (state->nentries > 0 || nentries == 0)
+		return;
+	state->maxentries = (int32) nentries;
+	state->entries = MemoryContextAllocHuge(state->context, sizeof(ScoreEntry) * (Size) state->maxentries);
+	state->maxnodes = (int32) ((size - (Size) nentries * ENTRY_SIZE) / NODE_SIZE) + 1;
+	state->nodes = MemoryContextAllocHuge(state->context, sizeof(ScoreNode) * (Size) state->maxnodes);
+	place_entries(state, nentries * 2);
 }
 
 static void
@@ -1312,6 +1344,7 @@ merge_scores(FlatReader *reader, ExpandedState *expanded)
 	for (uint32 i = 0; i < nsets; i++)
 		sets[i] = merge_set(reader, state);
 	nentries = flat_get_32(reader, "number of deals");
+	make_room(reader, state, nentries);
 	for (uint32 i = 0; i < nentries; i++)
 	{
 		if (i % 4096 == 0)

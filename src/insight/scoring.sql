@@ -37,6 +37,9 @@ AS 'MODULE_PATHNAME', 'pipelines_score_combine';
 COMMENT ON FUNCTION pipelines._score_combine(bytea, bytea) IS
 'Combine function of _score_counts() and _score_bins(). Raises 22P03 for what is no state of theirs, 22023 for states of different models or instants.';
 
+-- Both can be combined, for distributed tables.  Within one server workers read,
+-- and one process counts: each deal has versions all over its history, so that
+-- putting the counts of several processes together costs more than counting.
 CREATE AGGREGATE pipelines._score_counts(settings jsonb, at timestamptz, since timestamptz,
 	key1 bigint, key2 bigint, episode integer, version integer, begun_at timestamptz, valid_to timestamptz,
 	pipeline_id integer, stage_id integer, furthest_stage_id integer, created_at timestamptz, reopened boolean, features text[]) (
@@ -45,7 +48,7 @@ CREATE AGGREGATE pipelines._score_counts(settings jsonb, at timestamptz, since t
 	COMBINEFUNC = pipelines._score_combine,
 	FINALFUNC = pipelines._score_counts_final,
 	FINALFUNC_MODIFY = READ_WRITE,
-	PARALLEL = SAFE
+	PARALLEL = RESTRICTED
 );
 COMMENT ON AGGREGATE pipelines._score_counts(jsonb, timestamptz, timestamptz, bigint, bigint, integer, integer, timestamptz, timestamptz, integer, integer, integer, timestamptz, boolean, text[]) IS
 'How deals ended that were known at an instant: a list of [pipeline, feature, value, age, won, lost], of all versions of all deals in any order.';
@@ -58,7 +61,7 @@ CREATE AGGREGATE pipelines._score_bins(settings jsonb, at timestamptz, since tim
 	COMBINEFUNC = pipelines._score_combine,
 	FINALFUNC = pipelines._score_bins_final,
 	FINALFUNC_MODIFY = READ_WRITE,
-	PARALLEL = SAFE
+	PARALLEL = RESTRICTED
 );
 COMMENT ON AGGREGATE pipelines._score_bins(jsonb, timestamptz, timestamptz, bigint, bigint, integer, integer, timestamptz, timestamptz, integer, integer, integer, timestamptz, boolean, text[]) IS
 'What a model says about deals at instants after since, against how they had ended by at: a list of [pipeline, predictor, bin, n, won, predicted, squared error, log loss].';
