@@ -465,6 +465,9 @@ RETURNS TABLE (deal text, pipeline_id integer, pipeline_name text, stage_id inte
 	log_odds numeric, contributions jsonb)
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED COST 1000000 ROWS 10000
 SET search_path = pg_catalog, pg_temp
+-- few of the rows that are read are open deals: the planner doesn't know
+SET parallel_tuple_cost = 0.01
+SET enable_nestloop = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -489,7 +492,7 @@ BEGIN
 	model := model || jsonb_build_object('stages', pipelines._score_stages(deals, as_of));
 
 	SELECT t.history, pipelines._own_column(t.history, 'valid_from') AS valid_from,
-		   pipelines._own_column(t.history, 'valid_to') AS valid_to, pipelines._own_column(t.history, 'version') AS version,
+		   pipelines._own_column(t.history, 'valid_to') AS valid_to,
 		   (SELECT CASE count(*) WHEN 1 THEN format('CAST(d.%I AS text)', min(m.column_name::text))
 						ELSE format('CAST(ROW(%s) AS text)', string_agg(format('d.%I', m.column_name), ', ' ORDER BY m.n)) END
 			FROM pipelines._roles(scores.deals) m WHERE m.role ~ '^key[1-9]') AS key,
@@ -515,11 +518,11 @@ BEGIN
 		pipelines._deals_source(deals, NULL::name[]),
 		CASE WHEN NOT present THEN format('WHERE %s <= $2', pipelines._column(deals, 'changed_at', NULL::text, false)) ELSE '' END);
 	IF NOT present THEN
-		rows := rows || format(' UNION ALL SELECT %s, %s, %s, %s, coalesce(%s, (SELECT g.%I FROM %s g WHERE %s ORDER BY g.%I LIMIT 1)), %s, %s FROM %s h LEFT JOIN %s d ON %s WHERE h.%I <= $2 AND h.%I > $2',
+		rows := rows || format(' UNION ALL SELECT %s, %s, %s, %s, coalesce(%s, (SELECT min(g.%I) FROM %s g WHERE %s)), %s, %s FROM %s h LEFT JOIN %s d ON %s WHERE h.%I <= $2 AND h.%I > $2',
 			part.history_key, pipelines._column(deals, 'pipeline_id', NULL::text, true), pipelines._column(deals, 'stage_id', NULL::text, true),
 			pipelines._column(deals, 'furthest_stage_id', NULL::text, true),
 			pipelines._column(deals, 'created_at', 'timestamptz'::text, false),
-			part.valid_from, part.history, part.same_history, part.version,
+			part.valid_from, part.history, part.same_history,
 			pipelines._column(deals, 'probability', 'numeric'::text, true), part.history_features,
 			part.history, deals, part.same_deal, part.valid_from, part.valid_to);
 	END IF;
@@ -544,8 +547,7 @@ BEGIN
 				  FROM jsonb_array_elements($1 -> 'stages') j
 				  LEFT JOIN pipelines.pipeline p ON p.pipeline_id = (j ->> 0)::integer
 				  LEFT JOIN pipelines.stage s ON s.stage_id = (j ->> 1)::integer
-				  WHERE (j ->> 2)::integer <= 1 AND ($3 IS NULL OR (j ->> 0)::integer = $3)
-				  OFFSET 0) k
+				  WHERE (j ->> 2)::integer <= 1 AND ($3 IS NULL OR (j ->> 0)::integer = $3)) k
 				ON k.pipeline_id = r.pipeline AND k.stage_id = r.stage
 			OFFSET 0
 		) x$sql$, probability, rows)
