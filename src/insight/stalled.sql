@@ -77,26 +77,36 @@ respect_next_action: a deal whose next action is yet to come, within max_future 
 reasons: over_limit, past_expected_close, no_amount, no_next_action, pipeline_mismatch, pushed_<n>_times, skipped_stage:<name> (S19); with_reasons => false saves looking for them.
 Errors: 22023 an instant before the history of an adopted table; 23S01 unknown pipeline.';
 
--- About when something began whose limit is over at an instant.
-CREATE FUNCTION pipelines._stalled_since(at timestamptz, stall_limit interval, stall_time text, time_zone text, calendar text)
-RETURNS timestamptz
+-- When a stage was entered whose limit is reached at an instant, and how far off
+-- that may be: some days for months of different lengths, two weeks for holidays
+-- where the limit is business time, a day where clocks are changed around one of
+-- the two instants, else nothing but the second.
+CREATE FUNCTION pipelines._stall_edge(at timestamptz, stall_limit interval, stall_time text, zone text, calendar text,
+	OUT entered timestamptz, OUT slack interval)
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT CASE WHEN $3 = 'business'
-		THEN pipelines.add_business_time(
-			(pipelines.add_business_days(($1 AT TIME ZONE $4)::date, -extract(day FROM $2)::integer, $5)
-				+ ($1 AT TIME ZONE $4)::time) AT TIME ZONE $4,
-			make_interval(days => extract(day FROM $2)::integer) - $2, $5)
-		ELSE ($1 AT TIME ZONE $4 - $2) AT TIME ZONE $4 END
+	SELECT x.entered,
+		CASE WHEN NOT isfinite(x.entered) THEN interval '0'
+			 WHEN $3 = 'business' THEN interval '14 days'
+			 WHEN extract(year FROM $2) <> 0 OR extract(month FROM $2) <> 0 THEN interval '5 days'
+			 WHEN (SELECT count(DISTINCT (p.at AT TIME ZONE $4) - (p.at AT TIME ZONE 'UTC'))
+				   FROM (VALUES (x.entered - interval '25 hours'), (x.entered), (x.entered + interval '25 hours'),
+								($1 - interval '25 hours'), ($1), ($1 + interval '25 hours')) p(at)) = 1 THEN interval '1 second'
+			 ELSE interval '25 hours' END
+	FROM (SELECT CASE WHEN $3 = 'business' AND isfinite($1)
+				THEN pipelines.add_business_time(
+					(pipelines.add_business_days(($1 AT TIME ZONE $4)::date, -extract(day FROM $2)::integer, $5)
+						+ ($1 AT TIME ZONE $4)::time) AT TIME ZONE $4,
+					make_interval(days => extract(day FROM $2)::integer) - $2, $5)
+				ELSE ($1 AT TIME ZONE $4 - $2) AT TIME ZONE $4 END AS entered) x
 $$;
-COMMENT ON FUNCTION pipelines._stalled_since(timestamptz, interval, text, text, text) IS
-	'The instant that is about a stall limit before another one; exact but for months, holidays and changes of the clocks.';
+COMMENT ON FUNCTION pipelines._stall_edge(timestamptz, interval, text, text, text) IS
+'When a stage was entered whose limit, by the clocks of a time zone or in business time, is reached at an instant; slack: by how much that may be wrong.';
 
 -- One range of the index on pipeline, stage and stage_entered_at per stage: what
--- was entered a limit ago, with some days to spare for months of different
--- lengths, or for holidays, and then asked exactly.  A clock that is not the stage's has no such
--- range: there the deals of the stage are read.
+-- was entered a limit ago, and then asked exactly.  A clock that is
+-- not the stage's has no such range: there the deals of the stage are read.
 CREATE FUNCTION pipelines.stalling(deals regclass, until timestamptz, pipeline text DEFAULT NULL, respect_next_action boolean DEFAULT false,
 	max_future interval DEFAULT NULL, with_reasons boolean DEFAULT true)
 RETURNS TABLE (deal text, pipeline_id integer, pipeline_name text, stage_id integer, stage_name text, basis text, owner text,
@@ -121,10 +131,10 @@ DECLARE
 BEGIN
 	PERFORM pipelines._need_deals(deals);
 	FOR s IN
-		SELECT x.*, pipelines._stalled_since(now(), x.stall_limit, x.stall_time, x.time_zone, x.calendar) - x.spare AS lo,
-			   pipelines._stalled_since(until, x.stall_limit, x.stall_time, x.time_zone, x.calendar) + x.spare AS hi
-		FROM (SELECT y.*, CASE y.stall_time WHEN 'business' THEN interval '14 days' ELSE interval '5 days' END AS spare
-			  FROM pipelines._stages_at(now()) y) x
+		SELECT x.*, lo.entered - lo.slack AS lo, hi.entered + hi.slack AS hi
+		FROM (SELECT y.*, now() AS at FROM pipelines._stages_at(now()) y) x
+		CROSS JOIN LATERAL pipelines._stall_edge(x.at, x.stall_limit, x.stall_time, x.time_zone, x.calendar) lo
+		CROSS JOIN LATERAL pipelines._stall_edge(until, x.stall_limit, x.stall_time, x.time_zone, x.calendar) hi
 		WHERE x.outcome = 'open' AND x.stall_limit IS NOT NULL
 			AND (chosen IS NULL OR x.pipeline_id = chosen) AND (x.layout_id = layout) IS NOT FALSE
 		ORDER BY x.pipeline_id, x.position, x.stage_id
