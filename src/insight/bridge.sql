@@ -258,12 +258,14 @@ COMMENT ON COLUMN pipelines.deal_change.owner_after IS 'Owner at the second inst
 COMMENT ON COLUMN pipelines.deal_change.expected_before IS 'Day of the expected closing at the first instant.';
 COMMENT ON COLUMN pipelines.deal_change.expected_after IS 'Day of the expected closing at the second instant.';
 
+-- What is done with a row costs more than its way from another process.
 CREATE FUNCTION pipelines.bridge(deals regclass, "from" timestamptz DEFAULT now() - interval '7 days', "to" timestamptz DEFAULT now(),
 		pipelines text[] DEFAULT NULL, owners text[] DEFAULT NULL, expected daterange DEFAULT NULL, filter text DEFAULT NULL,
 		weighted boolean DEFAULT false, currency text DEFAULT NULL, rate_set text DEFAULT 'spot')
 RETURNS SETOF pipelines.bridge_leg
 LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 ROWS 20
 SET search_path = pg_catalog, pg_temp
+SET parallel_tuple_cost = 0.01
 AS 'MODULE_PATHNAME', 'pipelines_bridge';
 COMMENT ON FUNCTION pipelines.bridge(regclass, timestamptz, timestamptz, text[], text[], daterange, text, boolean, text, text) IS
 'What led from the open pipeline of one instant to that of another: start plus the legs is end, exactly, for every scope and any two instants. In scope are open deals that count in forecasts (not of category omitted), of the pipelines (names, codes or ids) and owners given, expected to close on days of the range, for which the filter is true (a condition over columns of the deals: immutable functions of pg_catalog only; a column that is not tracked is taken from the present row). weighted: amount times probability. One row a leg and currency, or converted to one currency: at the rate of the day of each instant, of the closing for closed deals; an amount without a rate at only one of them counts in fx. A deal made and closed in between makes both legs; changes before a closing, and what the closing itself sets, go to increased and decreased, and won is the amount it was won with. Definitions count as they were at each instant. Errors: 22023 (the instants, or nothing is known of the first one), 42601, 42703, 42804, 0A000 (the filter), 23S01 (no such pipeline).';
@@ -274,6 +276,7 @@ CREATE FUNCTION pipelines.changes(deals regclass, "from" timestamptz DEFAULT now
 RETURNS SETOF pipelines.deal_change
 LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 ROWS 10000
 SET search_path = pg_catalog, pg_temp
+SET parallel_tuple_cost = 0.01
 AS 'MODULE_PATHNAME', 'pipelines_changes';
 COMMENT ON FUNCTION pipelines.changes(regclass, timestamptz, timestamptz, text[], text[], daterange, text, boolean, text, text) IS
 'The deals behind bridge(), with the same arguments: one row for each deal and leg, what the deal was before and after side by side. The values of a leg add up to the bridge''s. A deal that changed in scope without making a leg has one row with leg NULL and value 0. A key that was deleted and came back makes the legs of both lives.';
