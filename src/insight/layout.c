@@ -31,6 +31,7 @@
 #include "commands/trigger.h"
 #include "compat.h"
 #include "definitions/definitions.h"
+#include "definitions/watched.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -95,8 +96,7 @@ read_tracked_row(Oid relid, DealsLayout *layout)
 		return false;
 
 	tracked = table_open(tracked_oid, AccessShareLock);
-	/* parallel mode forbids taking one */
-	snapshot = RegisterSnapshot(IsInParallelMode() ? GetActiveSnapshot() : GetLatestSnapshot());
+	snapshot = watched_snapshot();
 	slot = table_slot_create(tracked, NULL);
 	scan = table_beginscan(tracked, snapshot, 0, NULL);
 	while (!found && table_scan_getnextslot(scan, ForwardScanDirection, slot))
