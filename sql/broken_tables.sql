@@ -86,6 +86,9 @@ SELECT pipelines.use_activities('deals', 'calls', '{"key1": "deal_id"}');
 SELECT once($$UPDATE pipelines.tracked_table SET activity_columns = '{"key1": "deal_id"}' WHERE relation = 'deals'::regclass$$,
 	$$UPDATE deals SET stage_id = pipelines.stage_id('Sales', 'Talks') WHERE name = 'one'$$);
 DELETE FROM pipelines.stage_activity;
+SELECT try($$SELECT pipelines._register_activity('deals', 4294967295::oid::regclass, '{}')$$);
+CREATE SEQUENCE numbers;
+SELECT try($$SELECT pipelines._register_activity('deals', 'numbers', '{}')$$);
 
 -- the ends of time
 SELECT once('SET LOCAL pipelines.event_time = ''-infinity''', $$UPDATE deals SET amount = 3 WHERE name = 'one'$$);
@@ -114,6 +117,7 @@ SELECT try($$SELECT pipelines._score_counts('1', now(), now(), 1, 1, 1, 1, now()
 SELECT try($$SELECT pipelines._score_counts('{"ages": [1], "features": [], "stages": [1]}', now(), now(), 1, 1, 1, 1, now(), now(), 1, 1, 1, now(), false, '{}')$$);
 SELECT try($$SELECT pipelines._score_counts('{"ages": [1], "features": [], "stages": [[1, 1, 99, 50]]}', now(), now(), 1, 1, 1, 1, now(), now(), 1, 1, 1, now(), false, '{}')$$);
 SELECT try($$SELECT pipelines._score_detail('{"ages": [1], "features": [], "stages": [[1, 1, 0, 50]], "counts": ["x"]}', 1, 1, now(), now(), 1, '{}')$$);
+SELECT try($$SELECT pipelines._score_counts((SELECT jsonb_build_object('ages', '[1]'::jsonb, 'features', '[]'::jsonb, 'stages', jsonb_agg(jsonb_build_array(1, n, 0, 1))) FROM generate_series(1, 65536) n), now(), now(), 1, 1, 1, 1, now(), now(), 1, 1, 1, now(), false, '{}')$$);
 SELECT try($$SELECT pipelines._score_bins('{"ages": [1], "features": [], "stages": [[1, 1, 0, 50]], "counts": [], "every": 0}', now(), now(), 1, 1, 1, 1, now(), now(), 1, 1, 1, now(), false, '{}')$$);
 SELECT try($$SELECT pipelines._funnel('{1,1,40000,0}', 'any', 'created_in', 1::bigint, 1, 1, 1, true, 'open', true, NULL)$$);
 SELECT try($$SELECT pipelines._funnel('{1,1,0,0}', 'any', NULL, 1::bigint, 1, 1, 1, true, 'open', true, NULL)$$);
