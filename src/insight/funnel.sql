@@ -98,7 +98,6 @@ DECLARE
 	member text;
 	inside text := 'true';
 	counts text;
-	serial boolean;
 BEGIN
 	PERFORM pipelines._need_deals(deals);
 	PERFORM pipelines._check_word('mode', mode, '{any,strict,reached,direct}');
@@ -116,14 +115,6 @@ BEGIN
 	IF cohort IN ('entered_first_stage_in', 'entered_stage_in') AND bounded THEN
 		inside := 'x.entered_ >= w.lo AND x.entered_ < w.hi';
 	END IF;
-	-- what several processes gather they send to one, a gigabyte each at most: in
-	-- the largest tables one process gathers all of it
-	serial := (SELECT sum(c.reltuples) > 50000000
-			   FROM pipelines.tracked_table t
-			   CROSS JOIN LATERAL (SELECT t.relation AS relation UNION ALL SELECT t.history) b
-			   CROSS JOIN LATERAL pipelines._parts(b.relation) m
-			   JOIN pg_class c ON c.oid = m.relid AND c.relkind = 'r'
-			   WHERE t.relation = deals);
 
 	EXECUTE format($sql$
 		WITH period AS MATERIALIZED (
@@ -139,7 +130,10 @@ BEGIN
 			UNION ALL
 			SELECT r.key_, r.version_, r.pipeline_id_, r.stage_id_, r.stage_entered_at_, coalesce(o.outcome, 'open'), %5$s, r.by_
 			FROM (%6$s) r
-			LEFT JOIN pipelines._stages_at($1) o ON o.pipeline_id = r.pipeline_id_ AND o.stage_id = r.stage_id_%7$s%8$s%11$s
+			LEFT JOIN pipelines._stages_at($1) o ON o.pipeline_id = r.pipeline_id_ AND o.stage_id = r.stage_id_%7$s%8$s
+			-- one process gathers: putting together what several have gathered costs
+			-- as much again, and a gigabyte each is the limit of what can be sent
+			OFFSET 0
 		) x%9$s%10$s$sql$,
 		inside, pipelines._stays_at(deals, NULL::text, past, true, ''),
 		(SELECT pipelines._own_column(t.history, 'valid_to') FROM pipelines.tracked_table t WHERE t.relation = deals),
@@ -150,8 +144,7 @@ BEGIN
 			 THEN format(' LEFT JOIN pipelines.cycle(%L::regclass, as_of => $1) c ON c.pipeline_id = r.pipeline_id_', deals)
 			 ELSE '' END,
 		CASE WHEN inside <> 'true' THEN ' LEFT JOIN period w ON w.pipeline_id = x.pipeline_id_' ELSE '' END,
-		CASE WHEN chosen IS NULL THEN '' ELSE ' WHERE x.pipeline_id_ = ' || chosen END,
-		CASE WHEN serial THEN ' OFFSET 0' ELSE '' END)
+		CASE WHEN chosen IS NULL THEN '' ELSE ' WHERE x.pipeline_id_ = ' || chosen END)
 	INTO counts
 	USING as_of, since, until, steps, mode, cohort;
 
