@@ -112,6 +112,23 @@ UPDATE pipelines.forecast_type SET rollup = 'single' WHERE code = 'amount';
 SELECT category, computed, final FROM pipelines.forecast_report('deals', by => '{owner}') WHERE adjustments IS NOT NULL;
 UPDATE pipelines.forecast_type SET rollup = 'cumulative' WHERE code = 'amount';
 SELECT count(*) FROM pipelines.adjustment;
+-- types and categories count as they were defined at the instant of a report
+SELECT clock_timestamp() AS before \gset
+UPDATE pipelines.forecast_type SET rollup = 'single', measure = 'amount * 2' WHERE code = 'amount';
+UPDATE pipelines.forecast_category SET name = 'Promised', cumulative_name = 'All that is promised' WHERE code = 'commit';
+INSERT INTO pipelines.forecast_category (code, name, rank) VALUES ('hope', 'Hope', 17);
+CREATE VIEW now_and_then AS
+SELECT category, x.name, x.computed, y.name AS name_then, y.computed AS computed_then
+FROM (SELECT category, min(category_name) AS name, sum(amount) AS computed FROM pipelines.forecast_report('deals', by => '{}') GROUP BY 1) x
+LEFT JOIN (SELECT category, min(category_name) AS name, sum(amount) AS computed FROM pipelines.forecast_report('deals', by => '{}', as_of => current_setting('app.before')::timestamptz) GROUP BY 1) y USING (category);
+SELECT set_config('app.before', :'before', false) = :'before' AS set;
+SELECT * FROM now_and_then ORDER BY category;
+SELECT sum(pipeline) AS twice, (SELECT sum(pipeline) FROM pipelines.quota_report('deals', 'amount', "by" => '{}', forecast_period => 'month', as_of => :'before')) AS once
+FROM pipelines.quota_report('deals', 'amount', "by" => '{}', forecast_period => 'month');
+DROP VIEW now_and_then;
+UPDATE pipelines.forecast_type SET rollup = 'cumulative', measure = 'amount' WHERE code = 'amount';
+UPDATE pipelines.forecast_category SET name = 'Commit', cumulative_name = 'Commit Forecast' WHERE code = 'commit';
+DELETE FROM pipelines.forecast_category WHERE code = 'hope';
 -- and what somebody has said something about is not deleted under it
 DELETE FROM pipelines.forecast_type WHERE forecast_type_id = 1;
 DELETE FROM pipelines.fiscal_period WHERE period_id = :may;

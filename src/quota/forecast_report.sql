@@ -124,7 +124,7 @@ DECLARE
 	measure text;
 	said text;
 BEGIN
-	SELECT f.* INTO STRICT t FROM pipelines.forecast_type f WHERE f.forecast_type_id = (options ->> 'type')::integer;
+	SELECT f.* INTO STRICT t FROM pipelines._forecast_types_at((options ->> 'at')::timestamptz) f WHERE f.forecast_type_id = (options ->> 'type')::integer;
 	converts := t.is_money AND options ->> 'currency' IS NOT NULL;
 	currency := CASE WHEN converts THEN quote_literal(options ->> 'currency') || '::text' ELSE 'k.parts[3]' END;
 	measure := CASE WHEN t.weighted THEN 'weighted' ELSE 'pipeline' END;
@@ -156,12 +156,13 @@ BEGIN
 			%5$s
 			GROUP BY 1, 2, 3, 4, 5
 		), pd AS MATERIALIZED (%6$s),
+		known AS MATERIALIZED (SELECT * FROM pipelines._categories_at(%16$s)),
 		category AS MATERIALIZED (
-			SELECT c.code, c.name, c.rank, c.includes_closed, c.is_closed_won, c.omit, c.includes_open FROM pipelines.forecast_category c
+			SELECT c.code, c.name, c.rank, c.includes_closed, c.is_closed_won, c.omit, c.includes_open, c.cumulative_name FROM known c
 			UNION ALL
 			-- unknown codes stand at the end of the open pipeline
-			SELECT DISTINCT x.category, x.category, NULL::integer, false, false, false, true FROM cell x
-			WHERE NOT EXISTS (SELECT FROM pipelines.forecast_category c WHERE c.code = x.category)
+			SELECT DISTINCT x.category, x.category, NULL::integer, false, false, false, true, NULL::text FROM cell x
+			WHERE NOT EXISTS (SELECT FROM known c WHERE c.code = x.category)
 		), place AS (
 			SELECT x.dims, x.period_key, x.bucket, x.currency FROM cell x GROUP BY 1, 2, 3, 4
 			UNION
@@ -202,7 +203,7 @@ BEGIN
 			   v.computed, l.own, l.manager, l.final, l.list, s.submitted, s.submitted_by, s.submitted_at
 		FROM (SELECT r.*, c.cumulative_name, p.period_id, p.label, p.starts, p.ends
 			  FROM rolled r
-			  LEFT JOIN pipelines.forecast_category c ON c.code = r.code
+			  LEFT JOIN category c ON c.code = r.code
 			  LEFT JOIN pd p ON p.period_id = r.period_key) a
 		CROSS JOIN LATERAL (SELECT CASE WHEN %13$L = 'cumulative' THEN coalesce(a.cumulative, a.amount) ELSE a.amount END AS computed) v
 		LEFT JOIN %8$s s ON a.bucket = 0 AND s.period_id = a.period_key AND s.category = a.code
@@ -218,7 +219,7 @@ BEGIN
 		pipelines._period_text(options ->> 'calendar', '{cell}'::text[]),
 		CASE WHEN dimensions IN ('{owner}', '{unit}') THEN 's.name' ELSE '' END, said, kind, measure, t.code,
 		pipelines._dimension_columns(dimensions), t.rollup, pipelines._dimension_joins(dimensions),
-		'WHERE a.label = ' || quote_literal(options ->> 'fiscal_period'));
+		'WHERE a.label = ' || quote_literal(options ->> 'fiscal_period'), quote_nullable(options ->> 'at') || '::timestamptz');
 END
 $$;
 COMMENT ON FUNCTION pipelines._forecast_query(regclass, text[], jsonb) IS
@@ -271,7 +272,7 @@ DECLARE
 	dims text[] := pipelines._ordered_dimensions("by");
 	t record;
 BEGIN
-	SELECT f.* INTO STRICT t FROM pipelines.forecast_type f WHERE f.forecast_type_id = (options ->> 'type')::integer;
+	SELECT f.* INTO STRICT t FROM pipelines._forecast_types_at((options ->> 'at')::timestamptz) f WHERE f.forecast_type_id = (options ->> 'type')::integer;
 	RETURN QUERY EXECUTE format($sql$
 		WITH fact AS MATERIALIZED (%1$s), pd AS MATERIALIZED (%2$s)
 		SELECT a.deal, %3$L::text, %4$L::text, a.label, a.starts, a.ends,

@@ -54,7 +54,7 @@ for my $who ('superuser', 'owner')
 		my $without = catalogs($node, $db);
 		unlike($without, qr/^trigger .* pipelines\._/m, "$title: none of our triggers is left");
 		my %there = map { $_ => 1 } split /\n/, $without;
-		is(join("\n", grep { !$there{$_} && !/^(?:relation|grant|column) \S+_(?:current|board|forecast|visits|stalled|closings|detail|accounts|next_steps|candidates|due|unanswered|dormant|time_in_stage|funnel|transitions|win_rate|cycle|velocity|load|flow|trend|review|quota|behind)\b/ } split /\n/, remaining($catalogs)),
+		is(join("\n", grep { !$there{$_} && !/^(?:relation|grant|column) \S+_(?:current|board|forecast|visits|stalled|closings|detail|accounts|next_steps|candidates|due|unanswered|dormant|time_in_stage|funnel|transitions|win_rate|cycle|velocity|load|flow|trend|bridge|changes|scores|forecast_accuracy|review|quota|behind)\b/ } split /\n/, remaining($catalogs)),
 			'', "$title: tables, constraints, comments and grants are left");
 
 		is($session->query_safe('BEGIN; EXECUTE mv; ROLLBACK'), $cached + 6, "$title: a session that was there before changes deals without us");

@@ -92,6 +92,8 @@ SELECT pipelines.grant_access(t, 'clerk', 'write') FROM unnest('{app.deals,zapp.
 SELECT pipelines.grant_access('app.deals', 'definer', 'define');
 COMMENT ON TABLE app.deals IS 'Our deals';
 COMMENT ON COLUMN app.deals.amount IS 'Without tax';
+-- a view that is made anew takes over the comment of the column that it shows
+COMMENT ON COLUMN app.deals_stalled.amount IS 'Without tax';
 
 INSERT INTO app.deals (name, amount, owner, attributes)
 SELECT 'deal ' || n, n * 10.50, 'rep ' || n % 3, '{"a": [1, "ü"]}' FROM generate_series(1, 200) n;
