@@ -146,6 +146,16 @@ FROM (SELECT id, pipelines.forecast(amount, probability, outcome) OVER (ORDER BY
 SELECT id, pipelines.deals(f) AS deals, pipelines.weighted(f) AS weighted
 FROM (SELECT id, pipelines.forecast(amount, probability, outcome) OVER (ORDER BY id ROWS 1 PRECEDING) AS f FROM deals) AS t WHERE id < 5 ORDER BY id;
 
+-- what the quota view shows, all in one go, is what quantile() and chance() say: of 1 to 40 deals of very different
+-- sizes, within a hundredth of a deviation, and half a percent of probability
+SELECT setseed(0.3) IS NOT NULL AS seeded;
+SELECT count(*) > 90 AS some, count(*) FILTER (WHERE abs(o[1] - pipelines.quantile(f, 0.1)) > 0.01 * s OR abs(o[2] - pipelines.quantile(f, 0.5)) > 0.01 * s
+		OR abs(o[3] - pipelines.quantile(f, 0.9)) > 0.01 * s) AS far_off,
+	count(*) FILTER (WHERE abs(o[4] - pipelines.chance(f, target::numeric)) > 0.005) AS chance_far_off
+FROM (SELECT f, pipelines.stddev(f) AS s, pipelines.weighted(f)::float8 * 1.1 AS target, pipelines._outlook(f, pipelines.weighted(f)::float8 * 1.1) AS o
+	FROM (SELECT pipelines.forecast((exp(random() * 8) * 10)::numeric(12,2), (random() * 98 + 1)::integer, 'open') AS f
+		FROM generate_series(1, 2000) AS i WHERE random() < (i % 100 + 1) / 50.0 GROUP BY i % 100) AS g) AS x;
+
 -- every object has a description
 SELECT count(*) AS undescribed FROM pg_depend AS d
 WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pipelines')
