@@ -80,7 +80,15 @@ SELECT currency, horizon, forecast, actual FROM pipelines.forecast_accuracy('dea
 WHERE period_label = '2024-03' ORDER BY 1;
 
 -- the view says the same as the report with its defaults
+BEGIN;
+CREATE TABLE lately AS
+	SELECT 90::bigint AS deal_id, (m.day + interval '10 hours' - interval '100 days') AT TIME ZONE 'UTC' AS at, 'Offer' AS stage, 12 AS amount, m.day AS expected_close_on, NULL::date AS closed_on
+	FROM (SELECT date_trunc('month', current_date)::date - 5 AS day) m;
+INSERT INTO lately SELECT deal_id, at + interval '100 days', 'Won', amount, expected_close_on, expected_close_on FROM lately;
+SELECT * FROM pipelines.import_history('deals', 'lately');
+SELECT count(*) > 0 AS some, sum(actual) > 0 AS won FROM deals_forecast_accuracy;
 SELECT count(*) FROM (SELECT * FROM deals_forecast_accuracy EXCEPT ALL SELECT * FROM pipelines.forecast_accuracy('deals')) x;
+ROLLBACK;
 -- by the periods of a calendar: the 4-4-5 months are not those of the calendar year
 SELECT pipelines.create_fiscal_calendar('Weeks', '4-4-5', year_end => 'last saturday of december', from_year => 2023, to_year => 2025) > 0 AS made;
 SELECT f.period_label, f.starts, f.ends, f.currency, f.horizon, f.actual,
