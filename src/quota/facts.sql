@@ -22,27 +22,29 @@ AS 'MODULE_PATHNAME', 'pipelines_unpack';
 COMMENT ON FUNCTION pipelines._unpack(bytea) IS
 	'The parts of a key that _pack() made, as text. Errors: 22P03.';
 
--- Forecast types and categories as they were defined at an instant; NULL: now.
--- The first version counts for all times before it, as that of a stage does.
-CREATE FUNCTION pipelines._forecast_types_at(at timestamptz)
+-- The forecast type and the categories of a report as they were defined at its
+-- instant; NULL: now.  The first version counts for all times before it, as that
+-- of a stage does.
+CREATE FUNCTION pipelines._report_type(options jsonb)
 RETURNS TABLE (forecast_type_id integer, code text, name text, measure text, weighted boolean, is_money boolean, period_date text,
 	filter text, rollup text)
-LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000 ROWS 10
+LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 1000 ROWS 1
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT DISTINCT ON (v.forecast_type_id) v.forecast_type_id, v.code, v.name, v.measure, v.weighted, v.is_money, v.period_date,
-		   v.filter, v.rollup
+	SELECT v.forecast_type_id, v.code, v.name, v.measure, v.weighted, v.is_money, v.period_date, v.filter, v.rollup
 	FROM (SELECT f.forecast_type_id, f.code, f.name, f.measure, f.weighted, f.is_money, f.period_date, f.filter, f.rollup,
 				 'infinity'::timestamptz AS valid_to
 		  FROM pipelines.forecast_type f
 		  UNION ALL
 		  SELECT h.forecast_type_id, h.code, h.name, h.measure, h.weighted, h.is_money, h.period_date, h.filter, h.rollup, h.valid_to
 		  FROM pipelines.forecast_type_history h
-		  WHERE h.valid_to > $1) v
-	ORDER BY v.forecast_type_id, v.valid_to
+		  WHERE h.valid_to > ($1 ->> 'at')::timestamptz) v
+	WHERE v.forecast_type_id = ($1 ->> 'type')::integer
+	ORDER BY v.valid_to
+	LIMIT 1
 $$;
-COMMENT ON FUNCTION pipelines._forecast_types_at(timestamptz) IS
-	'The forecast types as they were defined at an instant.';
+COMMENT ON FUNCTION pipelines._report_type(jsonb) IS
+	'The forecast type of a report, as it was defined at its instant.';
 
 CREATE FUNCTION pipelines._categories_at(at timestamptz)
 RETURNS TABLE (code text, name text, cumulative_name text, rank integer, includes_open boolean, includes_closed boolean,
@@ -260,7 +262,7 @@ $$;
 COMMENT ON FUNCTION pipelines._fact_dimension(regclass, text) IS
 	'A dimension of reports as SQL text: a part or a column of the deals, or an expression; NULL for a part that the table does not have.';
 
-CREATE FUNCTION pipelines._fact_measure(deals regclass, forecast_type_id integer, at timestamptz)
+CREATE FUNCTION pipelines._fact_measure(deals regclass, options jsonb)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 2000
 SET search_path = pg_catalog, pg_temp
@@ -273,10 +275,9 @@ AS $$
 				WHEN 'recurring_monthly' THEN 'recurring_amount / nullif(recurring_months, 0)'
 				WHEN 'recurring_annual' THEN 'recurring_amount * 12 / nullif(recurring_months, 0)'
 				ELSE t.measure END, 'numeric'::regtype, format('the measure of forecast type "%s"', t.code)) END
-	FROM pipelines._forecast_types_at($3) t
-	WHERE t.forecast_type_id = $2
+	FROM pipelines._report_type($2) t
 $$;
-COMMENT ON FUNCTION pipelines._fact_measure(regclass, integer, timestamptz) IS
+COMMENT ON FUNCTION pipelines._fact_measure(regclass, jsonb) IS
 	'What a forecast type adds up, as SQL text about d.';
 
 -- The day to the period of a kind.  Without a calendar: calendar months, weeks
@@ -351,7 +352,7 @@ DECLARE
 	unit_join text := '';
 	list text;
 BEGIN
-	SELECT f.* INTO STRICT t FROM pipelines._forecast_types_at((options ->> 'at')::timestamptz) f WHERE f.forecast_type_id = (options ->> 'type')::integer;
+	SELECT f.* INTO STRICT t FROM pipelines._report_type(options) f;
 	SELECT r.currency INTO STRICT registration FROM pipelines.tracked_table r WHERE r.relation = _fact_text.deals;
 	today := format('coalesce(k.today, (%s AT TIME ZONE current_setting(''TimeZone''))::date)', instant);
 
@@ -421,7 +422,7 @@ BEGIN
 		overdue,
 		CASE WHEN t.is_money THEN format('coalesce(%s, %s)', pipelines._column(deals, 'currency', 'text'), quote_nullable(registration.currency) || '::text')
 			 ELSE 'NULL::text' END,
-		pipelines._fact_measure(deals, t.forecast_type_id, (options ->> 'at')::timestamptz), probability, said,
+		pipelines._fact_measure(deals, options), probability, said,
 		pipelines._fact_source(deals, options), pipelines._stage_facts(options),
 		pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'),
 		'WHERE ' || pipelines._deal_expression(deals, t.filter, 'boolean'::regtype, format('the filter of forecast type "%s"', t.code)),

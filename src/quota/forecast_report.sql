@@ -124,7 +124,7 @@ DECLARE
 	measure text;
 	said text;
 BEGIN
-	SELECT f.* INTO STRICT t FROM pipelines._forecast_types_at((options ->> 'at')::timestamptz) f WHERE f.forecast_type_id = (options ->> 'type')::integer;
+	SELECT f.* INTO STRICT t FROM pipelines._report_type(options) f;
 	converts := t.is_money AND options ->> 'currency' IS NOT NULL;
 	currency := CASE WHEN converts THEN quote_literal(options ->> 'currency') || '::text' ELSE 'k.parts[3]' END;
 	measure := CASE WHEN t.weighted THEN 'weighted' ELSE 'pipeline' END;
@@ -272,7 +272,7 @@ DECLARE
 	dims text[] := pipelines._ordered_dimensions("by");
 	t record;
 BEGIN
-	SELECT f.* INTO STRICT t FROM pipelines._forecast_types_at((options ->> 'at')::timestamptz) f WHERE f.forecast_type_id = (options ->> 'type')::integer;
+	SELECT f.* INTO STRICT t FROM pipelines._report_type(options) f;
 	RETURN QUERY EXECUTE format($sql$
 		WITH fact AS MATERIALIZED (%1$s), pd AS MATERIALIZED (%2$s)
 		SELECT a.deal, %3$L::text, %4$L::text, a.label, a.starts, a.ends,

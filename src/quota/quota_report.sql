@@ -179,7 +179,7 @@ DECLARE
 			ELSE format('q.dimensions ->> %L', n) END, ', ' ORDER BY i)
 		FROM unnest(dimensions) WITH ORDINALITY x (n, i));
 BEGIN
-	SELECT f.* INTO STRICT t FROM pipelines._forecast_types_at((options ->> 'at')::timestamptz) f WHERE f.forecast_type_id = (options ->> 'type')::integer;
+	SELECT f.* INTO STRICT t FROM pipelines._report_type(options) f;
 	currency := CASE WHEN t.is_money THEN format('coalesce(q.currency, %L)::text', default_currency) ELSE 'NULL::text' END;
 	IF t.is_money AND target IS NOT NULL THEN
 		-- at the rates that were planned with, on the first day of the period (R-6.5)
@@ -282,7 +282,7 @@ DECLARE
 	place text;
 	result text;
 BEGIN
-	SELECT f.* INTO STRICT t FROM pipelines._forecast_types_at((options ->> 'at')::timestamptz) f WHERE f.forecast_type_id = (options ->> 'type')::integer;
+	SELECT f.* INTO STRICT t FROM pipelines._report_type(options) f;
 	FOREACH kind IN ARRAY array_remove(ARRAY[CASE WHEN 'week' = ANY (kinds) THEN 'week' END, base], NULL) LOOP
 		facts := facts || format('fact_%1$s AS MATERIALIZED (%2$s), sum_%1$s AS MATERIALIZED (%3$s), ', kind,
 			pipelines._quota_facts(deals, dimensions, kind, options),
