@@ -174,6 +174,7 @@ REGRESS = \
 	access \
 	access_views \
 	reports \
+	flow \
 	daily_views \
 	load_order \
 	sales_units \

@@ -26,7 +26,7 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 
--- none is internal, each can be combined; but for two, each may run in parallel
+-- none is internal, each can be combined; but for four, each may run in parallel
 SELECT count(*) > 10 AS several, count(*) FILTER (WHERE t.typtype = 'p') AS internal,
 	count(*) FILTER (WHERE a.aggcombinefn = 0) AS not_combined, count(*) FILTER (WHERE p.proparallel <> 's') AS not_parallel
 FROM pg_aggregate a
@@ -85,13 +85,27 @@ SELECT t, measure, alike(format('SELECT * FROM pipelines.time_in_stage(%L, measu
 FROM unnest('{numbered,named}'::text[]) t, unnest('{visit,latest,cumulative}'::text[]) measure ORDER BY 1, 2;
 SELECT t, report, alike(format('SELECT * FROM pipelines.%s(%L, as_of => ''2024-09-01'')', report, t))
 FROM unnest('{numbered,named}'::text[]) t, unnest('{cycle,velocity,win_rate}'::text[]) report ORDER BY 1, 2;
--- those of scores are combined by other planners than PostgreSQL's own: one like it
+-- those of scores and funnels are combined by other planners than PostgreSQL's own: one like it
 CREATE AGGREGATE scored(jsonb, timestamptz, timestamptz, bigint, bigint, integer, integer, timestamptz, timestamptz, integer, integer, integer,
 	timestamptz, boolean, text[]) (SFUNC = pipelines._score_see, STYPE = bytea, COMBINEFUNC = pipelines._score_combine,
 	FINALFUNC = pipelines._score_counts_final, FINALFUNC_MODIFY = READ_WRITE, PARALLEL = SAFE);
 CREATE AGGREGATE judged(jsonb, timestamptz, timestamptz, bigint, bigint, integer, integer, timestamptz, timestamptz, integer, integer, integer,
 	timestamptz, boolean, text[]) (SFUNC = pipelines._score_see, STYPE = bytea, COMBINEFUNC = pipelines._score_combine,
 	FINALFUNC = pipelines._score_bins_final, FINALFUNC_MODIFY = READ_WRITE, PARALLEL = SAFE);
+CREATE AGGREGATE funnelled(integer[], text, text, bigint, integer, integer, integer, boolean, text, boolean, text) (SFUNC = pipelines._funnel_add,
+	STYPE = bytea, COMBINEFUNC = pipelines._funnel_combine, FINALFUNC = pipelines._funnel_result, PARALLEL = SAFE);
+CREATE AGGREGATE funnelled(integer[], text, text, text, integer, integer, integer, boolean, text, boolean, text) (SFUNC = pipelines._funnel_add,
+	STYPE = bytea, COMBINEFUNC = pipelines._funnel_combine, FINALFUNC = pipelines._funnel_result, PARALLEL = SAFE);
+SELECT t, mode, alike(format($q$SELECT e FROM jsonb_array_elements((
+		SELECT funnelled(%L, %L, 'entered_stage_in', %s, x.version, x.pipeline_id, x.stage_id, x.inside, x.outcome, x.outcome IS NOT NULL, x.owner)::jsonb
+		FROM (SELECT h.*, h.valid_from < '2024-03-01' AS inside, NULL AS outcome FROM %I h WHERE h.to_stage_id <> h.stage_id
+			  UNION ALL
+			  SELECT h.*, h.valid_from < '2024-03-01', s.outcome FROM %I h JOIN pipelines.pipeline_stage s ON s.stage_id = h.stage_id
+			  WHERE h.version = 5) x)) e$q$,
+	(SELECT array_agg(v ORDER BY s.position, n) FROM pipelines.pipeline_stage s
+	 CROSS JOIN LATERAL unnest(ARRAY[s.pipeline_id, s.stage_id, (s.position - 1)::integer, CASE s.outcome WHEN 'won' THEN 1 WHEN 'done' THEN 2 ELSE 0 END]) WITH ORDINALITY u(v, n)
+	 WHERE s.outcome IN ('open', 'won', 'done')), mode, key, t || '_history', t || '_history')) AS alike
+FROM (VALUES ('numbered', 'x.deal_id'), ('named', 'ROW(x.tenant, x.deal_no)::text')) v(t, key), unnest('{any,strict,reached,direct}'::text[]) mode ORDER BY 1, 2;
 CREATE FUNCTION feed(deals regclass, aggregate text) RETURNS text LANGUAGE sql AS $$
 	SELECT 'SELECT ' || aggregate || replace(replace(replace(pipelines._score_feed(deals, '{owner,source,amount}'),
 		'$1', quote_literal(pipelines._score_count(deals, pipelines._score_settings(deals, '{owner,source,amount}', NULL, NULL, NULL, NULL, NULL), '2024-04-01')) || '::jsonb'),
@@ -119,7 +133,7 @@ END
 $$;
 SELECT partial(feed('numbered', 'scored')) AS scores,
 	partial($q$SELECT stage_id, pipelines._stay_stats(stage_entered_at, valid_to, now(), change, false, NULL) FROM numbered_history GROUP BY 1$q$) AS stays,
-	partial($q$SELECT pipelines._funnel('{1,1,0,0}', 'any', 'created_in', deal_id, version, pipeline_id, stage_id, true, NULL, NULL, NULL) FROM numbered_history$q$) AS funnel;
+	partial($q$SELECT funnelled('{1,1,0,0}', 'any', 'created_in', deal_id, version, pipeline_id, stage_id, true, NULL, NULL, NULL) FROM numbered_history$q$) AS funnel;
 
 --
 -- Split into parts and put together again, by hand and in a tree

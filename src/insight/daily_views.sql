@@ -435,7 +435,7 @@ BEGIN
 		RETURN QUERY EXECUTE format($sql$
 			SELECT %1$s, b.pipeline_id, b.pipeline_name, b.stage_id, b.stage_name, %2$s, %3$L::text, %4$s, %5$s, %6$s, coalesce(%7$s, %8$L::text)
 			FROM %9$s d
-			LEFT JOIN (SELECT * FROM pipelines._stages_at(now()) x OFFSET 0) b ON b.pipeline_id = %10$s AND b.stage_id = %11$s
+			LEFT JOIN pipelines._stages_at(now()) b ON b.pipeline_id = %10$s AND b.stage_id = %11$s
 			WHERE %10$s = %12$s AND coalesce(b.outcome IN ('open', 'on_hold') AND b.position < %4$s, false) AND %13$s
 			ORDER BY 1$sql$,
 			pipelines._key_as_text(deals, 'd', false), s.stage_id, s.stage_name, s.position,

@@ -13,54 +13,48 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	past CONSTANT boolean := as_of < now();
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
-	history regclass;
-	standard text;
-	key_of_history text;
-	valid_to name;
-	past_key text;
+	begin_at CONSTANT timestamptz := coalesce(since, as_of - interval '7 days');
+	gone record;
+	counted text;
 BEGIN
 	PERFORM pipelines._need_deals(deals);
-	SELECT t.history, t.currency INTO history, standard FROM pipelines.tracked_table t WHERE t.relation = deals;
-	valid_to := pipelines._own_column(history, 'valid_to');
+	SELECT d.* INTO gone FROM pipelines._deleted_since(deals, begin_at) d;
+	-- Each kind of event is added up where it is read: there the planner knows how
+	-- few groups there will be, and lets several processes share the reading.
+	SELECT string_agg(format($sql$
+			SELECT r.pipeline_id_, r.stage_id_, r.to_pipeline_, r.to_stage_, r.change_, r.by_, %1$s AS currency_, count(*) AS n,
+				count(*) FILTER (WHERE x.amount IS NULL) AS unpriced, sum(x.amount) AS amount,
+				sum(date_part('epoch', greatest(r.at_ - r.created_, interval '0'))) AS age, count(r.created_) AS aged
+			FROM (%2$s) r
+			CROSS JOIN LATERAL (SELECT %3$s AS amount) x%4$s
+			GROUP BY 1, 2, 3, 4, 5, 6, 7$sql$,
+			CASE WHEN convert_to IS NULL THEN 'r.currency_' ELSE quote_literal(convert_to) || '::text' END,
+			e.event,
+			pipelines._report_amount(convert_to, '(r.at_ AT TIME ZONE current_setting(''TimeZone''))::date'),
+			CASE WHEN chosen IS NULL THEN '' ELSE ' WHERE (r.pipeline_id_ = $3 OR r.to_pipeline_ = $3)' END), ' UNION ALL ')
+	INTO counted
+	FROM pipelines._flow_events(deals, by, as_of < now()) e(event);
 	RETURN QUERY EXECUTE format($sql$
-		WITH moved AS (
-			SELECT m.*, coalesce(m.currency_, %1$L::text) AS money_
-			FROM (%2$s) m
-			WHERE m.exited_ > $2 AND m.exited_ <= $1
-		), began AS (
-			SELECT b.* FROM (%3$s) b WHERE b.began_ > $2 AND b.began_ <= $1
-		), event AS (
-			SELECT m.pipeline_id_, m.stage_id_, m.to_stage_ AS to_,
-				CASE WHEN m.change_ = 'delete' THEN 'deleted'
-					 WHEN m.to_pipeline_ <> m.pipeline_id_ THEN 'transferred_out'
-					 WHEN m.change_ = 'reopen' THEN 'reopened'
-					 WHEN m.change_ = 'close' THEN coalesce(t.outcome, 'closed')
-					 ELSE 'moved' END AS kind,
-				m.by_, m.money_ AS currency_, m.amount_, m.exited_ AS at_, m.created_
-			FROM moved m
-			LEFT JOIN pipelines._stages_at($1) t ON t.pipeline_id = m.to_pipeline_ AND t.stage_id = m.to_stage_
-			UNION ALL
-			SELECT m.to_pipeline_, NULL, m.to_stage_, 'transferred_in', m.by_, m.money_, m.amount_, m.exited_, m.created_
-			FROM moved m
-			WHERE m.to_pipeline_ <> m.pipeline_id_
-			UNION ALL
-			SELECT b.pipeline_id_, NULL, b.stage_id_, 'new', b.by_, b.money_, b.amount_, b.began_, b.began_
-			FROM began b
-			UNION ALL
-			SELECT r.pipeline_id_, r.stage_id_, NULL, 'left_open', r.by_, r.currency_, r.amount_, $1, r.created_at_
-			FROM (%4$s) r
-			JOIN pipelines._stages_at($1) o ON o.pipeline_id = r.pipeline_id_ AND o.stage_id = r.stage_id_ AND o.outcome IN ('open', 'on_hold')
-		)
 		SELECT g.pipeline_id_, p.name, g.kind, g.stage_id_, f.stage_name, g.to_, t.stage_name, g.by_, g.currency_, g.n, g.unpriced,
 			coalesce(g.amount, 0), round((g.age / 86400)::numeric, 2)
 		FROM (
-			SELECT r.pipeline_id_, r.kind, r.stage_id_, r.to_, r.by_, %5$s AS currency_, count(*) AS n,
-				count(*) FILTER (WHERE x.amount IS NULL) AS unpriced, sum(x.amount) AS amount,
-				avg(date_part('epoch', greatest(r.at_ - r.created_, interval '0'))) AS age
-			FROM event r
-			CROSS JOIN LATERAL (SELECT %6$s AS amount) x%7$s
+			SELECT k.pipeline_id_, k.kind, k.stage_id_, k.to_, c.by_, c.currency_, sum(c.n)::bigint AS n, sum(c.unpriced)::bigint AS unpriced,
+				sum(c.amount) AS amount, sum(c.age) / nullif(sum(c.aged), 0)::float8 AS age
+			FROM (%1$s) c
+			LEFT JOIN pipelines._stages_at($1) o ON o.pipeline_id = c.to_pipeline_ AND o.stage_id = c.to_stage_
+			CROSS JOIN LATERAL (
+				SELECT c.pipeline_id_, c.stage_id_, c.to_stage_ AS to_,
+					CASE WHEN c.change_ IN ('new', 'left_open') THEN c.change_
+						 WHEN c.change_ = 'delete' THEN 'deleted'
+						 WHEN c.to_pipeline_ <> c.pipeline_id_ THEN 'transferred_out'
+						 WHEN c.change_ = 'reopen' THEN 'reopened'
+						 WHEN c.change_ = 'close' THEN coalesce(o.outcome, 'closed')
+						 ELSE 'moved' END AS kind
+				UNION ALL
+				SELECT c.to_pipeline_, NULL, c.to_stage_, 'transferred_in'
+				WHERE c.to_pipeline_ <> c.pipeline_id_
+			) k%2$s
 			GROUP BY 1, 2, 3, 4, 5, 6
 		) g
 		LEFT JOIN pipelines.pipeline p ON p.pipeline_id = g.pipeline_id_
@@ -69,16 +63,8 @@ BEGIN
 		ORDER BY g.pipeline_id_,
 			array_position('{new,transferred_in,reopened,moved,transferred_out,won,lost,disqualified,done,closed,deleted,left_open}'::text[], g.kind),
 			f.position, g.stage_id_, t.position, g.to_, g.by_, g.currency_$sql$,
-		standard,
-		pipelines._moves_at(deals, by, past, format(', h.%I AS version_h_, %s AS amount_, %s AS currency_, %s AS created_',
-			pipelines._own_column(history, 'version'), pipelines._column(deals, 'amount', 'numeric', true), pipelines._column(deals, 'currency', 'text', true),
-			pipelines._born(deals, 'h', true))),
-		pipelines._births_at(deals, by, past),
-		pipelines._rows_at(deals, by, past),
-		CASE WHEN convert_to IS NULL THEN 'r.currency_' ELSE quote_literal(convert_to) || '::text' END,
-		replace(pipelines._report_amount(convert_to, '(r.at_ AT TIME ZONE ''UTC'')::date'), 'AT TIME ZONE ''UTC''', 'AT TIME ZONE current_setting(''TimeZone'')'),
-		CASE WHEN chosen IS NULL THEN '' ELSE ' WHERE r.pipeline_id_ = $3' END)
-	USING as_of, coalesce(since, as_of - interval '7 days'), chosen;
+		counted, CASE WHEN chosen IS NULL THEN '' ELSE ' WHERE k.pipeline_id_ = $3' END)
+	USING as_of, begin_at, chosen, gone.keys, gone.began;
 END
 $$;
 COMMENT ON FUNCTION pipelines.flow(regclass, timestamptz, text, text, text, timestamptz) IS
@@ -88,67 +74,121 @@ n: moves, not deals; amount: of the deals just before the change (new, left_open
 convert_to: a currency that all amounts are converted to, by the rates of the day of the change; else one row per currency.
 Errors: 22023 an instant before the history of an adopted table; 23S01 unknown pipeline; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
 
--- When a deal was born: the beginning of its first version.
-CREATE FUNCTION pipelines._born(deals regclass, alias text, of_history boolean)
-RETURNS text
-LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+-- The deals that have been deleted since an instant, whether they came back or not,
+-- and when their history began.
+CREATE FUNCTION pipelines._deleted_since(deals regclass, since timestamptz, OUT keys text[], OUT began timestamptz[])
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT format('coalesce((SELECT c.%I FROM %s c WHERE %s), (SELECT f.%I FROM %s f WHERE %s AND f.%I = 1))',
-				  c.column_name, $1,
-				  string_agg(format('c.%I = %s.%I', m.column_name, $2, CASE WHEN $3 THEN m.history_column ELSE m.column_name END), ' AND ' ORDER BY m.n),
-				  pipelines._own_column(t.history, 'valid_from'), t.history,
-				  string_agg(format('f.%I = %s.%I', m.history_column, $2, CASE WHEN $3 THEN m.history_column ELSE m.column_name END), ' AND ' ORDER BY m.n),
-				  pipelines._own_column(t.history, 'version'))
-	FROM pipelines.tracked_table t
-	JOIN pipelines._roles($1) m ON m.role ~ '^key[1-9]'
-	JOIN pipelines._roles($1) c ON c.role = 'created_at'
-	WHERE t.relation = $1
-	GROUP BY c.column_name, t.history
+DECLARE
+	history CONSTANT regclass := (SELECT t.history FROM pipelines.tracked_table t WHERE t.relation = deals);
+BEGIN
+	EXECUTE format($sql$
+		SELECT array_agg(g.key), array_agg(g.began)
+		FROM (SELECT DISTINCT %1$s AS key, h.%2$I AS began
+			  FROM %3$s l
+			  JOIN %3$s h ON %4$s AND h.%5$I = 1
+			  WHERE l.%6$I = 'delete' AND l.%7$I > $1) g$sql$,
+		pipelines._key_as_text(deals, 'h', true), pipelines._own_column(history, 'valid_from'), history,
+		(SELECT string_agg(format('h.%1$I = l.%1$I', m.history_column), ' AND ' ORDER BY m.n)
+		 FROM pipelines._roles(deals) m WHERE m.role ~ '^key[1-9]'),
+		pipelines._own_column(history, 'version'), pipelines._own_column(history, 'change'), pipelines._own_column(history, 'valid_to'))
+	INTO keys, began
+	USING since;
+END
 $$;
-COMMENT ON FUNCTION pipelines._born(regclass, text, boolean) IS
-	'When a deal was created, as SQL text: created_at of its row, else the beginning of its history.';
+COMMENT ON FUNCTION pipelines._deleted_since(regclass, timestamptz) IS
+	'The keys of the deals that have been deleted since an instant, and the beginnings of their histories, in two lists.';
 
--- The first version of each life: version 1, or one that followed a deletion.
-CREATE FUNCTION pipelines._births_at(deals regclass, by text, past boolean)
-RETURNS text
-LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+-- What flow() counts, each kind of event as a query.  A deal's age counts from its
+-- created_at; of one that has been deleted since, from the beginning of its history.
+CREATE FUNCTION pipelines._flow_events(deals regclass, by text, past boolean)
+RETURNS SETOF text
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000 ROWS 6
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	standard CONSTANT text := (SELECT t.currency FROM pipelines.tracked_table t WHERE t.relation = deals);
+	keys text;
+	matches text;
+	created text;
+BEGIN
+	SELECT string_agg(format(', h.%I AS key%s_', m.history_column, m.n), '' ORDER BY m.n),
+		string_agg(format('c.%I = m.key%s_', m.column_name, m.n), ' AND ' ORDER BY m.n)
+	INTO keys, matches
+	FROM pipelines._roles(deals) m
+	WHERE m.role ~ '^key[1-9]';
+	SELECT m.column_name INTO created FROM pipelines._roles(deals) m WHERE m.role = 'created_at';
+	RETURN NEXT format($sql$
+		SELECT m.pipeline_id_, m.stage_id_, m.to_pipeline_, m.to_stage_, m.change_, m.by_, coalesce(m.money_, %1$L::text) AS currency_,
+			m.amount_, m.exited_ AS at_, coalesce(%2$s, g.began) AS created_
+		FROM (%3$s) m
+		LEFT JOIN %4$s c ON %5$s
+		LEFT JOIN unnest($4%6$s, $5) g(key, began) ON g.key = m.key_
+		WHERE m.exited_ > $2 AND m.exited_ <= $1$sql$,
+		standard, CASE WHEN created IS NULL THEN 'NULL::timestamptz' ELSE format('CAST(c.%I AS timestamptz)', created) END,
+		pipelines._moves_at(deals, by, past, format(', %s AS amount_, %s AS money_%s',
+			pipelines._column(deals, 'amount', 'numeric', true), pipelines._column(deals, 'currency', 'text', true), keys)),
+		deals, matches, CASE WHEN pipelines._key_is_number(deals) THEN '::bigint[]' ELSE '' END);
+	RETURN QUERY SELECT pipelines._births(deals, by);
+	RETURN NEXT format($sql$
+		SELECT r.pipeline_id_, r.stage_id_, NULL::integer AS to_pipeline_, NULL::integer AS to_stage_, 'left_open' AS change_, r.by_, r.currency_,
+			r.amount_, $1 AS at_, r.created_at_ AS created_
+		FROM (%s) r
+		LEFT JOIN pipelines._stages_at($1) o ON o.pipeline_id = r.pipeline_id_ AND o.stage_id = r.stage_id_
+		WHERE coalesce(o.outcome IN ('open', 'on_hold'), false)$sql$, pipelines._rows_at(deals, by, past, true));
+END
+$$;
+COMMENT ON FUNCTION pipelines._flow_events(regclass, text, boolean) IS
+	'What flow() counts between the instants $2 and $1, each kind of event as SQL text: pipeline_id_, stage_id_, to_pipeline_, to_stage_, change_, by_, currency_, amount_, at_, created_. $4, $5: what _deleted_since() found.';
+
+-- The beginnings of lives after the instant $2 and by $1: first versions, and those
+-- that followed a deletion; each of the past and of the present.
+CREATE FUNCTION pipelines._births(deals regclass, by text)
+RETURNS SETOF text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000 ROWS 4
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT format($sql$
-		SELECT %1$s AS pipeline_id_, %2$s AS stage_id_, h.%3$I AS began_, %4$s AS amount_, coalesce(%5$s, %6$L::text) AS money_, %7$s AS by_
-		FROM %8$s h%9$s
-		WHERE %10$s = h.%3$I AND (h.%11$I = 1 OR %12$s > 1 AND EXISTS (
-			SELECT FROM %8$s l WHERE %13$s AND l.%11$I = h.%11$I - 1 AND l.%14$I = 'delete'))
+			SELECT %1$s AS pipeline_id_, NULL::integer AS stage_id_, %1$s AS to_pipeline_, %2$s AS to_stage_, 'new' AS change_, %3$s AS by_,
+				coalesce(%4$s, %5$L::text) AS currency_, %6$s AS amount_, %7$s AS at_, %7$s AS created_
+			FROM %8$s
+			WHERE %7$s > $2 AND %7$s <= $1 AND %9$s AND %10$s = %7$s AND %11$s$sql$,
+		s.pipeline_id, s.stage_id, s.by_, s.currency, t.currency, s.amount, s.began, s.source, s.condition, s.entered,
+		CASE WHEN NOT again THEN s.version || ' = 1'
+			 ELSE format('%1$s > 1 AND %2$s > 1 AND EXISTS (SELECT FROM %3$s l WHERE %4$s AND l.%5$I = %1$s - 1 AND l.%6$I = ''delete'')',
+						 s.version, s.episode, t.history, s.life, pipelines._own_column(t.history, 'version'), pipelines._own_column(t.history, 'change')) END)
+	FROM pipelines.tracked_table t
+	CROSS JOIN pipelines._dimension($1, $2) x
+	CROSS JOIN LATERAL (
+		-- a version ends when it begins, or later: so the index on the ends serves
+		SELECT pipelines._column($1, 'pipeline_id', NULL, true), pipelines._column($1, 'stage_id', NULL, true),
+			CASE WHEN $2 IS NULL THEN 'NULL::text' WHEN x.history IS NULL THEN 'p.by_' ELSE format('CAST(h.%I AS text)', x.history) END,
+			pipelines._column($1, 'currency', 'text', true), pipelines._column($1, 'amount', 'numeric', true),
+			format('h.%I', pipelines._own_column(t.history, 'valid_from')),
+			format('%s h', t.history) ||
+				CASE WHEN $2 IS NOT NULL AND x.history IS NULL
+					 THEN format(' LEFT JOIN (SELECT %s, %s AS by_ FROM %s d) p ON %s',
+								 (SELECT string_agg(format('d.%I', m.column_name), ', ' ORDER BY m.n)
+								  FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]'),
+								 x.expression, $1, pipelines._key_match($1, 'h', 'p'))
+					 ELSE '' END,
+			format('h.%I > $2', pipelines._own_column(t.history, 'valid_to')),
+			pipelines._column($1, 'stage_entered_at', NULL, true), format('h.%I', pipelines._own_column(t.history, 'version')),
+			pipelines._column($1, 'episode', NULL, true),
+			(SELECT string_agg(format('l.%1$I = h.%1$I', m.history_column), ' AND ' ORDER BY m.n)
+			 FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]')
 		UNION ALL
-		SELECT %15$s, %16$s, %17$s, %18$s, coalesce(%19$s, %6$L::text), %20$s
-		FROM %21$s d
-		WHERE %22$s = %17$s AND (%23$s = 1 OR %24$s > 1 AND EXISTS (
-			SELECT FROM %8$s l WHERE %25$s AND l.%11$I = %23$s - 1 AND l.%14$I = 'delete'))$sql$,
-		pipelines._column($1, 'pipeline_id', NULL, true), pipelines._column($1, 'stage_id', NULL, true), pipelines._own_column(t.history, 'valid_from'),
-		pipelines._column($1, 'amount', 'numeric', true), pipelines._column($1, 'currency', 'text', true), t.currency,
-		CASE WHEN $2 IS NULL THEN 'CAST(NULL AS text)' WHEN x.history IS NULL THEN 'p.by_' ELSE format('CAST(h.%I AS text)', x.history) END,
-		t.history,
-		CASE WHEN $2 IS NOT NULL AND x.history IS NULL
-			 THEN format(' LEFT JOIN (SELECT %s, %s AS by_ FROM %s d) p ON %s',
-						 (SELECT string_agg(format('d.%I', m.column_name), ', ' ORDER BY m.n)
-						  FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]'),
-						 x.expression, $1, pipelines._key_match($1, 'h', 'p'))
-			 ELSE '' END,
-		pipelines._column($1, 'stage_entered_at', NULL, true), pipelines._own_column(t.history, 'version'),
-		pipelines._column($1, 'episode', NULL, true),
-		(SELECT string_agg(format('l.%1$I = h.%1$I', m.history_column), ' AND ' ORDER BY m.n)
-		 FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]'),
-		pipelines._own_column(t.history, 'change'),
-		pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'), pipelines._column($1, 'changed_at'),
-		pipelines._column($1, 'amount', 'numeric'), pipelines._column($1, 'currency', 'text'), x.expression,
-		pipelines._deals_source($1, NULL::name[]), pipelines._column($1, 'stage_entered_at'), pipelines._column($1, 'version'),
-		pipelines._column($1, 'episode'), pipelines._key_match($1, 'l', 'd'))
-	FROM pipelines.tracked_table t, pipelines._dimension($1, $2) x
+		SELECT pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'), x.expression,
+			pipelines._column($1, 'currency', 'text'), pipelines._column($1, 'amount', 'numeric'), pipelines._column($1, 'changed_at'),
+			pipelines._deals_source($1, NULL::name[]) || ' d', 'true', pipelines._column($1, 'stage_entered_at'), pipelines._column($1, 'version'),
+			pipelines._column($1, 'episode'), pipelines._key_match($1, 'l', 'd')
+	) s(pipeline_id, stage_id, by_, currency, amount, began, source, condition, entered, version, episode, life)
+	CROSS JOIN unnest('{false,true}'::boolean[]) again
 	WHERE t.relation = $1
 $$;
-COMMENT ON FUNCTION pipelines._births_at(regclass, text, boolean) IS
-	'The first versions of deals, as SQL text: pipeline_id_, stage_id_, began_, amount_, money_ (its currency), by_.';
+COMMENT ON FUNCTION pipelines._births(regclass, text) IS
+	'The first versions of deals that began after the instant $2 and by $1, as SQL text: the columns of _flow_events().';
 
 -- Which week ends fall into the time of a version, as one number to group by.
 CREATE FUNCTION pipelines._ends_within(ends timestamptz[], pipelines integer[], pipeline_id integer, "from" timestamptz, until timestamptz)

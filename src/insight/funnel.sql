@@ -34,13 +34,16 @@ AS 'MODULE_PATHNAME', 'pipelines_funnel_combine';
 COMMENT ON FUNCTION pipelines._funnel_combine(bytea, bytea) IS
 	'Combine function of _funnel.  Raises 22P03 for what is no state of it, 22023 for states of different questions.';
 
+-- Restricted to one process, while others read for it: putting together what
+-- several have gathered costs as much again, and a gigabyte each is the limit of
+-- what can be sent.
 CREATE AGGREGATE pipelines._funnel(steps integer[], mode text, cohort text, key bigint, version integer,
 	pipeline integer, stage integer, inside boolean, outcome text, member boolean, value text) (
 	SFUNC = pipelines._funnel_add,
 	STYPE = bytea,
 	COMBINEFUNC = pipelines._funnel_combine,
 	FINALFUNC = pipelines._funnel_result,
-	PARALLEL = SAFE
+	PARALLEL = RESTRICTED
 );
 COMMENT ON AGGREGATE pipelines._funnel(integer[], text, text, bigint, integer, integer, integer, boolean, text, boolean, text) IS
 	'The counts of a funnel, as a list in JSON.  steps (constant): pipeline, stage, step (from 0, ascending by pipeline and stage; -1: none) and kind (0 open, 1 won, 2 done, 3 open and archived) of each stage.  A row is a stay; outcome is given for the one in which the deal is now, together with member and value.';
@@ -51,7 +54,7 @@ CREATE AGGREGATE pipelines._funnel(steps integer[], mode text, cohort text, key 
 	STYPE = bytea,
 	COMBINEFUNC = pipelines._funnel_combine,
 	FINALFUNC = pipelines._funnel_result,
-	PARALLEL = SAFE
+	PARALLEL = RESTRICTED
 );
 COMMENT ON AGGREGATE pipelines._funnel(integer[], text, text, text, integer, integer, integer, boolean, text, boolean, text) IS
 	'The counts of a funnel, as a list in JSON; for keys that are not numbers.';
@@ -88,6 +91,7 @@ RETURNS TABLE (pipeline_id integer, pipeline_name text, stage_id integer, stage_
 	next_rate numeric, cumulative_rate numeric, win_rate numeric)
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000000 ROWS 100
 SET search_path = pg_catalog, pg_temp
+SET parallel_tuple_cost = 0
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -97,6 +101,8 @@ DECLARE
 	steps integer[];
 	member text;
 	inside text := 'true';
+	slow_in integer[];
+	slow interval[];
 	counts text;
 BEGIN
 	PERFORM pipelines._need_deals(deals);
@@ -106,6 +112,10 @@ BEGIN
 	FROM pipelines._funnel_steps(as_of) s
 	CROSS JOIN LATERAL (VALUES (1, s.pipeline_id), (2, s.stage_id), (3, s.step), (4, s.kind)) v(place, n)
 	WHERE chosen IS NULL OR s.pipeline_id = chosen;
+
+	IF mature_only THEN
+		SELECT array_agg(c.pipeline_id), array_agg(c.p90) INTO slow_in, slow FROM pipelines.cycle(deals, as_of => as_of) c;
+	END IF;
 
 	-- who takes part: the deal itself, or one whose entry lies in the period
 	member := concat_ws(' AND ', 'true',
@@ -131,9 +141,6 @@ BEGIN
 			SELECT r.key_, r.version_, r.pipeline_id_, r.stage_id_, r.stage_entered_at_, coalesce(o.outcome, 'open'), %5$s, r.by_
 			FROM (%6$s) r
 			LEFT JOIN pipelines._stages_at($1) o ON o.pipeline_id = r.pipeline_id_ AND o.stage_id = r.stage_id_%7$s%8$s
-			-- one process gathers: putting together what several have gathered costs
-			-- as much again, and a gigabyte each is the limit of what can be sent
-			OFFSET 0
 		) x%9$s%10$s$sql$,
 		inside, pipelines._stays_at(deals, NULL::text, past, true, ''),
 		(SELECT pipelines._own_column(t.history, 'valid_to') FROM pipelines.tracked_table t WHERE t.relation = deals),
@@ -141,12 +148,11 @@ BEGIN
 		member, pipelines._rows_at(deals, by, past),
 		CASE WHEN cohort = 'created_in' AND bounded THEN ' LEFT JOIN period w ON w.pipeline_id = r.pipeline_id_' ELSE '' END,
 		CASE WHEN mature_only
-			 THEN format(' LEFT JOIN pipelines.cycle(%L::regclass, as_of => $1) c ON c.pipeline_id = r.pipeline_id_', deals)
-			 ELSE '' END,
+			 THEN ' LEFT JOIN unnest($7, $8) c(pipeline_id, p90) ON c.pipeline_id = r.pipeline_id_' ELSE '' END,
 		CASE WHEN inside <> 'true' THEN ' LEFT JOIN period w ON w.pipeline_id = x.pipeline_id_' ELSE '' END,
 		CASE WHEN chosen IS NULL THEN '' ELSE ' WHERE x.pipeline_id_ = ' || chosen END)
 	INTO counts
-	USING as_of, since, until, steps, mode, cohort;
+	USING as_of, since, until, steps, mode, cohort, slow_in, slow;
 
 	RETURN QUERY
 		WITH counted AS (
@@ -194,7 +200,7 @@ mode: any: it was in the stage, in whatever order; strict: it was in every stage
 cohort: created_in, closed_in, entered_first_stage_in, entered_stage_in (each stage by its own first entry), from the day since on and before the day until; days of the pipeline''s time zone.  mature_only leaves out deals that are younger than 90 % of the won ones were when they were won.
 won, lost, still_open (on hold, too), other (disqualified, done): where the n stand at as_of.  next_rate = next_n / n (direct: / exits); cumulative_rate = n / n of the first stage; win_rate = won / n (direct: exits to a won stage / exits).  Fractions of 1; NULL where there is nothing to divide by.
 by: a column of T or an expression over its columns, as it is at as_of, for closed deals as it was at the closing.
-Memory: about 40 bytes a deal and 12 bytes a stay; where several processes gather, as much once more in all.  Errors: 22023 unknown mode or cohort, or an instant before the history of an adopted table; 23S01 unknown pipeline; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
+Memory: about 40 bytes a deal and 12 bytes a stay.  Errors: 22023 unknown mode or cohort, or an instant before the history of an adopted table; 23S01 unknown pipeline; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
 
 -- From where to where: moves, not deals.
 CREATE FUNCTION pipelines.transitions(deals regclass, since date DEFAULT NULL, until date DEFAULT NULL, by text DEFAULT NULL,

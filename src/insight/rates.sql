@@ -27,24 +27,40 @@ $$;
 COMMENT ON FUNCTION pipelines._report_amount(text, text) IS
 	'The amount of a deal, in its own currency or converted on a day, as SQL text. Raises 22023 for an unknown currency.';
 
--- FROM clause: deals (r) as of $1, their stages then (o), and the period of each
--- pipeline (w) from $2 to $3.
-CREATE FUNCTION pipelines._report_from(deals regclass, by text, past boolean)
+-- A function with a setting is never put into the query that calls it: what is
+-- worked out here is worked out once a stage.
+CREATE FUNCTION pipelines._report_stages(at timestamptz, since date, until date, span interval DEFAULT NULL)
+RETURNS TABLE (pipeline_id integer, stage_id integer, outcome text, probability numeric, forecast_category text, time_zone text,
+	lo timestamptz, hi timestamptz, lo_day date, hi_day date, today date)
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000 ROWS 100
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT d.pipeline_id, d.stage_id, d.outcome, d.probability, d.forecast_category, d.time_zone,
+		coalesce(d.lo_day::timestamp AT TIME ZONE d.time_zone, '-infinity'), coalesce(d.hi_day::timestamp AT TIME ZONE d.time_zone, 'infinity'),
+		coalesce(d.lo_day, '-infinity'::date), coalesce(d.hi_day, 'infinity'::date), d.today
+	FROM (
+		SELECT s.*, t.today, coalesce($2, (coalesce($3, t.today + 1) - $4)::date) AS lo_day,
+			CASE WHEN $4 IS NULL THEN $3 ELSE coalesce($3, t.today + 1) END AS hi_day
+		FROM pipelines._stages_at($1) s
+		CROSS JOIN LATERAL (SELECT ($1 AT TIME ZONE s.time_zone)::date AS today) t
+	) d
+$$;
+COMMENT ON FUNCTION pipelines._report_stages(timestamptz, date, date, interval) IS
+	'The stages as they were defined at an instant, and the period of a report in the time zone of each: instants lo and hi, days lo_day and hi_day (not in it), today: the day of that instant there. span: a period without an end ends with that day, one without a beginning is so long.';
+
+-- FROM clause: deals (r) as of $1, and their stages then, with the period from $2
+-- to $3 (o).  Of the stages the planner knows nothing, and would take most
+-- conditions on them for such as hardly a deal fulfils: in the form
+-- coalesce(..., false) they count as a half.
+CREATE FUNCTION pipelines._report_from(deals regclass, by text, past boolean, span interval DEFAULT NULL, open_only boolean DEFAULT false)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT format($sql$(%s) r
-		LEFT JOIN (
-			SELECT s.*, coalesce($2::timestamp AT TIME ZONE s.time_zone, '-infinity') AS lo,
-				coalesce($3::timestamp AT TIME ZONE s.time_zone, 'infinity') AS hi,
-				coalesce($2, '-infinity'::date) AS lo_day, coalesce($3, 'infinity'::date) AS hi_day,
-				($1 AT TIME ZONE s.time_zone)::date AS today
-			FROM pipelines._stages_at($1) s
-			OFFSET 0
-		) o ON o.pipeline_id = r.pipeline_id_ AND o.stage_id = r.stage_id_$sql$, pipelines._rows_at($1, $2, $3))
+	SELECT format('(%s) r LEFT JOIN pipelines._report_stages($1, $2, $3, %L::interval) o ON o.pipeline_id = r.pipeline_id_ AND o.stage_id = r.stage_id_',
+				  pipelines._rows_at($1, $2, $3, $5), $4)
 $$;
-COMMENT ON FUNCTION pipelines._report_from(regclass, text, boolean) IS
+COMMENT ON FUNCTION pipelines._report_from(regclass, text, boolean, interval, boolean) IS
 	'The FROM clause of a report on deals: r their rows at $1, o their stages, with the period from $2 to $3, as SQL text.';
 
 CREATE FUNCTION pipelines.win_rate(deals regclass, since date DEFAULT NULL, until date DEFAULT NULL, by text DEFAULT NULL,
@@ -62,8 +78,14 @@ DECLARE
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
 	amount CONSTANT text := pipelines._report_amount(convert_to, 'coalesce(r.closed_on_, o.today)');
 	reopened text := '';
+	slow_in integer[];
+	slow interval[];
 BEGIN
 	PERFORM pipelines._need_deals(deals);
+	IF old_after IS NULL THEN
+		-- once, and not in each process
+		SELECT array_agg(c.pipeline_id), array_agg(c.p90) INTO slow_in, slow FROM pipelines.cycle(deals, as_of => as_of) c;
+	END IF;
 	IF count_reopened THEN
 		reopened := format(' UNION ALL %s', pipelines._reopened_at(deals, by, past, amount));
 	END IF;
@@ -109,12 +131,11 @@ BEGIN
 		amount,
 		CASE WHEN old_after IS NULL THEN 'c.p90' ELSE '$5' END,
 		CASE WHEN old_after IS NULL
-			 THEN format(' LEFT JOIN pipelines.cycle(%L::regclass, as_of => $1) c ON c.pipeline_id = r.pipeline_id_', deals)
-			 ELSE '' END,
+			 THEN ' LEFT JOIN unnest($6, $7) c(pipeline_id, p90) ON c.pipeline_id = r.pipeline_id_' ELSE '' END,
 		reopened,
 		CASE WHEN all_closed THEN '''lost'', ''disqualified'', ''done''' ELSE '''lost''' END,
 		CASE WHEN all_closed THEN 'g.disqualified + g.done' ELSE '0' END)
-	USING as_of, since, until, chosen, old_after;
+	USING as_of, since, until, chosen, old_after, slow_in, slow;
 END
 $$;
 COMMENT ON FUNCTION pipelines.win_rate(regclass, date, date, text, text, text, boolean, interval, boolean, timestamptz) IS
@@ -160,23 +181,25 @@ $$;
 COMMENT ON FUNCTION pipelines._reopened_at(regclass, text, boolean, text) IS
 	'Closings that a reopening ended, as SQL text.';
 
--- The deals that were closed by a change by the instant $1, to be joined to r as
--- e.  One that was made closed was never on its way (R-1.3).
+-- The changes that closed a deal by the instant $1, to be joined to r as e: one for
+-- each episode that ended so.  A deal that was made closed was never on its way
+-- (R-1.3), and its key may have had an earlier life.
 CREATE FUNCTION pipelines._closed_join(deals regclass, past boolean)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT format(' LEFT JOIN (SELECT DISTINCT %s AS key_ FROM %s h WHERE h.%I = ''close''%s) e ON e.key_ = r.key_',
+	SELECT format(' LEFT JOIN (SELECT %s AS key_, %s AS episode_ FROM %s h WHERE h.%I = ''close''%s) e ON e.key_ = r.key_ AND e.episode_ = r.episode_',
 				  CASE WHEN pipelines._key_is_number($1) THEN format('CAST(%s AS bigint)', pipelines._column($1, 'key1', NULL, true))
-					   ELSE pipelines._key_as_text($1, 'h', true) END, t.history,
+					   ELSE pipelines._key_as_text($1, 'h', true) END,
+				  pipelines._column($1, 'episode', NULL, true), t.history,
 				  pipelines._own_column(t.history, 'change'),
 				  CASE WHEN $2 THEN format(' AND h.%I <= $1', pipelines._own_column(t.history, 'valid_to')) ELSE '' END)
 	FROM pipelines.tracked_table t
 	WHERE t.relation = $1
 $$;
 COMMENT ON FUNCTION pipelines._closed_join(regclass, boolean) IS
-	'A join with the deals that were closed by a change by the instant $1, as SQL text.';
+	'A join with the changes that closed deals by the instant $1, as SQL text.';
 
 CREATE FUNCTION pipelines.cycle(deals regclass, since date DEFAULT NULL, until date DEFAULT NULL, by text DEFAULT NULL,
 	pipeline text DEFAULT NULL, from_stage text DEFAULT NULL, closed_as text DEFAULT 'won', without_hold boolean DEFAULT false,
@@ -224,7 +247,7 @@ BEGIN
 			FROM (
 				SELECT r.pipeline_id_, r.by_, o.time_zone AS zone, e.key_ IS NOT NULL AS known, %2$s AS began, r.closed_at_%3$s AS ended
 				FROM %4$s%5$s
-				WHERE %6$s AND r.closed_on_ >= o.lo_day AND r.closed_on_ < o.hi_day%7$s
+				WHERE coalesce(%6$s AND r.closed_on_ >= o.lo_day AND r.closed_on_ < o.hi_day, false)%7$s
 			) y
 			GROUP BY y.pipeline_id_, y.by_
 		) g
@@ -271,11 +294,8 @@ BEGIN
 				avg(date_part('epoch', greatest(r.closed_at_ - r.created_at_, interval '0')))
 					FILTER (WHERE o.outcome = 'won' AND x.closed AND e.key_ IS NOT NULL) AS cycle
 			FROM %4$s%5$s
-			CROSS JOIN LATERAL (SELECT (r.closed_on_ >= x.lo_day AND r.closed_on_ < x.hi_day) IS TRUE AS closed,
-									   (r.created_at_ >= x.lo_day::timestamp AT TIME ZONE o.time_zone
-										AND r.created_at_ < x.hi_day::timestamp AT TIME ZONE o.time_zone) IS TRUE AS created
-								FROM (SELECT coalesce($2, (coalesce($3, o.today + 1) - interval '12 months')::date) AS lo_day,
-											 coalesce($3, o.today + 1) AS hi_day) x) x%6$s
+			CROSS JOIN LATERAL (SELECT (r.closed_on_ >= o.lo_day AND r.closed_on_ < o.hi_day) IS TRUE AS closed,
+									   (r.created_at_ >= o.lo AND r.created_at_ < o.hi) IS TRUE AS created) x%6$s
 			GROUP BY 1, 2, 3
 		) g
 		CROSS JOIN LATERAL (SELECT g.mean_value, g.won::numeric / nullif(g.won + g.lost, 0) AS win_rate, round((g.cycle / 86400)::numeric, 6) AS cycle_days) v
@@ -285,7 +305,7 @@ BEGIN
 		CASE n_basis WHEN 'open' THEN 'o.outcome = ''open''' WHEN 'created' THEN 'x.created'
 			ELSE 'x.closed AND o.outcome IN (''won'', ''lost'')' END,
 		pipelines._report_amount(convert_to, 'coalesce(r.closed_on_, o.today)'),
-		pipelines._report_from(deals, by, past),
+		pipelines._report_from(deals, by, past, interval '12 months'),
 		pipelines._closed_join(deals, past),
 		CASE WHEN chosen IS NULL THEN '' ELSE ' WHERE r.pipeline_id_ = $4' END)
 	USING as_of, since, until, chosen;
@@ -326,13 +346,13 @@ BEGIN
 				avg(date_part('epoch', $1 - r.created_at_)) AS age
 			FROM %2$s
 			CROSS JOIN LATERAL (SELECT %3$s AS amount) x
-			WHERE o.outcome IN ('open', 'on_hold')%4$s
+			WHERE coalesce(o.outcome IN ('open', 'on_hold'), false)%4$s
 			GROUP BY 1, 2, 3
 		) g
 		LEFT JOIN pipelines.pipeline p ON p.pipeline_id = g.pipeline_id_
 		ORDER BY g.pipeline_id_, g.by_, g.currency_$sql$,
 		CASE WHEN convert_to IS NULL THEN 'r.currency_' ELSE quote_literal(convert_to) || '::text' END,
-		pipelines._report_from(deals, by, past),
+		pipelines._report_from(deals, by, past, open_only => true),
 		pipelines._report_amount(convert_to, 'o.today'),
 		CASE WHEN chosen IS NULL THEN '' ELSE ' AND r.pipeline_id_ = $4' END)
 	USING as_of, NULL::date, NULL::date, chosen;

@@ -215,13 +215,15 @@ $$;
 COMMENT ON FUNCTION pipelines._dimension_of_row(regclass, text) IS
 	'What a report is split by, of a deal, as SQL text.';
 
--- One row per deal as it was at the instant $1.
-CREATE FUNCTION pipelines._rows_at(deals regclass, by text, past boolean)
+-- One row per deal as it was at the instant $1.  open_only: those that are closed
+-- don't matter; then no closing has to be looked for, which only one process could.
+CREATE FUNCTION pipelines._rows_at(deals regclass, by text, past boolean, open_only boolean DEFAULT false)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT format('SELECT %s, %s AS by_ FROM %s d', x.list, pipelines._dimension_of_row($1, $2),
+	SELECT format('SELECT %s, %s AS by_ FROM %s d', x.list,
+				  CASE WHEN $4 THEN (SELECT y.expression FROM pipelines._dimension($1, $2) y) ELSE pipelines._dimension_of_row($1, $2) END,
 				  CASE WHEN $3 THEN pipelines._past_source($1) ELSE pipelines._deals_source($1, NULL::name[]) END)
 	FROM (
 		SELECT format('%s AS key_, ', CASE WHEN pipelines._key_is_number($1)
@@ -237,7 +239,7 @@ AS $$
 				('currency', 'text'), ('owner', 'text'), ('probability', 'numeric'), ('forecast_category', 'text')) r(role, type)
 	) x
 $$;
-COMMENT ON FUNCTION pipelines._rows_at(regclass, text, boolean) IS
+COMMENT ON FUNCTION pipelines._rows_at(regclass, text, boolean, boolean) IS
 	'The deals as they were at the instant $1 (past: it is not the present), as SQL text.  Columns: the roles, each with _ behind it, key_ and by_.';
 
 -- The stays that had ended by the instant $1, and those that ran then.

@@ -9,43 +9,60 @@
 -------------------------------------------------------------------------------
 
 -- A deal (d) with the instant at which it stalls (w), as of $1.  ps is its stage.
+-- by_activity: there is a stage whose limit runs from the last activity; else none
+-- is looked for, which only one process could.
 -- Of the stages the planner knows nothing: with an outer join, which conditions
 -- in the form coalesce(..., false) keep, it looks them up for each deal and does
 -- not look up the deals for each of them.
-CREATE FUNCTION pipelines._stall_from(deals regclass, source text)
+CREATE FUNCTION pipelines._stall_from(deals regclass, source text, by_activity boolean)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT format($sql$%1$s d
-		LEFT JOIN (SELECT * FROM pipelines._stages_at($1) x WHERE x.outcome = 'open' AND x.stall_limit IS NOT NULL OFFSET 0) ps
+		LEFT JOIN (SELECT * FROM pipelines._stages_at($1) x WHERE x.outcome = 'open' AND x.stall_limit IS NOT NULL) ps
 			ON ps.pipeline_id = %2$s AND ps.stage_id = %3$s
 		CROSS JOIN LATERAL (SELECT ps.layout_id, ps.pipeline_name AS name) p
-		CROSS JOIN LATERAL (SELECT CASE ps.stall_basis WHEN 'activity' THEN %4$s WHEN 'age' THEN %5$s ELSE %6$s END AS began) b
+		CROSS JOIN LATERAL (SELECT CASE ps.stall_basis%4$s WHEN 'age' THEN %5$s ELSE %6$s END AS began) b
 		CROSS JOIN LATERAL (SELECT ps.time_zone AS zone, %7$s AS stalled_at) w$sql$,
 		$2, pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'),
-		pipelines._last_activity($1, '$1'), pipelines._column($1, 'created_at', 'timestamptz'), pipelines._column($1, 'stage_entered_at'),
+		CASE WHEN $3 THEN format(' WHEN ''activity'' THEN %s', pipelines._last_activity($1, '$1')) ELSE '' END,
+		pipelines._column($1, 'created_at', 'timestamptz'), pipelines._column($1, 'stage_entered_at'),
 		pipelines._stalls_at('b.began', 'ps', 'ps.time_zone', 'ps.calendar'))
 $$;
-COMMENT ON FUNCTION pipelines._stall_from(regclass, text) IS
+COMMENT ON FUNCTION pipelines._stall_from(regclass, text, boolean) IS
 	'The FROM clause of the deals that have a limit, with the instant at which each stalls, as SQL text.';
 
--- What stalled() and stalling() say of a deal.
-CREATE FUNCTION pipelines._stall_columns(deals regclass, with_reasons boolean)
+-- What stalled() and stalling() ask.  The inner query, which is sorted, is never
+-- put into the outer one: so the instant is worked out once a deal, not wherever
+-- it is used.
+CREATE FUNCTION pipelines._stall_query(deals regclass, source text, condition text, by_activity boolean, with_reasons boolean)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT format('%s, ps.pipeline_id, p.name, ps.stage_id, ps.stage_name, ps.stall_basis, %s, %s, coalesce(%s, %L::text), %s, %s, w.stalled_at, round((extract(epoch FROM $1 - w.stalled_at) / 86400)::numeric, 2), %s',
-				  pipelines._key_as_text($1, 'd', false), pipelines._column($1, 'owner', 'text'), pipelines._column($1, 'amount', 'numeric'),
-				  pipelines._column($1, 'currency', 'text'), t.currency, pipelines._column($1, 'stage_entered_at'),
-				  pipelines._column($1, 'next_action_at', 'timestamptz'),
-				  CASE WHEN $2 THEN replace(pipelines._reasons($1), 'now()', '$1') ELSE 'CAST(NULL AS text[])' END)
+	SELECT format($sql$
+		SELECT x.deal, x.pipeline_id, x.pipeline_name, x.stage_id, x.stage_name, x.basis, x.owner, x.amount, x.currency,
+			x.stage_entered_at, x.next_action_at, x.stalled_at,
+			round((extract(epoch FROM $1 - x.stalled_at) / 86400)::numeric, 2), x.reasons
+		FROM (
+			SELECT %s, ps.pipeline_id, p.name, ps.stage_id, ps.stage_name, ps.stall_basis, %s, %s, coalesce(%s, %L::text),
+				%s, %s, w.stalled_at, %s
+			FROM %s
+			WHERE %s
+			ORDER BY w.stalled_at, 1
+		) x(deal, pipeline_id, pipeline_name, stage_id, stage_name, basis, owner, amount, currency,
+			stage_entered_at, next_action_at, stalled_at, reasons)$sql$,
+		pipelines._key_as_text($1, 'd', false), pipelines._column($1, 'owner', 'text'), pipelines._column($1, 'amount', 'numeric'),
+		pipelines._column($1, 'currency', 'text'), t.currency, pipelines._column($1, 'stage_entered_at'),
+		pipelines._column($1, 'next_action_at', 'timestamptz'),
+		CASE WHEN $5 THEN replace(pipelines._reasons($1), 'now()', '$1') ELSE 'CAST(NULL AS text[])' END,
+		pipelines._stall_from($1, $2, $4), $3)
 	FROM pipelines.tracked_table t
 	WHERE t.relation = $1
 $$;
-COMMENT ON FUNCTION pipelines._stall_columns(regclass, boolean) IS
-	'The columns of stalled() and stalling(), as SQL text.';
+COMMENT ON FUNCTION pipelines._stall_query(regclass, text, text, boolean, boolean) IS
+	'The query of stalled() and stalling(), as SQL text: the deals of a source that have a limit and fulfil a condition, as of $1.';
 
 CREATE FUNCTION pipelines.stalled(deals regclass, pipeline text DEFAULT NULL, respect_next_action boolean DEFAULT false,
 	max_future interval DEFAULT NULL, with_reasons boolean DEFAULT true, as_of timestamptz DEFAULT now())
@@ -59,13 +76,14 @@ DECLARE
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
 BEGIN
 	PERFORM pipelines._need_deals(deals);
-	RETURN QUERY EXECUTE format('SELECT %s FROM %s WHERE coalesce(w.stalled_at <= $1, false)%s%s ORDER BY w.stalled_at, 1',
-		pipelines._stall_columns(deals, with_reasons),
-		pipelines._stall_from(deals, CASE WHEN as_of < now() THEN pipelines._past_source(deals) ELSE pipelines._deals_source(deals, NULL::name[]) END),
-		CASE WHEN respect_next_action
-			 THEN format(' AND (%1$s >= $1 AND ($2 IS NULL OR %1$s - $1 <= $2)) IS NOT TRUE', pipelines._column(deals, 'next_action_at', 'timestamptz'))
-			 ELSE '' END,
-		CASE WHEN chosen IS NULL THEN '' ELSE format(' AND %s = $3', pipelines._column(deals, 'pipeline_id')) END)
+	RETURN QUERY EXECUTE pipelines._stall_query(deals,
+		CASE WHEN as_of < now() THEN pipelines._past_source(deals) ELSE pipelines._deals_source(deals, NULL::name[]) END,
+		'coalesce(w.stalled_at <= $1, false)'
+			|| CASE WHEN respect_next_action
+					THEN format(' AND (%1$s >= $1 AND ($2 IS NULL OR %1$s - $1 <= $2)) IS NOT TRUE', pipelines._column(deals, 'next_action_at', 'timestamptz'))
+					ELSE '' END
+			|| CASE WHEN chosen IS NULL THEN '' ELSE format(' AND %s = $3', pipelines._column(deals, 'pipeline_id')) END,
+		EXISTS (SELECT FROM pipelines._stages_at(as_of) s WHERE s.stall_basis = 'activity' AND s.stall_limit IS NOT NULL), with_reasons)
 	USING as_of, max_future, chosen;
 END
 $$;
@@ -118,16 +136,14 @@ AS $$
 DECLARE
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
 	layout CONSTANT integer := (SELECT t.layout_id FROM pipelines.tracked_table t WHERE t.relation = deals);
-	entered CONSTANT text := pipelines._column(deals, 'stage_entered_at');
-	statement CONSTANT text := format('SELECT %s FROM %s WHERE coalesce(w.stalled_at > $1 AND w.stalled_at <= $4, false)%s AND %s = %%s AND %s = %%s AND %%s ORDER BY w.stalled_at, 1',
-		pipelines._stall_columns(deals, with_reasons),
-		pipelines._stall_from(deals, pipelines._deals_source(deals, NULL::name[])),
-		CASE WHEN respect_next_action
-			 THEN format(' AND (%1$s >= $1 AND ($2 IS NULL OR %1$s - $1 <= $2)) IS NOT TRUE', pipelines._column(deals, 'next_action_at', 'timestamptz'))
-			 ELSE '' END,
-		pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'));
+	statement CONSTANT text := pipelines._stall_query(deals, pipelines._deals_source(deals, NULL::name[]),
+		format('coalesce(w.stalled_at > $1 AND w.stalled_at <= $3, false)%s AND %s = $4 AND %s = $5 AND %4$s >= $6 AND %4$s <= $7',
+			CASE WHEN respect_next_action
+				 THEN format(' AND (%1$s >= $1 AND ($2 IS NULL OR %1$s - $1 <= $2)) IS NOT TRUE', pipelines._column(deals, 'next_action_at', 'timestamptz'))
+				 ELSE '' END,
+			pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'), pipelines._column(deals, 'stage_entered_at')),
+		true, with_reasons);
 	s record;
-	range text;
 BEGIN
 	PERFORM pipelines._need_deals(deals);
 	FOR s IN
@@ -140,11 +156,10 @@ BEGIN
 		ORDER BY x.pipeline_id, x.position, x.stage_id
 	LOOP
 		-- nothing happens in a stage before it is entered
-		range := CASE WHEN s.stall_basis = 'stage' THEN format('%1$s > %2$L AND %1$s <= %3$L', entered, s.lo, s.hi)
-					  WHEN s.stall_basis = 'activity' THEN format('%1$s <= %2$L', entered, s.hi)
-					  ELSE 'true' END;
-		RETURN QUERY EXECUTE format(statement, s.pipeline_id, s.stage_id, range)
-		USING now(), max_future, chosen, until;
+		RETURN QUERY EXECUTE statement
+		USING now(), max_future, until, s.pipeline_id, s.stage_id,
+			CASE WHEN s.stall_basis = 'stage' THEN s.lo ELSE '-infinity' END,
+			CASE WHEN s.stall_basis IN ('stage', 'activity') THEN s.hi ELSE 'infinity' END;
 	END LOOP;
 END
 $$;

@@ -1,0 +1,92 @@
+-- flow.sql: what moved between two instants (R-7.2): deals that go to another
+-- pipeline, are deleted, and come back, with a key of two columns; against a count
+-- by hand.  In a database of its own.
+\set ECHO none
+SET client_min_messages = warning;
+DROP DATABASE IF EXISTS regress_pipelines_flow;
+CREATE DATABASE regress_pipelines_flow TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C';
+\set home :DBNAME
+\c regress_pipelines_flow
+\i test/data/checks.sql
+\set ECHO all
+SET timezone = 'UTC';
+SELECT pipelines.create_pipeline('Cars', time_zone => 'UTC', stages => '[
+	{"name": "Lead", "probability": 10}, {"name": "Offer", "probability": 50},
+	{"name": "Won", "outcome": "won"}, {"name": "Lost", "outcome": "lost"}]') AS cars,
+	pipelines.create_pipeline('Repairs', time_zone => 'UTC', stages => '[
+	{"name": "Asked", "probability": 20}, {"name": "Paused", "outcome": "on_hold"}, {"name": "Repaired", "outcome": "won"}]') AS repairs;
+SELECT pipelines.create_deals('sold', currency => 'EUR', key => '{tenant,no}');
+
+-- before the instant from which on flow() counts
+INSERT INTO sold (tenant, no, name, pipeline_id, stage_id, owner, amount, currency, created_at)
+SELECT 1, g, 'early ' || g, 1, 1, 'ann', g * 10, 'EUR', now() - interval '10 days' FROM generate_series(1, 12) g;
+SELECT now() AS since \gset
+SELECT pg_sleep(0.001) \g /dev/null
+INSERT INTO sold (tenant, no, name, pipeline_id, stage_id, owner, amount, currency)
+SELECT 2, g, 'late ' || g, 1, 1 + g % 2, 'bob', CASE WHEN g < 4 THEN g * 10 END, CASE WHEN g % 2 = 0 THEN 'USD' END FROM generate_series(1, 5) g;
+UPDATE sold SET stage_id = 2 WHERE tenant = 1 AND no <= 6;
+UPDATE sold SET stage_id = 3 WHERE tenant = 1 AND no IN (1, 2);
+UPDATE sold SET stage_id = 1 WHERE tenant = 1 AND no = 2;
+UPDATE sold SET stage_id = 4, close_reason = 'price' WHERE tenant = 1 AND no = 3;
+UPDATE sold SET pipeline_id = 2, stage_id = (SELECT stage_id FROM pipelines.stage WHERE name = 'Asked') WHERE no IN (4, 5);
+UPDATE sold SET stage_id = (SELECT stage_id FROM pipelines.stage WHERE name = 'Paused') WHERE no = 5 AND tenant = 1;
+UPDATE sold SET pipeline_id = 2, stage_id = (SELECT stage_id FROM pipelines.stage WHERE name = 'Repaired') WHERE no = 8;
+DELETE FROM sold WHERE no IN (1, 7, 9, 10);
+-- back: open, made closed, and elsewhere
+INSERT INTO sold (tenant, no, name, pipeline_id, stage_id, owner, amount) VALUES
+	(1, 7, 'again', 1, 1, 'cid', 70), (1, 1, 'again', 1, 3, 'cid', 1),
+	(1, 9, 'again', 2, (SELECT stage_id FROM pipelines.stage WHERE name = 'Asked'), 'cid', 90);
+
+SELECT kind, pipeline_name, stage_name, to_stage_name, currency, n, unpriced, amount, mean_age_days FROM pipelines.flow('sold', since => :'since');
+
+-- the same by hand, by owner: one row per event, from pairs of versions
+CREATE FUNCTION by_hand(since timestamptz, until timestamptz)
+RETURNS TABLE (pipeline_id integer, kind text, stage_id integer, to_stage_id integer, value text, currency text, n bigint, amount numeric) LANGUAGE sql AS $$
+	WITH version AS (
+		SELECT tenant, no, version, change, valid_from, valid_to, pipeline_id, stage_id, owner, coalesce(currency, 'EUR') AS currency, amount FROM sold_history
+		UNION ALL
+		SELECT tenant, no, version, NULL, changed_at, 'infinity', pipeline_id, stage_id, owner, coalesce(currency, 'EUR'), amount FROM sold
+	), pair AS (
+		SELECT v.*, b.change AS before, n.pipeline_id AS to_pipeline, n.stage_id AS to_stage, s.outcome, o.outcome AS was
+		FROM version v
+		LEFT JOIN version b ON (b.tenant, b.no, b.version) = (v.tenant, v.no, v.version - 1)
+		LEFT JOIN version n ON (n.tenant, n.no, n.version) = (v.tenant, v.no, v.version + 1) AND v.change <> 'delete'
+		LEFT JOIN pipelines.pipeline_stage s ON (s.pipeline_id, s.stage_id) = (n.pipeline_id, n.stage_id)
+		LEFT JOIN pipelines.pipeline_stage o ON (o.pipeline_id, o.stage_id) = (v.pipeline_id, v.stage_id)
+	), event AS (
+		SELECT pipeline_id, 'new' AS kind, NULL::integer AS f, stage_id AS t, owner, currency, amount, valid_from AS at FROM pair
+		WHERE before IS NULL AND version = 1 OR before = 'delete'
+		UNION ALL SELECT pipeline_id, 'deleted', stage_id, NULL, owner, currency, amount, valid_to FROM pair WHERE change = 'delete'
+		UNION ALL SELECT pipeline_id, 'transferred_out', stage_id, to_stage, owner, currency, amount, valid_to FROM pair WHERE to_pipeline <> pipeline_id
+		UNION ALL SELECT to_pipeline, 'transferred_in', NULL, to_stage, owner, currency, amount, valid_to FROM pair WHERE to_pipeline <> pipeline_id
+		UNION ALL SELECT pipeline_id, CASE WHEN was IN ('won', 'lost') AND outcome NOT IN ('won', 'lost') THEN 'reopened'
+				WHEN outcome IN ('won', 'lost') THEN outcome ELSE 'moved' END, stage_id, to_stage, owner, currency, amount, valid_to
+			FROM pair WHERE to_pipeline = pipeline_id AND to_stage <> stage_id
+		UNION ALL SELECT pipeline_id, 'left_open', stage_id, NULL, owner, currency, amount, until FROM pair
+			WHERE valid_from <= until AND valid_to > until AND was IN ('open', 'on_hold')
+	)
+	SELECT pipeline_id, kind, f, t, owner, currency, count(*), coalesce(sum(amount), 0) FROM event WHERE at > since AND at <= until GROUP BY 1, 2, 3, 4, 5, 6
+$$;
+SELECT clock_timestamp() AS until \gset
+SELECT (SELECT count(*) FROM by_hand(:'since', :'until')) AS kinds, count(*) AS differences FROM (
+	(SELECT pipeline_id, kind, stage_id, to_stage_id, value, currency, n, amount FROM pipelines.flow('sold', since => :'since', by => 'owner', as_of => :'until')
+	 EXCEPT ALL SELECT * FROM by_hand(:'since', :'until'))
+	UNION ALL
+	(SELECT * FROM by_hand(:'since', :'until')
+	 EXCEPT ALL SELECT pipeline_id, kind, stage_id, to_stage_id, value, currency, n, amount FROM pipelines.flow('sold', since => :'since', by => 'owner', as_of => :'until'))) x;
+-- at each instant at which something happened, and the pipelines one by one
+SELECT count(DISTINCT i.at) > 8 AS several, count(x.*) AS differences FROM (
+	SELECT valid_to AS at FROM sold_history UNION SELECT valid_from FROM sold_history) i
+LEFT JOIN LATERAL (
+	(SELECT pipeline_id, kind, stage_id, to_stage_id, value, currency, n, amount FROM pipelines.flow('sold', since => '-infinity', by => 'owner', pipeline => 'Cars', as_of => i.at)
+	 UNION ALL
+	 SELECT pipeline_id, kind, stage_id, to_stage_id, value, currency, n, amount FROM pipelines.flow('sold', since => '-infinity', by => 'owner', pipeline => 'Repairs', as_of => i.at))
+	EXCEPT ALL SELECT * FROM by_hand('-infinity', i.at)) x ON true;
+-- over all pipelines, transfers cancel
+SELECT kind, sum(n) AS n, sum(amount) AS amount FROM pipelines.flow('sold', since => :'since') WHERE kind ~ '^transferred' GROUP BY 1 ORDER BY 1;
+-- who came back made closed was never on its way, whatever became of its key before
+SELECT n, unknown FROM pipelines.cycle('sold', pipeline => 'Cars');
+SELECT n, mean_value, win_rate, cycle_days FROM pipelines.velocity('sold', pipeline => 'Cars') WHERE currency = 'EUR';
+\c :home
+SET client_min_messages = warning;
+DROP DATABASE regress_pipelines_flow;
