@@ -191,6 +191,11 @@ SELECT count(*) FROM pipelines.scores('deals');
 SELECT count(*) FROM pipelines.scores('deals', as_of => '2024-02-09');
 RESET ROLE;
 
+-- a table that is let go takes what its scores are made of with it
+SELECT pipelines.release('deals');
+SELECT count(*) FILTER (WHERE relation = 'deals'::regclass) AS released, count(*) > 0 AS others FROM pipelines.score_model;
+SELECT count(*) FILTER (WHERE relation = 'deals'::regclass) AS released, count(*) > 0 AS others FROM pipelines.score_count;
+
 \c :home
 DROP DATABASE regress_pipelines_scoring;
 DROP ROLE scoring_clerk;

@@ -1430,6 +1430,8 @@ BEGIN
 		DELETE FROM pipelines.adoption a WHERE a.relation = release.deals;
 		PERFORM pipelines._register_values(deals, '{}'::text[], '{}'::text[], '{}'::integer[], '{}'::boolean[], true);
 	END IF;
+	DELETE FROM pipelines.score_count c WHERE c.relation = release.deals;
+	DELETE FROM pipelines.score_model m WHERE m.relation = release.deals;
 	PERFORM pipelines._release_access(deals);
 
 	-- clones on partitions go with their originals
@@ -1449,7 +1451,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pipelines.release(regclass) IS
-'Lets a deals table go: drops its views and triggers, the guard of its history included, and forgets it.  All columns, rows, the history and the activities stay; the bookkeeping may be NULL from now on.
+'Lets a deals table go: drops its views and triggers, the guard of its history included, and forgets it and what its scores are made of.  All columns, rows, the history and the activities stay; the bookkeeping may be NULL from now on.
 Errors: 42501 not the owner, 55000 not a deals table, 2BP01 something of yours stands on a view.';
 
 -- Deals that were changed while no trigger was there, as far as it can be
