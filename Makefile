@@ -173,6 +173,7 @@ REGRESS = \
 	move_functions \
 	access \
 	access_views \
+	access_as_if \
 	reports \
 	flow \
 	daily_views \
@@ -205,7 +206,7 @@ endif
 
 # PostgreSQL has MERGE, and views that ask who reads them, since 15
 ifneq ($(filter 13.% 14.%,$(shell $(PG_CONFIG) --version 2>/dev/null)),)
-REGRESS := $(filter-out merge access_views,$(REGRESS))
+REGRESS := $(filter-out merge access_views access_as_if,$(REGRESS))
 endif
 
 # PostgreSQL 13 has no isolation tester outside its own source tree
