@@ -20,6 +20,7 @@ SELECT pipelines.create_pipeline('Sales', stages => '[{"name": "Lead", "stall_li
 SELECT pipelines.create_pipeline('Takeovers', stages => '[{"name": "Target", "stall_limit": "3 days", "probability": 20}, {"name": "Due diligence", "stall_limit": "9 days", "probability": 70},
 	{"name": "Signed", "outcome": "won"}, {"name": "Refused", "outcome": "lost"}]');
 UPDATE pipelines.pipeline SET use_scores = true;
+SELECT pipelines.create_fiscal_calendar('Standard', from_year => extract(year FROM now())::integer - 1, to_year => extract(year FROM now())::integer + 1) > 0 AS made;
 SELECT pipelines.create_deals('world', currency => 'EUR'), pipelines.create_deals('part', currency => 'EUR');
 SELECT pipelines.grant_access(t::regclass, 'regress_as_if_clerk', 'write') FROM unnest('{world,part}'::text[]) t;
 -- a life for each deal: forward, back, on hold, closed, reopened, deleted, pushed, dearer, with another owner
@@ -51,6 +52,10 @@ SELECT count(*), count(*) FILTER (WHERE pipeline_id = 1) AS sales FROM world UNI
 UPDATE pipelines.pipeline_stage SET entry_rule = 'amount > 500' WHERE stage_id IN (s('Sales', 'Offer'), s('Takeovers', 'Due diligence'));
 UPDATE pipelines.pipeline_stage SET exit_rule = 'quantity > 0' WHERE stage_id IN (s('Sales', 'Lead'), s('Takeovers', 'Target'));
 SELECT count(*) > 0 AS trained FROM pipelines.train_scores('world') w, pipelines.train_scores('part') p;
+INSERT INTO pipelines.quota (relation, forecast_type_id, period_id, pipeline_id, owner, value)
+	SELECT v.relation, 1, f.period_id, v.pipeline_id, v.owner, 5000 FROM pipelines.fiscal_period f,
+		(VALUES ('world'::regclass, 1, 'owner 1'), ('world', 2, 'owner 1'), ('world', 2, 'owner 2'), ('part', 1, 'owner 1')) v(relation, pipeline_id, owner)
+	WHERE f.kind = 'month' AND f.starts <= current_date AND f.ends > current_date - 60;
 SELECT pipelines.protect_pipeline('Takeovers');
 
 -- what each view and each function with no more than the table to be told says to a role, of one table

@@ -145,6 +145,7 @@ SELECT n, total, mean, shortest, longest FROM pipelines.cycle('shop', business =
 -- 100 USD are 80 EUR; pounds have no rate: they count, and are worth nothing
 SELECT currency, won, won_amount FROM pipelines.win_rate('shop', as_of => '2024-03-07 00:00+00') ORDER BY 1;
 SELECT currency, won, won_amount FROM pipelines.win_rate('shop', convert_to => 'EUR', as_of => '2024-03-07 00:00+00');
+\set SHOW_CONTEXT never
 SELECT currency, won, won_amount FROM pipelines.win_rate('shop', convert_to => 'EURO', as_of => '2024-03-07 00:00+00');
 SELECT value, currency, n, unpriced, amount FROM pipelines.load('shop', by => 'source', convert_to => 'EUR', as_of => '2024-03-07 00:00+00');
 SELECT currency, n, mean_value FROM pipelines.velocity('shop', convert_to => 'EUR', as_of => '2024-03-07 00:00+00');
