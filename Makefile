@@ -189,7 +189,8 @@ REGRESS = \
 	aggregate_states \
 	forecast_accuracy \
 	boards \
-	broken_tables
+	broken_tables \
+	rare_errors
 
 PG_CPPFLAGS = -I$(srcdir)/src
 

@@ -451,26 +451,47 @@ $$;
 COMMENT ON FUNCTION pipelines._give_to_owner(regclass, regclass) IS
 	'Makes the owner of the deals the owner of a relation that belongs to them; true if it was not.';
 
--- A report needs a deals table; whether it may be read shows when it is.
+-- A report needs a deals table that has all its columns; whether it may be read
+-- shows when it is.
 CREATE FUNCTION pipelines._need_deals(deals regclass)
 RETURNS void
-LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	past regclass;
+	lost record;
 BEGIN
 	IF deals IS NULL THEN
 		RAISE EXCEPTION 'the deals table must be named'
 			USING ERRCODE = 'null_value_not_allowed';
 	END IF;
-	IF NOT EXISTS (SELECT FROM pipelines.tracked_table t WHERE t.relation = _need_deals.deals) THEN
+	SELECT t.history INTO past FROM pipelines.tracked_table t WHERE t.relation = _need_deals.deals;
+	IF NOT FOUND THEN
 		RAISE EXCEPTION '% is not a deals table', deals
 			USING ERRCODE = 'object_not_in_prerequisite_state',
 				HINT = 'pipelines.tracked_table lists them; pipelines.create_deals() makes one, pipelines.adopt() takes one over.';
 	END IF;
+	SELECT x.relation, x.name INTO lost
+	FROM (SELECT CASE WHEN r.column_name IS NULL THEN deals ELSE past END AS relation, r.role AS name
+		  FROM pipelines._roles(deals) r
+		  WHERE (r.role ~ '^key[1-9]'
+				 OR r.role IN ('pipeline_id', 'stage_id', 'stage_entered_at', 'furthest_stage_id', 'gate_stage_id', 'episode', 'version', 'changed_at'))
+			AND (r.column_name IS NULL OR r.history_column IS NULL)
+		  UNION ALL
+		  SELECT past, c.name
+		  FROM unnest('{version,change,valid_from,valid_to,to_pipeline_id,to_stage_id,recorded_at}'::text[]) c(name)
+		  WHERE pipelines._own_column(past, c.name) IS NULL) x
+	LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'table % has lost its column %', lost.relation, lost.name
+			USING ERRCODE = 'undefined_column',
+				HINT = 'pipelines.verify() lists what else is missing.';
+	END IF;
 END
 $$;
 COMMENT ON FUNCTION pipelines._need_deals(regclass) IS
-	'Raises 22004 or 55000 where there is no deals table to report on.';
+	'Raises 22004 or 55000 where there is no deals table to report on, 42703 where it has lost a column.';
 
 -- Only the owner of a deals table changes what belongs to it.
 CREATE FUNCTION pipelines._need_owner(deals regclass)

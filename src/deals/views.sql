@@ -1246,6 +1246,7 @@ DECLARE
 	privileges aclitem[];
 	as_of regprocedure;
 BEGIN
+	PERFORM pipelines._need_deals(deals);
 	SELECT c.* INTO STRICT relation FROM pg_class c WHERE c.oid = _create_views.deals;
 	IF version >= 150000 THEN
 		options := ' WITH (security_invoker = true)';
