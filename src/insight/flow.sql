@@ -160,19 +160,13 @@ AS $$
 						 s.version, s.episode, t.history, s.life, pipelines._own_column(t.history, 'version'), pipelines._own_column(t.history, 'change')) END)
 	FROM pipelines.tracked_table t
 	CROSS JOIN pipelines._dimension($1, $2) x
+	CROSS JOIN pipelines._dimension_of_past($1, $2) y
 	CROSS JOIN LATERAL (
 		-- a version ends when it begins, or later: so the index on the ends serves
 		SELECT pipelines._column($1, 'pipeline_id', NULL, true), pipelines._column($1, 'stage_id', NULL, true),
-			CASE WHEN $2 IS NULL THEN 'NULL::text' WHEN x.history IS NULL THEN 'p.by_' ELSE format('CAST(h.%I AS text)', x.history) END,
-			pipelines._column($1, 'currency', 'text', true), pipelines._column($1, 'amount', 'numeric', true),
+			y.expression, pipelines._column($1, 'currency', 'text', true), pipelines._column($1, 'amount', 'numeric', true),
 			format('h.%I', pipelines._own_column(t.history, 'valid_from')),
-			format('%s h', t.history) ||
-				CASE WHEN $2 IS NOT NULL AND x.history IS NULL
-					 THEN format(' LEFT JOIN (SELECT %s, %s AS by_ FROM %s d) p ON %s',
-								 (SELECT string_agg(format('d.%I', m.column_name), ', ' ORDER BY m.n)
-								  FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]'),
-								 x.expression, $1, pipelines._key_match($1, 'h', 'p'))
-					 ELSE '' END,
+			format('%s h%s', t.history, y.joined),
 			format('h.%I > $2', pipelines._own_column(t.history, 'valid_to')),
 			pipelines._column($1, 'stage_entered_at', NULL, true), format('h.%I', pipelines._own_column(t.history, 'version')),
 			pipelines._column($1, 'episode', NULL, true),
@@ -286,20 +280,15 @@ BEGIN
 			pipelines._column(deals, 'pipeline_id', NULL::text, true), pipelines._column(deals, 'stage_id', NULL::text, true),
 			pipelines._column(deals, 'currency', 'text', true), pipelines._column(deals, 'amount', 'numeric', true),
 			pipelines._column(deals, 'probability', 'numeric', true), pipelines._column(deals, 'forecast_category', 'text', true),
-			CASE WHEN by IS NULL THEN 'CAST(NULL AS text)' WHEN x.history IS NULL THEN 'p.by_' ELSE format('CAST(h.%I AS text)', x.history) END,
+			y.expression,
 			pipelines._own_column(t.history, 'valid_from'), pipelines._own_column(t.history, 'valid_to'), t.history,
-			CASE WHEN by IS NOT NULL AND x.history IS NULL
-				 THEN format(' LEFT JOIN (SELECT %s, %s AS by_ FROM %s d) p ON %s',
-							 (SELECT string_agg(format('d.%I', m.column_name), ', ' ORDER BY m.n)
-							  FROM pipelines._roles(deals) m WHERE m.role ~ '^key[1-9]'),
-							 x.expression, deals, pipelines._key_match(deals, 'h', 'p'))
-				 ELSE '' END,
+			y.joined,
 			pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'), pipelines._column(deals, 'currency', 'text'),
 			pipelines._column(deals, 'amount', 'numeric'), pipelines._column(deals, 'probability', 'numeric'),
 			pipelines._column(deals, 'forecast_category', 'text'), x.expression, pipelines._column(deals, 'changed_at'),
 			pipelines._deals_source(deals, NULL::name[]),
 			CASE WHEN chosen IS NULL THEN '' ELSE ' AND v.pipeline_id_ = $3' END, t.currency)
-		FROM pipelines.tracked_table t, pipelines._dimension(deals, by) x
+		FROM pipelines.tracked_table t, pipelines._dimension(deals, by) x, pipelines._dimension_of_past(deals, by) y
 		WHERE t.relation = deals)
 	USING known, ends, chosen, weeks, zones;
 END

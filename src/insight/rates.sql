@@ -165,17 +165,12 @@ AS $$
 		pipelines._column($1, 'amount', 'numeric', true),
 		format('coalesce(%s, %L::text)', pipelines._column($1, 'currency', 'text', true), t.currency),
 		pipelines._column($1, 'closed_on', 'date', true),
-		CASE WHEN $2 IS NULL THEN 'CAST(NULL AS text)' WHEN x.history IS NULL THEN 'p.by_' ELSE format('CAST(h.%I AS text)', x.history) END,
+		x.expression,
 		pipelines._own_column(t.history, 'valid_to'), t.history,
-		CASE WHEN $2 IS NOT NULL AND x.history IS NULL
-			 THEN format(' LEFT JOIN (SELECT %s, %s AS by_ FROM %s d) p ON %s',
-						 (SELECT string_agg(format('d.%I', m.column_name), ', ' ORDER BY m.n)
-						  FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]'),
-						 x.expression, $1, pipelines._key_match($1, 'h', 'p'))
-			 ELSE '' END,
+		x.joined,
 		CASE WHEN $4 = 'r.amount_' THEN 'r.currency_' ELSE 'CAST(NULL AS text)' END,
 		pipelines._own_column(t.history, 'change'), $3)
-	FROM pipelines.tracked_table t, pipelines._dimension($1, $2) x
+	FROM pipelines.tracked_table t, pipelines._dimension_of_past($1, $2) x
 	WHERE t.relation = $1
 $$;
 COMMENT ON FUNCTION pipelines._reopened_at(regclass, text, boolean, text) IS

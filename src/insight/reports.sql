@@ -215,6 +215,24 @@ $$;
 COMMENT ON FUNCTION pipelines._dimension_of_row(regclass, text) IS
 	'What a report is split by, of a deal, as SQL text.';
 
+-- The same for a row of the history (h): a column that is tracked as it was, any
+-- other, and an expression, from the present row (p), which is to be joined.
+CREATE FUNCTION pipelines._dimension_of_past(deals regclass, by text, OUT expression text, OUT joined text)
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE WHEN $2 IS NULL THEN 'CAST(NULL AS text)' WHEN x.history IS NULL THEN 'p.by_' ELSE format('CAST(h.%I AS text)', x.history) END,
+		CASE WHEN $2 IS NOT NULL AND x.history IS NULL
+			 THEN format(' LEFT JOIN (SELECT %s, %s AS by_ FROM %s d) p ON %s',
+						 (SELECT string_agg(format('d.%I', m.column_name), ', ' ORDER BY m.n)
+						  FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]'),
+						 x.expression, $1, pipelines._key_match($1, 'h', 'p'))
+			 ELSE '' END
+	FROM pipelines._dimension($1, $2) x
+$$;
+COMMENT ON FUNCTION pipelines._dimension_of_past(regclass, text) IS
+	'What a report is split by, of a row of the history, and the join that it needs, as SQL text.';
+
 -- One row per deal as it was at the instant $1.  open_only: those that are closed
 -- don't matter; then no closing has to be looked for, which only one process could.
 CREATE FUNCTION pipelines._rows_at(deals regclass, by text, past boolean, open_only boolean DEFAULT false)
@@ -259,14 +277,9 @@ AS $$
 		pipelines._column($1, 'pipeline_id', NULL, true), pipelines._column($1, 'stage_id', NULL, true),
 		pipelines._column($1, 'stage_entered_at', NULL, true), pipelines._own_column(t.history, 'valid_to'),
 		pipelines._column($1, 'closed_at', NULL, true), pipelines._own_column(t.history, 'change'),
-		CASE WHEN $2 IS NULL THEN 'CAST(NULL AS text)' WHEN x.history IS NULL THEN 'p.by_' ELSE format('CAST(h.%I AS text)', x.history) END,
+		x.expression,
 		t.history,
-		CASE WHEN $2 IS NOT NULL AND x.history IS NULL
-			 THEN format(' LEFT JOIN (SELECT %s, %s AS by_ FROM %s d) p ON %s',
-						 (SELECT string_agg(format('d.%I', m.column_name), ', ' ORDER BY m.n)
-						  FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]'),
-						 x.expression, $1, pipelines._key_match($1, 'h', 'p'))
-			 ELSE '' END,
+		x.joined,
 		pipelines._visit_ends($1),
 		CASE WHEN $3 THEN format(' AND h.%I <= $1', pipelines._own_column(t.history, 'valid_to')) ELSE '' END, $5)
 		|| CASE WHEN $4 THEN '' ELSE format($sql$
@@ -274,7 +287,7 @@ AS $$
 		SELECT r.key_, r.version_, r.episode_, r.pipeline_id_, r.stage_id_, r.stage_entered_at_, CAST(NULL AS timestamptz),
 			r.closed_at_ IS NOT NULL, CAST(NULL AS text), r.by_
 		FROM (%s) r$sql$, pipelines._rows_at($1, $2, $3)) END
-	FROM pipelines.tracked_table t, pipelines._dimension($1, $2) x
+	FROM pipelines.tracked_table t, pipelines._dimension_of_past($1, $2) x
 	WHERE t.relation = $1
 $$;
 COMMENT ON FUNCTION pipelines._stays_at(regclass, text, boolean, boolean, text) IS
