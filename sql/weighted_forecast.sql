@@ -25,7 +25,9 @@ SELECT pipelines.weighted_forecast(1, -0.01);
 SELECT pipelines.weighted_forecast(1, 1000);
 SELECT pipelines.weighted_forecast(1, 100.000000000000000001);
 SELECT pipelines.weighted_forecast(1, 'NaN'::numeric);
+\set VERBOSITY terse
 SELECT pipelines.weighted_forecast(1, 50::double precision);
+\set VERBOSITY default
 
 -- numbers of every size and scale, as core has them: to the last digit shown
 CREATE TEMP TABLE deals (id serial, amount numeric, probability numeric, chance pipelines.probability);

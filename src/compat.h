@@ -3,7 +3,7 @@
  * compat.h
  *	  The only place that knows PostgreSQL's version numbers.
  *
- * Each difference between PostgreSQL 13 and 18 that the sources meet is
+ * Each difference between PostgreSQL 13 and 19 that the sources meet is
  * given one name here; no other file compares PG_VERSION_NUM.
  *
  *-------------------------------------------------------------------------
@@ -25,6 +25,13 @@
 #define compat_noreturn pg_noreturn
 #else
 #define compat_noreturn pg_attribute_noreturn()
+#endif
+
+/* a case that goes on into the next: a comment says so, and since 19 a word */
+#if PG_VERSION_NUM >= 190000
+#define compat_fallthrough pg_fallthrough
+#else
+#define compat_fallthrough ((void) 0)
 #endif
 
 /* a setting of our prefix that we don't know is an error since 15 */
@@ -49,12 +56,29 @@
 #endif
 
 /* index scans can be instrumented since 18 */
-#if PG_VERSION_NUM >= 180000
+#if PG_VERSION_NUM >= 190000
+#define compat_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, 0, 0)
+#elif PG_VERSION_NUM >= 180000
 #define compat_index_beginscan(heap, index, snapshot, nkeys) \
 	index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
 #else
 #define compat_index_beginscan(heap, index, snapshot, nkeys) \
 	index_beginscan(heap, index, snapshot, nkeys, 0)
+#endif
+
+/* scans of tables have flags since 19, and so have updates */
+#include "access/tableam.h"
+#if PG_VERSION_NUM >= 190000
+#define compat_table_beginscan(rel, snapshot) table_beginscan(rel, snapshot, 0, NULL, 0)
+#define compat_table_update(rel, tid, slot, cid, snapshot, failure, lockmode, indexes) \
+	table_tuple_update(rel, tid, slot, cid, 0, snapshot, InvalidSnapshot, true, failure, \
+					   lockmode, indexes)
+#else
+#define compat_table_beginscan(rel, snapshot) table_beginscan(rel, snapshot, 0, NULL)
+#define compat_table_update(rel, tid, slot, cid, snapshot, failure, lockmode, indexes) \
+	table_tuple_update(rel, tid, slot, cid, snapshot, InvalidSnapshot, true, failure, \
+					   lockmode, indexes)
 #endif
 
 /* moves: x = ANY (array) looks into a hash table since 14, where no index helps */
@@ -64,13 +88,42 @@
 #define compat_any_is_hashed false
 #endif
 
+/* deals: a domain tells since 19 whether what it checks is volatile, too */
+#include "utils/typcache.h"
+#if PG_VERSION_NUM >= 190000
+#define compat_domain_has_constraints(type) DomainHasConstraints(type, NULL)
+#else
+#define compat_domain_has_constraints(type) DomainHasConstraints(type)
+#endif
+
+/* insight: what is being made of a jsonb is a struct of the caller's since 19 */
+#include "utils/jsonb.h"
+#if PG_VERSION_NUM >= 190000
+typedef JsonbInState CompatJsonb;
+#else
+typedef struct CompatJsonb
+{
+	JsonbParseState *parseState;
+	JsonbValue *result;
+} CompatJsonb;
+#endif
+static inline void
+compat_push_jsonb(CompatJsonb *json, JsonbIteratorToken token, JsonbValue *value)
+{
+#if PG_VERSION_NUM >= 190000
+	pushJsonbValue(json, token, value);
+#else
+	json->result = pushJsonbValue(&json->parseState, token, value);
+#endif
+}
+
 /* insight: a set-returning function that fills a tuplestore */
 #include "funcapi.h"
+#include "utils/tuplestore.h"
 #if PG_VERSION_NUM >= 150000
 #define compat_materialize(fcinfo) InitMaterializedSRF((fcinfo), 0)
 #else
 #include "miscadmin.h"
-#include "utils/tuplestore.h"
 static inline void
 compat_materialize(FunctionCallInfo fcinfo)
 {
@@ -131,7 +184,6 @@ compat_materialize(FunctionCallInfo fcinfo)
  * 16, before that whether any does; and who makes the entries wants to know.
  */
 #include "executor/executor.h"
-#include "access/tableam.h"
 #if PG_VERSION_NUM >= 160000
 typedef TU_UpdateIndexes CompatUpdateIndexes;
 #else
@@ -143,7 +195,11 @@ compat_insert_indexes(ResultRelInfo *relinfo, TupleTableSlot *slot, EState *esta
 {
 	if (relinfo->ri_NumIndices == 0 || indexes == 0)
 		return;
-#if PG_VERSION_NUM >= 160000
+#if PG_VERSION_NUM >= 190000
+	(void) ExecInsertIndexTuples(relinfo, estate,
+								 indexes == TU_Summarizing ? EIIT_ONLY_SUMMARIZING : 0,
+								 slot, NIL, NULL);
+#elif PG_VERSION_NUM >= 160000
 	(void) ExecInsertIndexTuples(relinfo, slot, estate, false, false, NULL, NIL,
 								 indexes == TU_Summarizing);
 #elif PG_VERSION_NUM >= 140000

@@ -165,7 +165,7 @@ describe_column(ApplicationColumn *column, Relation rel, AttrNumber attnum)
 		!is_bound(rel, attnum, false);
 	column->writable_names = column->readable_names &&
 		!is_bound(rel, attnum, true) &&
-		!(column->type != column->base_type && DomainHasConstraints(column->type));
+		!(column->type != column->base_type && compat_domain_has_constraints(column->type));
 
 	if (att->atthasdef && att->attgenerated == '\0')
 	{
@@ -632,7 +632,7 @@ write_stage(const DealContext *deal, const DealState *state, Datum *values, bool
 		set_value(column, values, nulls, found->value);
 		return true;
 	}
-	if (column->base_type != column->type && DomainHasConstraints(column->type))
+	if (column->base_type != column->type && compat_domain_has_constraints(column->type))
 		return unwritable(deal, state, "Its domain allows certain values only.", refusal);
 	if (type_is_enum(column->base_type))
 	{
@@ -1123,8 +1123,8 @@ pipelines_adopt_fill(PG_FUNCTION_ARGS)
 		ExecStoreVirtualTuple(new_slot);
 		new_slot->tts_tableOid = relid;
 
-		result = table_tuple_update(rel, &slot->tts_tid, new_slot, cid, snapshot,
-									InvalidSnapshot, true, &failure, &lockmode, &indexes);
+		result = compat_table_update(rel, &slot->tts_tid, new_slot, cid, snapshot, &failure,
+									 &lockmode, &indexes);
 		if (result == TM_Ok)
 		{
 			filled++;

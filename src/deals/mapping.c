@@ -373,7 +373,7 @@ find_registration(DealsTable *table, List *candidates)
 
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	slot = table_slot_create(rel, NULL);
-	scan = table_beginscan(rel, snapshot, 0, NULL);
+	scan = compat_table_beginscan(rel, snapshot);
 	while (!found && table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
 		bool		isnull;
@@ -458,7 +458,7 @@ find_partition_key(DealsTable *table, Relation rel, List *ancestors)
 	}
 }
 
-static compat_noreturn void
+compat_noreturn static void
 mapping_broken(Relation rel, const char *detail)
 {
 	ereport(ERROR,

@@ -75,7 +75,7 @@ drop_level(void)
 	pfree(level);
 }
 
-static compat_noreturn void
+compat_noreturn static void
 raise_refusals(NotedRefusals *level)
 {
 	const Refusal *first = &level->first;

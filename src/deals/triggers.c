@@ -1132,7 +1132,7 @@ pipelines_deal_before(PG_FUNCTION_ARGS)
 	return PointerGetDatum(result);
 }
 
-static compat_noreturn void
+compat_noreturn static void
 row_was_altered(Relation rel, const DealsTable *table, const DealRow *row,
 				const char *others, DealRole role)
 {
@@ -1296,7 +1296,7 @@ after_update(Relation rel, HeapTuple oldtuple, HeapTuple newtuple)
  * A trigger after ours changed the partition key: the deletion that we see is
  * half of a move.
  */
-static compat_noreturn void
+compat_noreturn static void
 refuse_partition_move(Relation rel, const DealsTable *table, HeapTuple tuple)
 {
 	DealRow		row;
@@ -1367,7 +1367,7 @@ record_truncate(Relation rel, const DealsTable *table)
 {
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
+	TableScanDesc scan = compat_table_beginscan(rel, snapshot);
 	MemoryContext per_row = AllocSetContextCreate(CurrentMemoryContext, "pipelines truncate",
 												  ALLOCSET_DEFAULT_SIZES);
 	/* rows of one statement are known by the parent of their context */

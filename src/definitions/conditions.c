@@ -75,7 +75,7 @@ reading_error_callback(void *arg)
 	errcontext("%s: %s", reading->what, reading->text);
 }
 
-static compat_noreturn void
+compat_noreturn static void
 not_a_condition(const Reading *reading)
 {
 	if (reading->wants_value)
@@ -91,7 +91,7 @@ not_a_condition(const Reading *reading)
 			 errhint("Give names of columns that must be filled in, such as \"amount, expected_close_on\", or one condition, such as \"amount > 0 AND quantity IS NOT NULL\".")));
 }
 
-static compat_noreturn void
+compat_noreturn static void
 not_allowed(const Reading *reading, const char *detail)
 {
 	ereport(ERROR,

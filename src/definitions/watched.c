@@ -315,7 +315,7 @@ watched_read(const WatchedTables *tables, int which, Snapshot snapshot,
 		Assert(n <= MAX_WATCHED_COLUMNS);
 
 		slot = table_slot_create(rel, NULL);
-		scan = table_beginscan(rel, snapshot, 0, NULL);
+		scan = compat_table_beginscan(rel, snapshot);
 		while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 		{
 			int			i;

@@ -131,7 +131,7 @@ extern void flat_put_text(FlatWriter *writer, const char *text);
 /* ----- reading ----- */
 
 /* The flat form is none: what is wrong with it? */
-extern compat_noreturn void flat_refuse(const FlatReader *reader, const char *what);
+compat_noreturn extern void flat_refuse(const FlatReader *reader, const char *what);
 
 /* The next so many bytes of each of n items, which are all there. */
 extern const char *flat_take(FlatReader *reader, uint64 n, Size size, const char *what);

@@ -98,7 +98,7 @@ read_tracked_row(Oid relid, DealsLayout *layout)
 	tracked = table_open(tracked_oid, AccessShareLock);
 	snapshot = watched_snapshot();
 	slot = table_slot_create(tracked, NULL);
-	scan = table_beginscan(tracked, snapshot, 0, NULL);
+	scan = compat_table_beginscan(tracked, snapshot);
 	while (!found && table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
 		bool		isnull;

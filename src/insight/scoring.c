@@ -639,40 +639,48 @@ make_numeric(double value, int decimals)
 							   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
 }
 
+/* the whole of it, after its last token */
+static Datum
+finish(CompatJsonb *state, JsonbIteratorToken token)
+{
+	compat_push_jsonb(state, token, NULL);
+	return JsonbPGetDatum(JsonbValueToJsonb(state->result));
+}
+
 static void
-push_key(JsonbParseState **state, const char *name)
+push_key(CompatJsonb *state, const char *name)
 {
 	JsonbValue	key;
 
 	key.type = jbvString;
 	key.val.string.val = unconstify(char *, name);
 	key.val.string.len = strlen(name);
-	pushJsonbValue(state, WJB_KEY, &key);
+	compat_push_jsonb(state, WJB_KEY, &key);
 }
 
 static void
-push_number(JsonbParseState **state, JsonbIteratorToken token, Datum numeric)
+push_number(CompatJsonb *state, JsonbIteratorToken token, Datum numeric)
 {
 	JsonbValue	value;
 
 	value.type = jbvNumeric;
 	value.val.numeric = DatumGetNumeric(numeric);
-	pushJsonbValue(state, token, &value);
+	compat_push_jsonb(state, token, &value);
 }
 
 static void
-push_text(JsonbParseState **state, const char *text)
+push_text(CompatJsonb *state, const char *text)
 {
 	JsonbValue	value;
 
 	value.type = jbvString;
 	value.val.string.val = unconstify(char *, text);
 	value.val.string.len = strlen(text);
-	pushJsonbValue(state, WJB_ELEM, &value);
+	compat_push_jsonb(state, WJB_ELEM, &value);
 }
 
 static void
-push_integer(JsonbParseState **state, JsonbIteratorToken token, int64 value)
+push_integer(CompatJsonb *state, JsonbIteratorToken token, int64 value)
 {
 	push_number(state, token, DirectFunctionCall1(int8_numeric, Int64GetDatum(value)));
 }
@@ -681,9 +689,9 @@ push_integer(JsonbParseState **state, JsonbIteratorToken token, int64 value)
 static Datum
 contributions(const ScoreModel *model, const ScoreResult *result, double configured)
 {
-	JsonbParseState *state = NULL;
+	CompatJsonb state = {0};
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	compat_push_jsonb(&state, WJB_BEGIN_OBJECT, NULL);
 	if (result->enough)
 	{
 		push_key(&state, "prior");
@@ -709,7 +717,7 @@ contributions(const ScoreModel *model, const ScoreResult *result, double configu
 		push_key(&state, "lost");
 		push_integer(&state, WJB_VALUE, result->seen.lost);
 	}
-	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	return finish(&state, WJB_END_OBJECT);
 }
 
 /*
@@ -1409,24 +1417,24 @@ add_pair(ScorePair *pair, bool won)
 }
 
 static void
-push_count(JsonbParseState **json, int32 pipeline_id, const char *feature, const char *value,
+push_count(CompatJsonb *json, int32 pipeline_id, const char *feature, const char *value,
 		   int age, ScorePair seen)
 {
 	if (seen.won + seen.lost == 0 && strcmp(feature, "prior") != 0)
 		return;
-	pushJsonbValue(json, WJB_BEGIN_ARRAY, NULL);
+	compat_push_jsonb(json, WJB_BEGIN_ARRAY, NULL);
 	push_integer(json, WJB_ELEM, pipeline_id);
 	push_text(json, feature);
 	push_text(json, value);
 	push_integer(json, WJB_ELEM, age);
 	push_integer(json, WJB_ELEM, seen.won);
 	push_integer(json, WJB_ELEM, seen.lost);
-	pushJsonbValue(json, WJB_END_ARRAY, NULL);
+	compat_push_jsonb(json, WJB_END_ARRAY, NULL);
 }
 
 /* features: how often each set was seen, then how often each value was */
 static void
-push_features(JsonbParseState **json, ScoreState *state, ScorePair *sets, int32 pipeline_id)
+push_features(CompatJsonb *json, ScoreState *state, ScorePair *sets, int32 pipeline_id)
 {
 	ScoreModel *model = state->model;
 
@@ -1477,14 +1485,14 @@ pipelines_score_counts_final(PG_FUNCTION_ARGS)
 {
 	ScoreState *state;
 	ScoreModel *model;
-	JsonbParseState *json = NULL;
+	CompatJsonb json = {0};
 	ScorePair **sets;
 	int			nbuckets;
 
-	pushJsonbValue(&json, WJB_BEGIN_ARRAY, NULL);
+	compat_push_jsonb(&json, WJB_BEGIN_ARRAY, NULL);
 	state = PG_ARGISNULL(0) ? NULL : state_to_read(&scores_kind, fcinfo);
 	if (state == NULL || state->model == NULL)
-		PG_RETURN_JSONB_P(JsonbValueToJsonb(pushJsonbValue(&json, WJB_END_ARRAY, NULL)));
+		return finish(&json, WJB_END_ARRAY);
 	model = state->model;
 	nbuckets = model->nages + 1;
 	sets = palloc0(sizeof(ScorePair *) * (model->npipelines + 1));
@@ -1603,7 +1611,7 @@ pipelines_score_counts_final(PG_FUNCTION_ARGS)
 		if (sets[i] != NULL)
 			push_features(&json, state, sets[i], pipeline->pipeline_id);
 	}
-	PG_RETURN_JSONB_P(JsonbValueToJsonb(pushJsonbValue(&json, WJB_END_ARRAY, NULL)));
+	return finish(&json, WJB_END_ARRAY);
 }
 
 /* ----- calibration ----- */
@@ -1647,16 +1655,16 @@ pipelines_score_bins_final(PG_FUNCTION_ARGS)
 {
 	ScoreState *state;
 	ScoreModel *model;
-	JsonbParseState *json = NULL;
+	CompatJsonb json = {0};
 	ScoreBin   *bins;
 	int64	   *open;
 	MemoryContext scratch;
 	MemoryContext old;
 
-	pushJsonbValue(&json, WJB_BEGIN_ARRAY, NULL);
+	compat_push_jsonb(&json, WJB_BEGIN_ARRAY, NULL);
 	state = PG_ARGISNULL(0) ? NULL : state_to_read(&scores_kind, fcinfo);
 	if (state == NULL || state->model == NULL)
-		PG_RETURN_JSONB_P(JsonbValueToJsonb(pushJsonbValue(&json, WJB_END_ARRAY, NULL)));
+		return finish(&json, WJB_END_ARRAY);
 	model = state->model;
 	bins = palloc0(sizeof(ScoreBin) * (model->npipelines + 1) * PREDICTORS * SCORE_BINS);
 	open = palloc0(sizeof(int64) * (model->npipelines + 1));
@@ -1743,7 +1751,7 @@ pipelines_score_bins_final(PG_FUNCTION_ARGS)
 
 			if (bin->n == 0)
 				continue;
-			pushJsonbValue(&json, WJB_BEGIN_ARRAY, NULL);
+			compat_push_jsonb(&json, WJB_BEGIN_ARRAY, NULL);
 			push_integer(&json, WJB_ELEM, model->pipelines[i].pipeline_id);
 			push_text(&json, predictor_names[k / SCORE_BINS]);
 			push_integer(&json, WJB_ELEM, k % SCORE_BINS);
@@ -1752,21 +1760,21 @@ pipelines_score_bins_final(PG_FUNCTION_ARGS)
 			push_number(&json, WJB_ELEM, make_numeric(bin->predicted, 10));
 			push_number(&json, WJB_ELEM, make_numeric(bin->squares, 10));
 			push_number(&json, WJB_ELEM, make_numeric(bin->log_loss, 10));
-			pushJsonbValue(&json, WJB_END_ARRAY, NULL);
+			compat_push_jsonb(&json, WJB_END_ARRAY, NULL);
 		}
 		if (open[i] > 0)
 		{
-			pushJsonbValue(&json, WJB_BEGIN_ARRAY, NULL);
+			compat_push_jsonb(&json, WJB_BEGIN_ARRAY, NULL);
 			push_integer(&json, WJB_ELEM, model->pipelines[i].pipeline_id);
 			push_text(&json, "score");
 			push_integer(&json, WJB_ELEM, -1);
 			push_integer(&json, WJB_ELEM, open[i]);
 			for (int k = 0; k < 4; k++)
 				push_integer(&json, WJB_ELEM, 0);
-			pushJsonbValue(&json, WJB_END_ARRAY, NULL);
+			compat_push_jsonb(&json, WJB_END_ARRAY, NULL);
 		}
 	}
-	PG_RETURN_JSONB_P(JsonbValueToJsonb(pushJsonbValue(&json, WJB_END_ARRAY, NULL)));
+	return finish(&json, WJB_END_ARRAY);
 }
 
 /* ----- scores of deals ----- */

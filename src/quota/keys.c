@@ -112,7 +112,7 @@ pipelines_pack(PG_FUNCTION_ARGS)
 	PG_RETURN_BYTEA_P(result);
 }
 
-static compat_noreturn void
+compat_noreturn static void
 not_a_key(void)
 {
 	ereport(ERROR,

@@ -186,20 +186,24 @@ decimal_decode_inline(Datum datum, int64 *value, int *dscale)
 			memcpy(&digit, data + 2, sizeof(digit));
 			v = v * 10000 + digit;
 			data += 2;
+			compat_fallthrough;
 			/* FALLTHROUGH */
 		case 4:
 			memcpy(&digit, data + 2, sizeof(digit));
 			v = v * 10000 + digit;
 			data += 2;
+			compat_fallthrough;
 			/* FALLTHROUGH */
 		case 3:
 			memcpy(&digit, data + 2, sizeof(digit));
 			v = v * 10000 + digit;
 			data += 2;
+			compat_fallthrough;
 			/* FALLTHROUGH */
 		case 2:
 			memcpy(&digit, data + 2, sizeof(digit));
 			v = v * 10000 + digit;
+			compat_fallthrough;
 			/* FALLTHROUGH */
 		default:
 			break;

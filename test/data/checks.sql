@@ -13,12 +13,15 @@ CREATE EXTENSION pipelines;
 \pset null (null)
 
 -- what an error says, with everything that a driver can see; PostgreSQL 18 names
--- the child table of a mismatch
+-- the child table of a mismatch, 19 says more of functions that don't exist
 CREATE FUNCTION said(state text, message text, detail text, hint text, schema_name text, table_name text, column_name text)
 RETURNS text LANGUAGE sql AS $$
-	SELECT regexp_replace(concat_ws(' | ', state || ': ' || regexp_replace(message, 'in child table "[^"]*"', 'in child table'), regexp_replace(nullif(detail, ''), 'Failing row contains.*', 'Failing row ...'), nullif(hint, ''),
+	SELECT regexp_replace(concat_ws(' | ', state || ': ' || regexp_replace(message, 'in child table "[^"]*"', 'in child table'),
+		CASE WHEN m.unknown THEN NULL ELSE regexp_replace(regexp_replace(nullif(detail, ''), 'Failing row contains.*', 'Failing row ...'), '(depends on column "[^"]*")\.$', '\1') END,
+		CASE WHEN m.unknown THEN NULL ELSE nullif(hint, '') END,
 		nullif(concat_ws('.', nullif(schema_name, ''), nullif(table_name, ''), nullif(column_name, '')), '')),
 		'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+\+00', '<instant>', 'g')
+	FROM (SELECT state = '42883' AND message ~ '^(function|operator) ' AS unknown) m
 $$;
 -- run a statement; say how many rows it touched, or its error
 CREATE FUNCTION try(statement text) RETURNS text LANGUAGE plpgsql AS $$
