@@ -147,6 +147,7 @@ REGRESS = \
 	matrix \
 	story \
 	rules_cited \
+	rule_edges \
 	rules \
 	keys \
 	bookkeeping \
