@@ -30,6 +30,16 @@ SELECT pipelines.create_pipeline('Empty', stages => '[{"name": "Shut", "outcome"
 SELECT try($$INSERT INTO deals (name, pipeline_id) VALUES ('four', 2)$$);
 
 --
+-- A deal type shows the way also where there is no standard pipeline
+--
+SELECT pipelines.create_pipeline('Typed', layout => 'typed', stages => '["Start", {"name": "End", "outcome": "won"}]') > 0 AS made;
+SELECT pipelines.create_deals('typed', layout => 'typed', currency => 'EUR');
+UPDATE pipelines.pipeline SET is_standard = false WHERE name = 'Typed';
+INSERT INTO pipelines.deal_type (layout_id, column_name, value, pipeline_id) SELECT layout_id, 'source', 'web', pipeline_id FROM pipelines.pipeline WHERE name = 'Typed';
+SELECT try($$INSERT INTO typed (name, source) VALUES ('one', 'web')$$), try($$INSERT INTO typed (name, source) VALUES ('two', 'fair')$$);
+SELECT d.name, p.name AS pipeline FROM typed d JOIN pipelines.pipeline p USING (pipeline_id);
+
+--
 -- A row that brings all its bookkeeping is kept, but must be in a stage that is there
 --
 SELECT pipelines.create_pipeline('Elsewhere', layout => 'other', stages => '["There", {"name": "Yes", "outcome": "won"}]') AS elsewhere;

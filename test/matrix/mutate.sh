@@ -12,6 +12,7 @@
 #   MUTATE_MAX       at most so many, spread over all (default: all)
 #   MUTATE_TESTS     regress tests (default: those of the rules)
 #   MUTATE_SECONDS   begin no new one after that time
+#   MUTATE_LINES     FROM-TO: only what stands in these lines
 #
 set -u
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
@@ -86,7 +87,8 @@ began=$(date +%s)
 for file in "${files[@]}"; do
 	original=$scratch/original.c
 	cp "$scratch/project/$file" "$original"
-	mapfile -t mutants < <(perl "$scratch/mutants.pl" "$original")
+	mapfile -t mutants < <(perl "$scratch/mutants.pl" "$original" |
+		awk -v lines="${MUTATE_LINES:-1-999999}" 'BEGIN {split(lines, l, "-")} $1 >= l[1] && $1 <= l[2]')
 	step=1
 	if [ -n "${MUTATE_MAX:-}" ] && [ ${#mutants[@]} -gt "$MUTATE_MAX" ]; then
 		step=$((${#mutants[@]} / MUTATE_MAX))
