@@ -45,7 +45,7 @@ sub upgrade
 	$new->init;
 	$new->append_conf('postgresql.conf', "timezone = 'UTC'\n");
 	my ($out, $err) = ('', '');
-	my @command = (program($new, 'pg_upgrade'), '-b', $bindir, '-B', $new->config_data('--bindir'), '-d', $from->data_dir, '-D', $new->data_dir,
+	my @command = (program($new, 'pg_upgrade'), '-b', $bindir, '-B', config($new, '--bindir'), '-d', $from->data_dir, '-D', $new->data_dir,
 		'-s', $new->host, '-p', $from->port, '-P', $new->port, $mode eq 'link' ? '--link' : ());
 	# an old pg_upgrade knows no --no-sync
 	IPC::Run::run([ @command, '--no-sync' ], '>', \$out, '2>', \$err) or IPC::Run::run(\@command, '>', \$out, '2>', \$err);
@@ -68,13 +68,13 @@ sub upgrade
 	$new->stop;
 	return;
 }
-upgrade($old, $old->config_data('--bindir'), 'copy');
-upgrade($old, $old->config_data('--bindir'), 'link');
+upgrade($old, config($old, '--bindir'), 'copy');
+upgrade($old, config($old, '--bindir'), 'link');
 
 # Older versions, where the extension is installed for them, too.
 SKIP:
 {
-	my ($major) = $old->config_data('--version') =~ /(\d+)/;
+	my ($major) = config($old, '--version') =~ /(\d+)/;
 	my @older;
 	for my $config (glob('/usr/lib/postgresql/*/bin/pg_config'))
 	{

@@ -119,7 +119,8 @@ for my $format (sort keys %formats)
 	same_text(rights($target), $rights, "$format: policies and privileges are equal");
 	is(seen($target, $_), $seen{$_}, "$format: the $_ sees what he saw") for qw(clerk banker);
 	is($node->safe_psql($target, "SELECT count(*) FROM pipelines.verify('app.deals')"), '0', "$format: verify finds nothing");
-	is(run_sql($node, $target, 'SELECT count(*) FROM pipelines.resume()', undef, 'app'), '0', "$format: nothing is left for resume()");
+	# before 15 it says each time that there can be no views
+	is(run_sql($node, $target, "SELECT count(*) FROM pipelines.resume() WHERE action !~ '^refused: before PostgreSQL 15'", undef, 'app'), '0', "$format: nothing is left for resume()");
 	fails_with($node, $target, "UPDATE app.deals SET pipeline_id = 2 WHERE name = 's1'", '23S01', "$format: what is hidden does not exist", 'clerk');
 	is(run_sql($node, $target, "UPDATE app.deals SET pipeline_id = 2 WHERE name = 's1' RETURNING version", undef, 'banker'), '3', "$format: the banker moves on");
 	$node->safe_psql('postgres', "DROP DATABASE $target");

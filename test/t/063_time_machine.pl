@@ -90,7 +90,7 @@ append_to_file("$script.$_->[0]", $_->[1]) for (
 	[ 'transfer', "\\set a random(1, 100)\n\\set b 1 + (:a + random(0, 9)) % 100\n\\set x random(1, 50)\n\\set w random(0, 30)\n\\set t random(1, 2)\n"
 			. "SELECT transfer((ARRAY['plain', 'parted'])[:t]::regclass, :a, :b, :x, :w / 1000.0);\n" ],
 	[ 'client', "\\set a random(1, 100)\n\\set b 1 + (:a + random(0, 9)) % 100\n\\set w random(0, 40)\n"
-			. "BEGIN;\nSELECT lock_deals(:a, :b);\nSELECT transfer('plain', :a, :b, 3, 0);\n\\sleep :w ms\nSAVEPOINT s;\nSELECT transfer('parted', :a, :b, 5, 0);\n\\sleep :w ms\nROLLBACK TO s;\n"
+			. "BEGIN;\nLOCK TABLE plain IN ROW EXCLUSIVE MODE;\nSELECT lock_deals(:a, :b);\nSELECT transfer('plain', :a, :b, 3, 0);\n\\sleep :w ms\nSAVEPOINT s;\nSELECT transfer('parted', :a, :b, 5, 0);\n\\sleep :w ms\nROLLBACK TO s;\n"
 			. "SELECT transfer('parted', :a, :b, 11, 0);\nCOMMIT;\n" ],
 	[ 'attempt', "\\set a random(1, 100)\n\\set b 1 + (:a + random(0, 9)) % 100\n\\set t random(1, 2)\nSELECT attempt((ARRAY['plain', 'parted'])[:t]::regclass, :a, :b, 0.004);\n" ],
 	[ 'replace', "\\set a random(1, 100)\n\\set s random(0, 5)\n\\set t random(1, 2)\nSELECT replace_deal((ARRAY['plain', 'parted'])[:t]::regclass, :a, :s > 0);\n" ],

@@ -11,7 +11,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(start_node program run_sql fails_with make_shop contents reports catalogs problems same_text);
+our @EXPORT = qw(start_node program config run_sql fails_with make_shop contents reports catalogs problems same_text);
 
 sub start_node
 {
@@ -29,6 +29,15 @@ sub program
 {
 	my ($node, $name) = @_;
 	return $node->can('installed_command') ? $node->installed_command($name) : $name;
+}
+
+# What pg_config says of the node's server, one item.
+sub config
+{
+	my ($node, $option) = @_;
+	return $node->config_data($option) if $node->can('config_data');
+	chomp(my $said = `$ENV{PG_CONFIG} $option`);
+	return $said;
 }
 
 # Run as a role (or undef: the superuser); a failure is a failed assertion.
