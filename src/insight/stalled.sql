@@ -36,7 +36,7 @@ COMMENT ON FUNCTION pipelines._stall_from(regclass, text, boolean) IS
 -- What stalled() and stalling() ask.  The inner query, which is sorted, is never
 -- put into the outer one: so the instant is worked out once a deal, not wherever
 -- it is used.
-CREATE FUNCTION pipelines._stall_query(deals regclass, source text, condition text, by_activity boolean, with_reasons boolean)
+CREATE FUNCTION pipelines._stall_query(deals regclass, source text, condition text, by_activity boolean, respect_next_action boolean, with_reasons boolean)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
@@ -49,20 +49,22 @@ AS $$
 			SELECT %s, ps.pipeline_id, p.name, ps.stage_id, ps.stage_name, ps.stall_basis, %s, %s, coalesce(%s, %L::text),
 				%s, %s, w.stalled_at, %s
 			FROM %s
-			WHERE %s
+			WHERE %s%s
 			ORDER BY w.stalled_at, 1
 		) x(deal, pipeline_id, pipeline_name, stage_id, stage_name, basis, owner, amount, currency,
 			stage_entered_at, next_action_at, stalled_at, reasons)$sql$,
 		pipelines._key_as_text($1, 'd', false), pipelines._column($1, 'owner', 'text'), pipelines._column($1, 'amount', 'numeric'),
 		pipelines._column($1, 'currency', 'text'), t.currency, pipelines._column($1, 'stage_entered_at'),
 		pipelines._column($1, 'next_action_at', 'timestamptz'),
-		CASE WHEN $5 THEN replace(pipelines._reasons($1), 'now()', '$1') ELSE 'CAST(NULL AS text[])' END,
-		pipelines._stall_from($1, $2, $4), $3)
+		CASE WHEN $6 THEN replace(pipelines._reasons($1), 'now()', '$1') ELSE 'CAST(NULL AS text[])' END,
+		pipelines._stall_from($1, $2, $4), $3,
+		CASE WHEN $5 THEN format(' AND (%1$s >= $1 AND ($2 IS NULL OR %1$s - $1 <= $2)) IS NOT TRUE', pipelines._column($1, 'next_action_at', 'timestamptz'))
+			 ELSE '' END)
 	FROM pipelines.tracked_table t
 	WHERE t.relation = $1
 $$;
-COMMENT ON FUNCTION pipelines._stall_query(regclass, text, text, boolean, boolean) IS
-	'The query of stalled() and stalling(), as SQL text: the deals of a source that have a limit and fulfil a condition, as of $1.';
+COMMENT ON FUNCTION pipelines._stall_query(regclass, text, text, boolean, boolean, boolean) IS
+	'The query of stalled() and stalling(), as SQL text: the deals of a source that have a limit and fulfil a condition, as of $1. $2: how far off a next action may be that is respected.';
 
 CREATE FUNCTION pipelines.stalled(deals regclass, pipeline text DEFAULT NULL, respect_next_action boolean DEFAULT false,
 	max_future interval DEFAULT NULL, with_reasons boolean DEFAULT true, as_of timestamptz DEFAULT now())
@@ -78,12 +80,8 @@ BEGIN
 	PERFORM pipelines._need_deals(deals);
 	RETURN QUERY EXECUTE pipelines._stall_query(deals,
 		CASE WHEN as_of < now() THEN pipelines._past_source(deals) ELSE pipelines._deals_source(deals, NULL::name[]) END,
-		'coalesce(w.stalled_at <= $1, false)'
-			|| CASE WHEN respect_next_action
-					THEN format(' AND (%1$s >= $1 AND ($2 IS NULL OR %1$s - $1 <= $2)) IS NOT TRUE', pipelines._column(deals, 'next_action_at', 'timestamptz'))
-					ELSE '' END
-			|| CASE WHEN chosen IS NULL THEN '' ELSE format(' AND %s = $3', pipelines._column(deals, 'pipeline_id')) END,
-		EXISTS (SELECT FROM pipelines._stages_at(as_of) s WHERE s.stall_basis = 'activity' AND s.stall_limit IS NOT NULL), with_reasons)
+		'coalesce(w.stalled_at <= $1, false)' || CASE WHEN chosen IS NULL THEN '' ELSE format(' AND %s = $3', pipelines._column(deals, 'pipeline_id')) END,
+		EXISTS (SELECT FROM pipelines._stages_at(as_of) s WHERE s.stall_basis = 'activity' AND s.stall_limit IS NOT NULL), respect_next_action, with_reasons)
 	USING as_of, max_future, chosen;
 END
 $$;
@@ -137,12 +135,9 @@ DECLARE
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
 	layout CONSTANT integer := (SELECT t.layout_id FROM pipelines.tracked_table t WHERE t.relation = deals);
 	statement CONSTANT text := pipelines._stall_query(deals, pipelines._deals_source(deals, NULL::name[]),
-		format('coalesce(w.stalled_at > $1 AND w.stalled_at <= $3, false)%s AND %s = $4 AND %s = $5 AND %4$s >= $6 AND %4$s <= $7',
-			CASE WHEN respect_next_action
-				 THEN format(' AND (%1$s >= $1 AND ($2 IS NULL OR %1$s - $1 <= $2)) IS NOT TRUE', pipelines._column(deals, 'next_action_at', 'timestamptz'))
-				 ELSE '' END,
+		format('coalesce(w.stalled_at > $1 AND w.stalled_at <= $3, false) AND %s = $4 AND %s = $5 AND %3$s >= $6 AND %3$s <= $7',
 			pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'), pipelines._column(deals, 'stage_entered_at')),
-		true, with_reasons);
+		true, respect_next_action, with_reasons);
 	s record;
 BEGIN
 	PERFORM pipelines._need_deals(deals);
