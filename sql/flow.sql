@@ -75,13 +75,17 @@ SELECT (SELECT count(*) FROM by_hand(:'since', :'until')) AS kinds, count(*) AS 
 	(SELECT * FROM by_hand(:'since', :'until')
 	 EXCEPT ALL SELECT pipeline_id, kind, stage_id, to_stage_id, value, currency, n, amount FROM pipelines.flow('sold', since => :'since', by => 'owner', as_of => :'until'))) x;
 -- at each instant at which something happened, and the pipelines one by one
+CREATE FUNCTION one_by_one(until timestamptz)
+RETURNS TABLE (pipeline_id integer, kind text, stage_id integer, to_stage_id integer, value text, currency text, n bigint, amount numeric) LANGUAGE sql AS $$
+	SELECT f.pipeline_id, f.kind, f.stage_id, f.to_stage_id, f.value, f.currency, f.n, f.amount
+	FROM unnest('{Cars,Repairs}'::text[]) p, pipelines.flow('sold', since => '-infinity', by => 'owner', pipeline => p, as_of => until) f
+$$;
 SELECT count(DISTINCT i.at) > 8 AS several, count(x.*) AS differences FROM (
 	SELECT valid_to AS at FROM sold_history UNION SELECT valid_from FROM sold_history) i
 LEFT JOIN LATERAL (
-	(SELECT pipeline_id, kind, stage_id, to_stage_id, value, currency, n, amount FROM pipelines.flow('sold', since => '-infinity', by => 'owner', pipeline => 'Cars', as_of => i.at)
-	 UNION ALL
-	 SELECT pipeline_id, kind, stage_id, to_stage_id, value, currency, n, amount FROM pipelines.flow('sold', since => '-infinity', by => 'owner', pipeline => 'Repairs', as_of => i.at))
-	EXCEPT ALL SELECT * FROM by_hand('-infinity', i.at)) x ON true;
+	(SELECT * FROM one_by_one(i.at) EXCEPT ALL SELECT * FROM by_hand('-infinity', i.at))
+	UNION ALL
+	(SELECT * FROM by_hand('-infinity', i.at) EXCEPT ALL SELECT * FROM one_by_one(i.at))) x ON true;
 -- over all pipelines, transfers cancel
 SELECT kind, sum(n) AS n, sum(amount) AS amount FROM pipelines.flow('sold', since => :'since') WHERE kind ~ '^transferred' GROUP BY 1 ORDER BY 1;
 -- who came back made closed was never on its way, whatever became of its key before

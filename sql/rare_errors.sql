@@ -93,6 +93,11 @@ SELECT try($$SELECT count(*) FROM pipelines.time_in_stage('half')$$);
 SELECT try($$SELECT pipelines.protect_pipeline('Sales')$$);
 SELECT p.name FROM pipelines.pipeline p WHERE p.protected;
 DROP TABLE typed, typed_history, lost, lost_history, past, past_history, half, half_history CASCADE;
+-- names with what format() looks for
+UPDATE pipelines.pipeline_stage SET stall_limit = '100 days' WHERE outcome = 'open';
+ALTER TABLE deals RENAME COLUMN owner TO "100%s";
+SELECT try($$SELECT * FROM pipelines.stalling('deals', now() + interval '1 year')$$), try($$SELECT * FROM pipelines.stalled('deals', respect_next_action => true)$$),
+	try($$SELECT * FROM pipelines.flow('deals', by => '100%s')$$);
 -- types that can't be compared
 ALTER TABLE deals ADD COLUMN notes json;
 SELECT try($$SELECT pipelines.track('deals', 'notes')$$);
