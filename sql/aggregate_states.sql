@@ -93,9 +93,9 @@ CREATE AGGREGATE judged(jsonb, timestamptz, timestamptz, bigint, bigint, integer
 	timestamptz, boolean, text[]) (SFUNC = pipelines._score_see, STYPE = bytea, COMBINEFUNC = pipelines._score_combine,
 	FINALFUNC = pipelines._score_bins_final, FINALFUNC_MODIFY = READ_WRITE, PARALLEL = SAFE);
 CREATE AGGREGATE funnelled(integer[], text, text, bigint, integer, integer, integer, boolean, text, boolean, text) (SFUNC = pipelines._funnel_add,
-	STYPE = bytea, COMBINEFUNC = pipelines._funnel_combine, FINALFUNC = pipelines._funnel_result, PARALLEL = SAFE);
+	STYPE = bytea, COMBINEFUNC = pipelines._funnel_combine, FINALFUNC = pipelines._funnel_result, FINALFUNC_MODIFY = READ_WRITE, PARALLEL = SAFE);
 CREATE AGGREGATE funnelled(integer[], text, text, text, integer, integer, integer, boolean, text, boolean, text) (SFUNC = pipelines._funnel_add,
-	STYPE = bytea, COMBINEFUNC = pipelines._funnel_combine, FINALFUNC = pipelines._funnel_result, PARALLEL = SAFE);
+	STYPE = bytea, COMBINEFUNC = pipelines._funnel_combine, FINALFUNC = pipelines._funnel_result, FINALFUNC_MODIFY = READ_WRITE, PARALLEL = SAFE);
 SELECT t, mode, alike(format($q$SELECT e FROM jsonb_array_elements((
 		SELECT funnelled(%L, %L, 'entered_stage_in', %s, x.version, x.pipeline_id, x.stage_id, x.inside, x.outcome, x.outcome IS NOT NULL, x.owner)::jsonb
 		FROM (SELECT h.*, h.valid_from < '2024-03-01' AS inside, NULL AS outcome FROM %I h WHERE h.to_stage_id <> h.stage_id
@@ -106,6 +106,23 @@ SELECT t, mode, alike(format($q$SELECT e FROM jsonb_array_elements((
 	 CROSS JOIN LATERAL unnest(ARRAY[s.pipeline_id, s.stage_id, (s.position - 1)::integer, CASE s.outcome WHEN 'won' THEN 1 WHEN 'done' THEN 2 ELSE 0 END]) WITH ORDINALITY u(v, n)
 	 WHERE s.outcome IN ('open', 'won', 'done')), mode, key, t || '_history', t || '_history')) AS alike
 FROM (VALUES ('numbered', 'x.deal_id'), ('named', 'ROW(x.tenant, x.deal_no)::text')) v(t, key), unnest('{any,strict,reached,direct}'::text[]) mode ORDER BY 1, 2;
+-- keys close to each other and far from each other, below zero, and what becomes of keys that were far at first: all the same
+CREATE FUNCTION funnel_of(key text, mode text, sorted text) RETURNS text LANGUAGE sql AS $$
+	SELECT format('SELECT jsonb_agg(e ORDER BY e::text) FROM jsonb_array_elements((SELECT funnelled(%L, %L, ''created_in'', %s, x.version, x.pipeline_id, x.stage_id, true,
+		x.outcome, x.outcome IS NOT NULL, x.owner %s)::jsonb
+		FROM (SELECT h.*, NULL AS outcome FROM numbered_history h WHERE h.version < 5
+			  UNION ALL
+			  SELECT h.*, s.outcome FROM numbered_history h JOIN pipelines.pipeline_stage s ON s.stage_id = h.stage_id WHERE h.version = 5) x)) e',
+		'{1,1,0,0,1,2,1,0,1,3,2,0,1,4,3,1,1,6,4,2}', $2, $1, $3)
+$$;
+CREATE FUNCTION answer(query text) RETURNS text LANGUAGE plpgsql AS 'DECLARE r text; BEGIN EXECUTE query INTO r; RETURN r; END';
+SELECT mode, count(*) AS asked, count(DISTINCT answer(funnel_of(key, mode, sorted))) AS answers
+FROM unnest('{any,strict,reached,direct}'::text[]) mode,
+	unnest(ARRAY['deal_id', '-deal_id', 'deal_id * 4096', 'deal_id * 99999999999', 'CASE WHEN deal_id % 2 = 0 THEN deal_id ELSE deal_id * 4096 * 77 END',
+		'9223372036854775807 - deal_id', 'deal_id::text', '''deal '' || deal_id']) key,
+	unnest(ARRAY['', 'ORDER BY version, deal_id', 'ORDER BY version DESC, deal_id DESC', 'ORDER BY deal_id % 2 DESC, version, deal_id']) sorted
+GROUP BY 1 ORDER BY 1;
+SELECT key, alike(funnel_of(key, 'direct', '')) FROM unnest(ARRAY['-deal_id', 'deal_id * 4096', 'CASE WHEN deal_id % 2 = 0 THEN deal_id ELSE deal_id * 4096 * 77 END', 'deal_id::text']) key;
 CREATE FUNCTION feed(deals regclass, aggregate text) RETURNS text LANGUAGE sql AS $$
 	SELECT 'SELECT ' || aggregate || replace(replace(replace(pipelines._score_feed(deals, '{owner,source,amount}'),
 		'$1', quote_literal(pipelines._score_count(deals, pipelines._score_settings(deals, '{owner,source,amount}', NULL, NULL, NULL, NULL, NULL), '2024-04-01')) || '::jsonb'),
@@ -213,7 +230,21 @@ INSERT INTO bad SELECT n, decode(b, 'hex') FROM unnest(ARRAY['', '00', '50447201
 	'50466e01' || '00040000' || repeat('00', 20),
 	'50466e01' || repeat('00', 8) || 'ffffffff',
 	'50466e01' || repeat('00', 12) || 'ffffffff',
-	'50466e01' || repeat('00', 16) || '0000000000000001' || repeat('00', 11),
+	'50466e01' || repeat('00', 12) || '0000000000000001' || '00',
+	'50466e01' || '00000001' || repeat('00', 8) || '0000000000000001' || '41',
+	'50466e01' || repeat('00', 20) || 'ffffffffffffffff',
+	'50466e01' || repeat('00', 20) || '0000000000000001' || 'ffffffffffffffff' || repeat('00', 16),
+	'50466e01' || repeat('00', 20) || '0000000000000001' || repeat('00', 8) || 'ffffffffffffffff' || repeat('00', 8),
+	'50466e01' || repeat('00', 20) || '0000000000000001' || repeat('00', 8) || '0000000000000001' || repeat('00', 8) || 'f000000000000000',
+	'50466e01' || repeat('00', 20) || '0000000000000001' || repeat('00', 8) || '0000000000000001' || repeat('00', 8) || '0000000000000002',
+	'50466e01' || repeat('00', 20) || '0000000000000001' || repeat('00', 16) || 'ffffffffffffffff',
+	'50466e01' || repeat('00', 20) || '0000000000000001' || repeat('00', 16) || '0000000000000001' || repeat('00', 8),
+	'50466e01' || '00000000' || '00000001' || '00000001' || '00000001' || repeat('00', 8) || repeat('00', 12) ||
+		'0000000000000001' || repeat('00', 16) || '0000000000000001' || '0000000100000000' || repeat('00', 16),
+	'50466e01' || repeat('00', 28) || 'ffffffffffffffff',
+	'50466e01' || '00000001' || repeat('00', 24) || '0000000000000001' || repeat('00', 24),
+	'50466e01' || repeat('00', 44),
+	'50466e01' || repeat('00', 44) || '00',
 	'50536301' || '00000001' || 'ff',
 	'50536301' || '00000002' || '7b7d' || repeat('00', 24),
 	repeat('78', 100000)]) WITH ORDINALITY x(b, n);

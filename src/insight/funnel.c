@@ -5,9 +5,13 @@
  *
  * Owns the judgement which stages of its pipeline a deal counts in, by the
  * four modes of R-3.7: it gathers the stays of all deals in any order, puts
- * those of each deal in the order of its versions, and counts.  The stays of
- * five million changes are far too many to be sorted by deal for each
- * question; here each costs one look into a hash table and twelve bytes.
+ * those of each deal in the order of its versions, and counts.
+ *
+ * Speed is a question of memory here.  Gathering writes eight bytes a stay, to
+ * the end of a list of those whose keys are its neighbours: several processes
+ * can do that at a time, and what they have is put together by copying.  Which
+ * stays are of one deal is found out at the end, one such list after the other,
+ * each small enough for the processor's cache.
  *
  * Invariant: a deal is counted at most once per stage (stays are, in mode
  * direct), and only in the pipeline that it stands in at the instant of the
@@ -87,59 +91,99 @@ typedef struct StageStep
 	int32		kind;			/* of the step */
 } StageStep;
 
-typedef struct Stay
+/*
+ * Keys that differ in their last bits only share a page.  Of a stay and of what
+ * is known of a deal a page keeps one number each:
+ *
+ *		stay	key (12 bits), version (32), step + 1 (15), inside? (1)
+ *		deal	value + 1 (32), first step of its pipeline (16), key (12),
+ *				member? (1), dropped? (1), where it stands (2)
+ */
+#define PAGE_BITS			12
+#define PAGE_KEYS			(1 << PAGE_BITS)
+#define PAGE_OF(key)		((key) >> PAGE_BITS)
+#define IN_PAGE(key)		((uint32) (key) & (PAGE_KEYS - 1))
+
+#define STAY_KEY(stay)		IN_PAGE((stay) >> 48)
+#define STAY_VERSION(stay)	((int32) (uint32) ((stay) >> 16))
+#define STAY_STEP(stay)		((int) ((stay) >> 1 & 0x7FFF) - 1)
+#define STAY_INSIDE(stay)	(((stay) & 1) != 0)
+#define STAY_BITS			60
+
+#define DEAL_VALUE(deal)	((int64) ((deal) >> 32) - 1)
+#define DEAL_FIRST(deal)	((int) ((deal) >> 16 & 0xFFFF))
+#define DEAL_KEY(deal)		IN_PAGE((deal) >> 4)
+#define DEAL_MEMBER			8
+#define DEAL_DROPPED		4	/* lost or disqualified */
+#define DEAL_STANDS(deal)	((int) ((deal) & 3))
+
+/* a list of such numbers, the newest first */
+#define CHUNK_ITEMS			254
+
+typedef struct Chunk
 {
-	uint32		deal;
+	struct Chunk *next;
+	uint32		n;
+	uint64		items[CHUNK_ITEMS];
+} Chunk;
+
+typedef struct PageEntry
+{
+	uint64		page;
+	Chunk	   *stays;
+	Chunk	   *deals;
+	char		status;
+} PageEntry;
+
+/*
+ * A page with few stays is a waste.  While there are many of those already, what
+ * would need a new one is kept beside its key, as all is whose key is a text.
+ */
+#define PAGES_ALLOWED(nstays)	(64 + (nstays) / CHUNK_ITEMS)
+
+typedef struct Loose
+{
+	uint64		key;			/* the number, or where in the texts it is */
+	uint64		item;			/* a stay or a deal, whose own key is 0 */
+} Loose;
+
+typedef struct LooseList
+{
+	Loose	   *items;
+	int64		n;
+	int64		room;
+} LooseList;
+
+/* a stay among those of its deal */
+typedef struct Visit
+{
 	int32		version;
-	int16		step;			/* -1: the stage is no step */
+	int16		step;
 	bool		inside;
-} Stay;
+} Visit;
 
-typedef struct Deal
-{
-	int32		pipeline;
-	int32		value;			/* index into values, -1: NULL */
-	bool		present;
-	bool		member;
-	bool		dropped;		/* lost or disqualified */
-	uint8		stands;
-} Deal;
-
-/* the key of a deal: a number, or a text and the hash of it */
-typedef struct DealKey
+/* a key that is looked up: a number, or a text and the hash of it */
+typedef struct Key
 {
 	uint64		number;
 	const char *text;			/* NULL for a number */
-} DealKey;
+} Key;
 
-typedef struct DealEntry
+typedef struct KeyEntry
 {
-	DealKey		key;
-	uint32		index;			/* in deals, or in values */
+	Key			key;
+	uint32		index;			/* of a deal, or in values */
 	char		status;
-} DealEntry;
+} KeyEntry;
 
 static inline bool
-same_key(DealKey a, DealKey b)
+same_key(Key a, Key b)
 {
 	if (a.number != b.number)
 		return false;
 	return a.text == b.text ||
 		(a.text != NULL && b.text != NULL && strcmp(a.text, b.text) == 0);
 }
-
-/*
- * Keys that are small numbers close to each other, as those of an identity
- * column, are looked up in pages of an array: four bytes a deal, next to those
- * of its neighbours, where the hash table costs a cache miss each.  A page is
- * made for the first of its keys, unless there are many pages with few deals
- * already: then all keys of that page are in the hash table.
- */
-#define PAGE_BITS		16
-#define PAGE_KEYS		(1 << PAGE_BITS)
-#define NPAGES			(1 << 15)
-#define PAGES_ALLOWED(ndeals)	(64 + (ndeals) / 2048)
-#define NO_DEAL			PG_UINT32_MAX
 
 /* the product spreads keys that follow each other; its upper half is mixed best */
 static inline uint32
@@ -149,11 +193,22 @@ spread(uint64 number)
 }
 
 #define SH_PREFIX entries
-#define SH_ELEMENT_TYPE DealEntry
-#define SH_KEY_TYPE DealKey
+#define SH_ELEMENT_TYPE KeyEntry
+#define SH_KEY_TYPE Key
 #define SH_KEY key
 #define SH_HASH_KEY(tb, key) spread((key).number)
 #define SH_EQUAL(tb, a, b) same_key(a, b)
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+#define SH_PREFIX pages
+#define SH_ELEMENT_TYPE PageEntry
+#define SH_KEY_TYPE uint64
+#define SH_KEY page
+#define SH_HASH_KEY(tb, key) spread(key)
+#define SH_EQUAL(tb, a, b) ((a) == (b))
 #define SH_SCOPE static inline
 #define SH_DECLARE
 #define SH_DEFINE
@@ -176,23 +231,19 @@ typedef struct Funnel
 	StageStep  *stages;
 
 	bool		texts;			/* are the keys texts? */
-	Size		text_size;		/* of all of them together */
-	entries_hash *keys;
-	uint32	  **pages;			/* NULL: not met yet */
-	bool	   *hashed;			/* the keys of this page are in the hash table */
-	uint32		npages;
-	Deal	   *deals;
-	uint32		ndeals;
-	uint32		deals_room;
+	char	   *text;			/* all of them, each with a zero at its end */
+	Size		text_size;
+	Size		text_room;
+
+	pages_hash *pages;
+	int64		npaged;			/* stays in them */
+	LooseList	stays;
+	LooseList	deals;
 
 	entries_hash *value_keys;
 	char	  **values;
 	int			nvalues;
 	int			values_room;
-
-	Stay	   *stays;
-	int64		nstays;
-	int64		stays_room;
 } Funnel;
 
 typedef struct Counts
@@ -279,20 +330,26 @@ read_steps(Funnel *funnel, ArrayType *array)
 }
 
 static void
+begin_list(LooseList *list, MemoryContext context)
+{
+	list->n = 0;
+	list->room = 64;
+	list->items = MemoryContextAllocHuge(context, sizeof(Loose) * list->room);
+}
+
+static void
 begin_funnel(Funnel *funnel)
 {
 	MemoryContext context = STATE_CONTEXT(funnel);
 
-	funnel->keys = entries_create(context, 1024, NULL);
-	funnel->pages = MemoryContextAllocZero(context, sizeof(uint32 *) * NPAGES);
-	funnel->hashed = MemoryContextAllocZero(context, sizeof(bool) * NPAGES);
 	funnel->value_keys = entries_create(context, 64, NULL);
-	funnel->deals_room = 1024;
-	funnel->deals = MemoryContextAllocHuge(context, sizeof(Deal) * funnel->deals_room);
 	funnel->values_room = 64;
 	funnel->values = MemoryContextAllocHuge(context, sizeof(char *) * funnel->values_room);
-	funnel->stays_room = 4096;
-	funnel->stays = MemoryContextAllocHuge(context, sizeof(Stay) * funnel->stays_room);
+	funnel->text_room = 8192;
+	funnel->text = MemoryContextAllocHuge(context, funnel->text_room);
+	funnel->pages = pages_create(context, 256, NULL);
+	begin_list(&funnel->stays, context);
+	begin_list(&funnel->deals, context);
 	funnel->context = context;
 }
 
@@ -320,97 +377,21 @@ read_question(FunctionCallInfo fcinfo, Funnel *funnel, bool texts)
 	read_steps(funnel, PG_GETARG_ARRAYTYPE_P(ARG_STEPS));
 }
 
-static DealKey
-text_key(const char *text, Size length)
+static Key
+text_key(const char *text)
 {
-	DealKey		key;
+	Key		key;
 
 	key.text = text;
-	key.number = DatumGetUInt64(hash_any_extended((const unsigned char *) text, (int) length, 0));
+	key.number = DatumGetUInt64(hash_any_extended((const unsigned char *) text, (int) strlen(text), 0));
 	return key;
 }
 
-static DealKey
-datum_key(Datum value)
-{
-	text	   *t = DatumGetTextPP(value);
-
-	return text_key(text_to_cstring(t), VARSIZE_ANY_EXHDR(t));
-}
-
-/* a deal that knows nothing of itself yet */
-static uint32
-new_deal(Funnel *funnel)
-{
-	if (funnel->ndeals == NO_DEAL)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("a funnel can't have more than %u deals", NO_DEAL)));
-	if (funnel->ndeals == funnel->deals_room)
-	{
-		funnel->deals_room *= 2;
-		funnel->deals = repalloc_huge(funnel->deals, sizeof(Deal) * funnel->deals_room);
-	}
-	memset(&funnel->deals[funnel->ndeals], 0, sizeof(Deal));
-	funnel->deals[funnel->ndeals].value = -1;
-	return funnel->ndeals++;
-}
-
-/* where the deal of a number is kept, or NULL: in the hash table */
-static uint32 *
-find_place(Funnel *funnel, uint64 number)
-{
-	uint64		page = number >> PAGE_BITS;
-
-	if (page >= NPAGES || funnel->hashed[page])
-		return NULL;
-	if (funnel->pages[page] == NULL)
-	{
-		if (funnel->npages >= PAGES_ALLOWED(funnel->ndeals))
-		{
-			funnel->hashed[page] = true;
-			return NULL;
-		}
-		funnel->pages[page] = MemoryContextAlloc(funnel->context, sizeof(uint32) * PAGE_KEYS);
-		for (int i = 0; i < PAGE_KEYS; i++)
-			funnel->pages[page][i] = NO_DEAL;
-		funnel->npages++;
-	}
-	return &funnel->pages[page][number & (PAGE_KEYS - 1)];
-}
-
-/* the deal of a key */
-static uint32
-find_deal(Funnel *funnel, DealKey key)
-{
-	uint32	   *place = key.text == NULL ? find_place(funnel, key.number) : NULL;
-	bool		found;
-	DealEntry  *entry;
-
-	if (place != NULL)
-	{
-		if (*place == NO_DEAL)
-			*place = new_deal(funnel);
-		return *place;
-	}
-	entry = entries_insert(funnel->keys, key, &found);
-	if (!found)
-	{
-		entry->index = new_deal(funnel);
-		if (key.text != NULL)
-		{
-			entry->key.text = MemoryContextStrdup(funnel->context, key.text);
-			funnel->text_size += strlen(key.text);
-		}
-	}
-	return entry->index;
-}
-
 static int32
-find_value(Funnel *funnel, DealKey key)
+find_value(Funnel *funnel, Key key)
 {
 	bool		found;
-	DealEntry  *entry = entries_insert(funnel->value_keys, key, &found);
+	KeyEntry  *entry = entries_insert(funnel->value_keys, key, &found);
 
 	if (!found)
 	{
@@ -435,22 +416,50 @@ find_step(Funnel *funnel, int32 pipeline, int32 stage)
 	return -1;
 }
 
+/* the steps of a pipeline: from *first to before *end */
 static void
-describe_deal(Funnel *funnel, FunctionCallInfo fcinfo, Deal *deal)
+steps_of(Funnel *funnel, int32 pipeline, int *first, int *end)
+{
+	int			i = 0;
+
+	while (i < funnel->nsteps && funnel->step_pipeline[i] != pipeline)
+		i++;
+	*first = i;
+	while (i < funnel->nsteps && funnel->step_pipeline[i] == pipeline)
+		i++;
+	*end = i;
+}
+
+/* What is known of a deal, as a number without its key; false: it counts nowhere. */
+static bool
+describe_deal(Funnel *funnel, FunctionCallInfo fcinfo, uint64 *deal)
 {
 	text	   *outcome = PG_GETARG_TEXT_PP(ARG_OUTCOME);
 	const char *name = VARDATA_ANY(outcome);
 	int			length = VARSIZE_ANY_EXHDR(outcome);
+	int			first;
+	int			end;
 #define IS(word) (length == (int) strlen(word) && memcmp(name, word, length) == 0)
 
-	deal->present = true;
-	deal->pipeline = PG_GETARG_INT32(ARG_PIPELINE);
-	deal->member = !PG_ARGISNULL(ARG_MEMBER) && PG_GETARG_BOOL(ARG_MEMBER);
-	deal->value = PG_ARGISNULL(ARG_VALUE) ? -1 : find_value(funnel, datum_key(PG_GETARG_DATUM(ARG_VALUE)));
-	deal->stands = IS("won") ? STANDS_WON : IS("lost") ? STANDS_LOST :
+	steps_of(funnel, PG_GETARG_INT32(ARG_PIPELINE), &first, &end);
+	if (first == end)
+		return false;
+	*deal = (uint64) first << 16;
+	if (!PG_ARGISNULL(ARG_VALUE))
+	{
+		char	   *value = text_to_cstring(PG_GETARG_TEXT_PP(ARG_VALUE));
+
+		*deal |= ((uint64) find_value(funnel, text_key(value)) + 1) << 32;
+		pfree(value);
+	}
+	if (!PG_ARGISNULL(ARG_MEMBER) && PG_GETARG_BOOL(ARG_MEMBER))
+		*deal |= DEAL_MEMBER;
+	if (IS("lost") || IS("disqualified"))
+		*deal |= DEAL_DROPPED;
+	*deal |= IS("won") ? STANDS_WON : IS("lost") ? STANDS_LOST :
 		IS("disqualified") || IS("done") ? STANDS_OTHER : STANDS_OPEN;
-	deal->dropped = IS("lost") || IS("disqualified");
 #undef IS
+	return true;
 }
 
 static void
@@ -462,22 +471,112 @@ refuse_other_funnel(void)
 			 errhint("Ask pipelines.funnel().")));
 }
 
-/* room for so many more stays */
-static void
-make_room(Funnel *funnel, int64 more)
+/* An array with room for more items, of which it has n. */
+static void *
+with_room(void *items, Size size, int64 n, int64 *room, int64 more)
 {
-	if (funnel->stays_room - funnel->nstays >= more)
-		return;
-	funnel->stays_room = Max(funnel->stays_room * 2, funnel->nstays + more);
-	funnel->stays = repalloc_huge(funnel->stays, sizeof(Stay) * funnel->stays_room);
+	if (*room - n >= more)
+		return items;
+	*room = Max(*room * 2, n + more);
+	return repalloc_huge(items, size * *room);
 }
 
-static Datum
+static void
+add_loose(LooseList *list, uint64 key, uint64 item)
+{
+	list->items = with_room(list->items, sizeof(Loose), list->n, &list->room, 1);
+	list->items[list->n].key = key;
+	list->items[list->n++].item = item;
+}
+
+static inline void
+add_item(MemoryContext context, Chunk **list, uint64 item)
+{
+	if (*list == NULL || (*list)->n == CHUNK_ITEMS)
+	{
+		Chunk	   *chunk = MemoryContextAlloc(context, sizeof(Chunk));
+
+		chunk->next = *list;
+		chunk->n = 0;
+		*list = chunk;
+	}
+	(*list)->items[(*list)->n++] = item;
+}
+
+/* The page of a key; NULL: there are too many already. */
+static inline PageEntry *
+find_page(Funnel *funnel, uint64 key)
+{
+	PageEntry  *page = pages_lookup(funnel->pages, PAGE_OF(key));
+	bool		found;
+
+	if (likely(page != NULL))
+		return page;
+	if (funnel->pages->members >= PAGES_ALLOWED(funnel->npaged))
+		return NULL;
+	page = pages_insert(funnel->pages, PAGE_OF(key), &found);
+	page->stays = page->deals = NULL;
+	return page;
+}
+
+/* A stay; its number has no key in it yet. */
+static inline void
+add_stay(Funnel *funnel, uint64 key, uint64 stay)
+{
+	PageEntry  *page = funnel->texts ? NULL : find_page(funnel, key);
+
+	if (page == NULL)
+	{
+		add_loose(&funnel->stays, key, stay);
+		return;
+	}
+	add_item(funnel->context, &page->stays, (uint64) IN_PAGE(key) << 48 | stay);
+	funnel->npaged++;
+}
+
+static inline void
+add_deal(Funnel *funnel, uint64 key, uint64 deal)
+{
+	PageEntry  *page = funnel->texts ? NULL : find_page(funnel, key);
+
+	if (page == NULL)
+		add_loose(&funnel->deals, key, deal);
+	else
+		add_item(funnel->context, &page->deals, (uint64) IN_PAGE(key) << 4 | deal);
+}
+
+/* Where so many bytes of texts may be put. */
+static char *
+new_text(Funnel *funnel, Size size)
+{
+	int64		room = (int64) funnel->text_room;
+
+	funnel->text = with_room(funnel->text, 1, (int64) funnel->text_size, &room, (int64) size);
+	funnel->text_room = (Size) room;
+	funnel->text_size += size;
+	return funnel->text + funnel->text_size - size;
+}
+
+static uint64
+keep_text(Funnel *funnel, text *key)
+{
+	Size		length = VARSIZE_ANY_EXHDR(key);
+	char	   *at = new_text(funnel, length + 1);
+
+	memcpy(at, VARDATA_ANY(key), length);
+	at[length] = '\0';
+	return at - funnel->text;
+}
+
+static inline Datum
 funnel_add(FunctionCallInfo fcinfo, bool key_is_text)
 {
 	Funnel	   *funnel = state_to_change(&funnel_kind, fcinfo);
-	DealKey		key = {0, NULL};
-	Stay	   *stay;
+	uint64		key;
+	int32		version;
+	int			step;
+	bool		inside;
+	uint64		deal;
 
 	if (unlikely(funnel->context == NULL))
 		read_question(fcinfo, funnel, key_is_text);
@@ -486,19 +585,13 @@ funnel_add(FunctionCallInfo fcinfo, bool key_is_text)
 	if (PG_ARGISNULL(ARG_KEY) || PG_ARGISNULL(ARG_PIPELINE) || PG_ARGISNULL(ARG_STAGE))
 		PG_RETURN_DATUM(STATE_DATUM(funnel));
 
-	if (key_is_text)
-		key = datum_key(PG_GETARG_DATUM(ARG_KEY));
-	else
-		key.number = (uint64) PG_GETARG_INT64(ARG_KEY);
-
-	make_room(funnel, 1);
-	stay = &funnel->stays[funnel->nstays++];
-	stay->deal = find_deal(funnel, key);
-	stay->version = PG_ARGISNULL(ARG_VERSION) ? 0 : PG_GETARG_INT32(ARG_VERSION);
-	stay->step = (int16) find_step(funnel, PG_GETARG_INT32(ARG_PIPELINE), PG_GETARG_INT32(ARG_STAGE));
-	stay->inside = !PG_ARGISNULL(ARG_INSIDE) && PG_GETARG_BOOL(ARG_INSIDE);
-	if (!PG_ARGISNULL(ARG_OUTCOME))
-		describe_deal(funnel, fcinfo, &funnel->deals[stay->deal]);
+	key = key_is_text ? keep_text(funnel, PG_GETARG_TEXT_PP(ARG_KEY)) : (uint64) PG_GETARG_INT64(ARG_KEY);
+	version = PG_ARGISNULL(ARG_VERSION) ? 0 : PG_GETARG_INT32(ARG_VERSION);
+	step = find_step(funnel, PG_GETARG_INT32(ARG_PIPELINE), PG_GETARG_INT32(ARG_STAGE));
+	inside = !PG_ARGISNULL(ARG_INSIDE) && PG_GETARG_BOOL(ARG_INSIDE);
+	add_stay(funnel, key, (uint64) (uint32) version << 16 | (uint64) (step + 1) << 1 | (inside ? 1 : 0));
+	if (!PG_ARGISNULL(ARG_OUTCOME) && describe_deal(funnel, fcinfo, &deal))
+		add_deal(funnel, key, deal);
 	PG_RETURN_DATUM(STATE_DATUM(funnel));
 }
 
@@ -515,60 +608,71 @@ pipelines_funnel_add_text(PG_FUNCTION_ARGS)
 }
 
 /* ----------
- * Flat form: mode, cohort, are keys texts?; the stages; the values; the deals,
- * each with its key and its place in this list; the stays.
+ * Flat form: mode, cohort, are keys texts?; the stages; the values; the texts of
+ * the keys; the pages, each with its stays and its deals; the loose stays and
+ * deals, each with its key.
  * ----------
  */
 
 #define STAGE_SIZE	16
-#define DEAL_SIZE	14			/* and the key */
-#define STAY_SIZE	11
+#define PAGE_HEAD	24
+#define ITEM_SIZE	8
+#define LOOSE_SIZE	16
 
-/* bits of a deal */
-#define DEAL_PRESENT	1
-#define DEAL_MEMBER		2
-#define DEAL_DROPPED	4
+static uint64
+count_items(const Chunk *chunk)
+{
+	uint64		n = 0;
+
+	for (; chunk != NULL; chunk = chunk->next)
+		n += chunk->n;
+	return n;
+}
 
 static char *
-put_deal(char *at, const Funnel *funnel, uint32 index)
+put_items(char *at, const Chunk *chunk)
 {
-	const Deal *deal = &funnel->deals[index];
-
-	at = put_32(at, index);
-	at = put_32(at, deal->pipeline);
-	at = put_32(at, deal->value);
-	at = put_8(at, (deal->present ? DEAL_PRESENT : 0) | (deal->member ? DEAL_MEMBER : 0) |
-			   (deal->dropped ? DEAL_DROPPED : 0));
-	return put_8(at, deal->stands);
+	for (; chunk != NULL; chunk = chunk->next)
+		for (uint32 i = 0; i < chunk->n; i++)
+			at = put_64(at, chunk->items[i]);
+	return at;
 }
 
 static void
-write_deals(char *at, const Funnel *funnel)
+write_pages(FlatWriter *writer, const Funnel *funnel)
 {
-	entries_iterator entries;
-	DealEntry  *entry;
+	pages_iterator pages;
+	PageEntry  *page;
 
-	for (uint64 page = 0; page < NPAGES; page++)
-		for (uint32 i = 0; funnel->pages[page] != NULL && i < PAGE_KEYS; i++)
-			if (funnel->pages[page][i] != NO_DEAL)
-			{
-				at = put_deal(at, funnel, funnel->pages[page][i]);
-				at = put_64(at, page << PAGE_BITS | i);
-			}
-	entries_start_iterate(funnel->keys, &entries);
-	while ((entry = entries_iterate(funnel->keys, &entries)) != NULL)
+	flat_put_64(writer, funnel->pages->members);
+	pages_start_iterate(funnel->pages, &pages);
+	while ((page = pages_iterate(funnel->pages, &pages)) != NULL)
 	{
-		at = put_deal(at, funnel, entry->index);
-		if (funnel->texts)
-		{
-			Size		length = strlen(entry->key.text);
+		uint64		nstays = count_items(page->stays);
+		uint64		ndeals = count_items(page->deals);
+		char	   *at = flat_place(writer, PAGE_HEAD + (nstays + ndeals) * ITEM_SIZE);
 
-			at = put_32(at, (uint32) length);
-			memcpy(at, entry->key.text, length);
-			at += length;
-		}
-		else
-			at = put_64(at, entry->key.number);
+		if (at == NULL)
+			continue;
+		at = put_64(at, page->page);
+		at = put_64(at, nstays);
+		at = put_64(at, ndeals);
+		at = put_items(at, page->stays);
+		put_items(at, page->deals);
+	}
+}
+
+static void
+write_loose(FlatWriter *writer, const LooseList *list)
+{
+	char	   *at;
+
+	flat_put_64(writer, list->n);
+	at = flat_place(writer, (Size) list->n * LOOSE_SIZE);
+	for (int64 i = 0; at != NULL && i < list->n; i++)
+	{
+		at = put_64(at, list->items[i].key);
+		at = put_64(at, list->items[i].item);
 	}
 }
 
@@ -594,20 +698,13 @@ write_funnel(FlatWriter *writer, ExpandedState *state)
 	flat_put_32(writer, funnel->nvalues);
 	for (int i = 0; i < funnel->nvalues; i++)
 		flat_put_text(writer, funnel->values[i]);
-	flat_put_32(writer, funnel->ndeals);
-	at = flat_place(writer, (Size) funnel->ndeals * (DEAL_SIZE + (funnel->texts ? sizeof(uint32) : sizeof(uint64))) +
-					funnel->text_size);
+	flat_put_64(writer, funnel->text_size);
+	at = flat_place(writer, funnel->text_size);
 	if (at != NULL)
-		write_deals(at, funnel);
-	flat_put_64(writer, funnel->nstays);
-	at = flat_place(writer, (Size) funnel->nstays * STAY_SIZE);
-	for (int64 i = 0; at != NULL && i < funnel->nstays; i++)
-	{
-		at = put_32(at, funnel->stays[i].deal);
-		at = put_32(at, funnel->stays[i].version);
-		at = put_16(at, funnel->stays[i].step);
-		at = put_8(at, funnel->stays[i].inside);
-	}
+		memcpy(at, funnel->text, funnel->text_size);
+	write_pages(writer, funnel);
+	write_loose(writer, &funnel->stays);
+	write_loose(writer, &funnel->deals);
 }
 
 /* the question: that of an empty funnel from now on, else the same as before */
@@ -652,46 +749,98 @@ merge_question(FlatReader *reader, Funnel *funnel)
 		set_steps(funnel);
 }
 
-/* the next deal of the list; its place there, and its number among ours */
-static void
-merge_deal(FlatReader *reader, Funnel *funnel, uint32 *numbers, uint32 ndeals, const int32 *values, uint32 nvalues)
+/* the values: what number each of them has among ours */
+static int32 *
+merge_values(FlatReader *reader, Funnel *funnel, uint32 *nvalues)
 {
-	const char *at = flat_take(reader, 1, DEAL_SIZE, "number of deals");
-	uint32		place = get_32(&at);
-	int32		pipeline = (int32) get_32(&at);
-	int32		value = (int32) get_32(&at);
-	uint8		bits = get_8(&at);
-	uint8		stands = get_8(&at);
-	DealKey		key = {0, NULL};
-	Deal	   *deal;
+	int32	   *numbers;
 
-	if (place >= ndeals || numbers[place] != NO_DEAL)
-		flat_refuse(reader, "place of a deal");
-	if (value < -1 || (value >= 0 && (uint32) value >= nvalues) || stands > STANDS_OTHER ||
-		bits > (DEAL_PRESENT | DEAL_MEMBER | DEAL_DROPPED))
-		flat_refuse(reader, "description of a deal");
-	if (funnel->texts)
+	*nvalues = flat_get_32(reader, "number of values");
+	if (*nvalues > (Size) (reader->end - reader->at) / sizeof(uint32))
+		flat_refuse(reader, "number of values");
+	numbers = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int32) * ((Size) *nvalues + 1));
+	for (uint32 i = 0; i < *nvalues; i++)
 	{
-		char	   *text = flat_get_text(reader, "key of a deal");
+		char	   *text = flat_get_text(reader, "value");
 
-		key = text_key(text, strlen(text));
-		numbers[place] = find_deal(funnel, key);
+		numbers[i] = find_value(funnel, text_key(text));
 		pfree(text);
 	}
-	else
+	return numbers;
+}
+
+/* the texts of the keys, which will stand after ours; how many bytes they are */
+static uint64
+merge_texts(FlatReader *reader, Funnel *funnel)
+{
+	uint64		size = flat_get_64(reader, "size of the keys");
+	const char *at = flat_take(reader, size, 1, "size of the keys");
+
+	if (size > 0 && (!funnel->texts || at[size - 1] != '\0'))
+		flat_refuse(reader, "text of the keys");
+	memcpy(new_text(funnel, size), at, size);
+	return size;
+}
+
+static inline uint64
+right_stay(FlatReader *reader, const Funnel *funnel, uint64 stay)
+{
+	if (stay >> STAY_BITS != 0 || STAY_STEP(stay) >= funnel->nsteps)
+		flat_refuse(reader, "stay");
+	return stay;
+}
+
+/* a deal, its value by our own numbers */
+static inline uint64
+right_deal(FlatReader *reader, const Funnel *funnel, uint64 deal, const int32 *values, uint32 nvalues)
+{
+	uint32		value = (uint32) (deal >> 32);
+
+	if (DEAL_FIRST(deal) >= funnel->nsteps || value > nvalues)
+		flat_refuse(reader, "description of a deal");
+	return value == 0 ? deal : (deal & PG_UINT32_MAX) | ((uint64) values[value - 1] + 1) << 32;
+}
+
+static void
+merge_pages(FlatReader *reader, Funnel *funnel, const int32 *values, uint32 nvalues)
+{
+	uint64		npages = flat_get_64(reader, "number of pages");
+
+	/* each takes some of the bytes: a number that is too large ends in an error */
+	for (uint64 i = 0; i < npages; i++)
 	{
-		key.number = flat_get_64(reader, "key of a deal");
-		numbers[place] = find_deal(funnel, key);
+		const char *at = flat_take(reader, 1, PAGE_HEAD, "number of pages");
+		uint64		number = get_64(&at);
+		uint64		nstays = get_64(&at);
+		uint64		ndeals = get_64(&at);
+		PageEntry  *page;
+		bool		found;
+
+		CHECK_FOR_INTERRUPTS();
+		if (funnel->texts || number > PAGE_OF(PG_UINT64_MAX))
+			flat_refuse(reader, "page");
+		page = pages_insert(funnel->pages, number, &found);
+		if (!found)
+			page->stays = page->deals = NULL;
+		at = flat_take(reader, nstays, ITEM_SIZE, "number of stays");
+		for (uint64 j = 0; j < nstays; j++)
+			add_item(funnel->context, &page->stays, right_stay(reader, funnel, get_64(&at)));
+		funnel->npaged += (int64) nstays;
+		at = flat_take(reader, ndeals, ITEM_SIZE, "number of deals");
+		for (uint64 j = 0; j < ndeals; j++)
+			add_item(funnel->context, &page->deals, right_deal(reader, funnel, get_64(&at), values, nvalues));
 	}
-	if ((bits & DEAL_PRESENT) == 0)
-		return;
-	deal = &funnel->deals[numbers[place]];
-	deal->present = true;
-	deal->pipeline = pipeline;
-	deal->member = (bits & DEAL_MEMBER) != 0;
-	deal->dropped = (bits & DEAL_DROPPED) != 0;
-	deal->stands = stands;
-	deal->value = value < 0 ? -1 : values[value];
+}
+
+/* a key: among our own texts, where it is one of 'size' bytes of them */
+static inline uint64
+merge_key(FlatReader *reader, const Funnel *funnel, uint64 key, uint64 size)
+{
+	if (!funnel->texts)
+		return key;
+	if (key >= size)
+		flat_refuse(reader, "place of a key");
+	return key + funnel->text_size - size;
 }
 
 static void
@@ -700,60 +849,37 @@ merge_funnel(FlatReader *reader, ExpandedState *state)
 	Funnel	   *funnel = (Funnel *) state;
 	uint32		nvalues;
 	int32	   *values;
-	uint32		ndeals;
-	uint32	   *numbers;
-	uint64		nstays;
+	uint64		size;
+	uint64		n;
 	const char *at;
 
 	if (reader->at == reader->end)
 		return;
 	merge_question(reader, funnel);
+	values = merge_values(reader, funnel, &nvalues);
+	size = merge_texts(reader, funnel);
+	merge_pages(reader, funnel, values, nvalues);
 
-	nvalues = flat_get_32(reader, "number of values");
-	if (nvalues > (Size) (reader->end - reader->at) / sizeof(uint32))
-		flat_refuse(reader, "number of values");
-	values = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int32) * ((Size) nvalues + 1));
-	for (uint32 i = 0; i < nvalues; i++)
+	n = flat_get_64(reader, "number of stays");
+	at = flat_take(reader, n, LOOSE_SIZE, "number of stays");
+	for (uint64 i = 0; i < n; i++)
 	{
-		char	   *text = flat_get_text(reader, "value");
-
-		values[i] = find_value(funnel, text_key(text, strlen(text)));
-		pfree(text);
-	}
-
-	ndeals = flat_get_32(reader, "number of deals");
-	if (ndeals > (Size) (reader->end - reader->at) / DEAL_SIZE)
-		flat_refuse(reader, "number of deals");
-	numbers = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(uint32) * ((Size) ndeals + 1));
-	memset(numbers, 0xFF, sizeof(uint32) * ((Size) ndeals + 1));
-	for (uint32 i = 0; i < ndeals; i++)
-	{
-		if (i % 65536 == 0)
-			CHECK_FOR_INTERRUPTS();
-		merge_deal(reader, funnel, numbers, ndeals, values, nvalues);
-	}
-
-	nstays = flat_get_64(reader, "number of stays");
-	at = flat_take(reader, nstays, STAY_SIZE, "number of stays");
-	make_room(funnel, (int64) nstays);
-	for (uint64 i = 0; i < nstays; i++)
-	{
-		Stay	   *stay = &funnel->stays[funnel->nstays];
-		uint32		place = get_32(&at);
-		uint8		inside;
+		uint64		key = merge_key(reader, funnel, get_64(&at), size);
 
 		if (i % 65536 == 0)
 			CHECK_FOR_INTERRUPTS();
-		stay->version = (int32) get_32(&at);
-		stay->step = (int16) get_16(&at);
-		inside = get_8(&at);
-		if (place >= ndeals || stay->step < -1 || stay->step >= funnel->nsteps || inside > 1)
-			flat_refuse(reader, "stay");
-		stay->deal = numbers[place];
-		stay->inside = inside != 0;
-		funnel->nstays++;
+		add_loose(&funnel->stays, key, right_stay(reader, funnel, get_64(&at)) & ~(UINT64CONST(0xFFF) << 48));
 	}
-	pfree(numbers);
+	n = flat_get_64(reader, "number of deals");
+	at = flat_take(reader, n, LOOSE_SIZE, "number of deals");
+	for (uint64 i = 0; i < n; i++)
+	{
+		uint64		key = merge_key(reader, funnel, get_64(&at), size);
+
+		if (i % 65536 == 0)
+			CHECK_FOR_INTERRUPTS();
+		add_loose(&funnel->deals, key, right_deal(reader, funnel, get_64(&at), values, nvalues) & ~(UINT64CONST(0xFFF) << 4));
+	}
 	pfree(values);
 }
 
@@ -768,68 +894,32 @@ pipelines_funnel_combine(PG_FUNCTION_ARGS)
  * ----------
  */
 
-/* the stays of each deal together: where they begin, by deal */
-static Stay *
-by_deal(Funnel *funnel, int64 *begins)
-{
-	Stay	   *sorted = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Stay) * (funnel->nstays + 1));
-	int64		sum = 0;
-
-	for (int64 i = 0; i < funnel->nstays; i++)
-		begins[funnel->stays[i].deal]++;
-	for (uint32 i = 0; i < funnel->ndeals; i++)
-	{
-		int64		n = begins[i];
-
-		begins[i] = sum;
-		sum += n;
-	}
-	/* begins[i] moves to the end of deal i, which is the beginning of i + 1 */
-	for (int64 i = 0; i < funnel->nstays; i++)
-		sorted[begins[funnel->stays[i].deal]++] = funnel->stays[i];
-	return sorted;
-}
-
 static int
-compare_stays(const void *a, const void *b)
+compare_visits(const void *a, const void *b)
 {
-	int32		x = ((const Stay *) a)->version;
-	int32		y = ((const Stay *) b)->version;
+	int32		x = ((const Visit *) a)->version;
+	int32		y = ((const Visit *) b)->version;
 
 	return (x > y) - (x < y);
 }
 
 static void
-sort_stays(Stay *stays, int64 n)
+sort_visits(Visit *visits, int64 n)
 {
 	if (n > 32)
 	{
-		qsort(stays, n, sizeof(Stay), compare_stays);
+		qsort(visits, n, sizeof(Visit), compare_visits);
 		return;
 	}
 	for (int64 i = 1; i < n; i++)
 	{
-		Stay		stay = stays[i];
+		Visit		visit = visits[i];
 		int64		j = i;
 
-		for (; j > 0 && stays[j - 1].version > stay.version; j--)
-			stays[j] = stays[j - 1];
-		stays[j] = stay;
+		for (; j > 0 && visits[j - 1].version > visit.version; j--)
+			visits[j] = visits[j - 1];
+		visits[j] = visit;
 	}
-}
-
-/* the steps of a pipeline: from *first to before *end */
-static void
-steps_of(Funnel *funnel, int32 pipeline, int *first, int *end)
-{
-	int			i = 0;
-
-	while (i < funnel->nsteps && funnel->step_pipeline[i] != pipeline)
-		i++;
-	*first = i;
-	while (i < funnel->nsteps && funnel->step_pipeline[i] == pipeline)
-		i++;
-	*end = i;
 }
 
 /* the next stage that has to be passed, from 'step' on, or 'end' */
@@ -853,7 +943,7 @@ is_terminal(Funnel *funnel, int step)
  * the period.
  */
 static void
-judge_deal(Funnel *funnel, Deal *deal, Stay *stays, int64 n, int first, int end, bool *counted)
+judge_deal(Funnel *funnel, uint64 deal, const Visit *visits, int64 n, int first, int end, bool *counted)
 {
 	int			expected = next_required(funnel, first, end);
 	int			furthest = -1;
@@ -861,7 +951,7 @@ judge_deal(Funnel *funnel, Deal *deal, Stay *stays, int64 n, int first, int end,
 
 	for (int64 i = 0; i < n; i++)
 	{
-		int			step = stays[i].step;
+		int			step = visits[i].step;
 
 		if (step < first || step >= end)
 			continue;
@@ -883,7 +973,7 @@ judge_deal(Funnel *funnel, Deal *deal, Stay *stays, int64 n, int first, int end,
 			counted[step] = true;
 	}
 
-	if (funnel->mode == MODE_REACHED && !deal->dropped)
+	if (funnel->mode == MODE_REACHED && (deal & DEAL_DROPPED) == 0)
 		for (int step = first; step < end; step++)
 			if (funnel->step_kind[step] == STEP_OPEN && (through || step <= furthest))
 				counted[step] = true;
@@ -891,45 +981,45 @@ judge_deal(Funnel *funnel, Deal *deal, Stay *stays, int64 n, int first, int end,
 
 /* is the first entry into a step in the period? */
 static bool
-entered_inside(Stay *stays, int64 n, int step)
+entered_inside(const Visit *visits, int64 n, int step)
 {
 	for (int64 i = 0; i < n; i++)
-		if (stays[i].step == step)
-			return stays[i].inside;
+		if (visits[i].step == step)
+			return visits[i].inside;
 	return false;
 }
 
 static void
-count_deal(Funnel *funnel, Deal *deal, Stay *stays, int64 n, Counts *counts, bool *counted)
+count_deal(Funnel *funnel, uint64 deal, const Visit *visits, int64 n, Counts *counts, bool *counted)
 {
-	int			first;
-	int			end;
+	int			first = DEAL_FIRST(deal);
+	int			end = first;
+	int			stands = DEAL_STANDS(deal);
 
-	steps_of(funnel, deal->pipeline, &first, &end);
-	if (first == end)
-		return;
-	if (!deal->member ||
+	while (end < funnel->nsteps && funnel->step_pipeline[end] == funnel->step_pipeline[first])
+		end++;
+	if ((deal & DEAL_MEMBER) == 0 ||
 		(funnel->cohort == COHORT_FIRST_STAGE &&
-		 !entered_inside(stays, n, next_required(funnel, first, end))))
+		 !entered_inside(visits, n, next_required(funnel, first, end))))
 		return;
 
 	if (funnel->mode == MODE_DIRECT)
 	{
 		for (int64 i = 0; i < n; i++)
 		{
-			int			step = stays[i].step;
+			int			step = visits[i].step;
 
 			if (step < first || step >= end ||
-				(funnel->cohort == COHORT_STAGE && !stays[i].inside))
+				(funnel->cohort == COHORT_STAGE && !visits[i].inside))
 				continue;
 			counts[step].deals++;
-			counts[step].won += deal->stands == STANDS_WON;
-			counts[step].lost += deal->stands == STANDS_LOST;
-			counts[step].open += deal->stands == STANDS_OPEN;
-			counts[step].other += deal->stands == STANDS_OTHER;
+			counts[step].won += stands == STANDS_WON;
+			counts[step].lost += stands == STANDS_LOST;
+			counts[step].open += stands == STANDS_OPEN;
+			counts[step].other += stands == STANDS_OTHER;
 			if (i + 1 < n)
 			{
-				int			to = stays[i + 1].step;
+				int			to = visits[i + 1].step;
 				int			next = step + 1;
 
 				while (next < end && funnel->step_kind[next] == STEP_GONE)
@@ -943,17 +1033,163 @@ count_deal(Funnel *funnel, Deal *deal, Stay *stays, int64 n, Counts *counts, boo
 	}
 
 	memset(counted + first, 0, end - first);
-	judge_deal(funnel, deal, stays, n, first, end, counted);
+	judge_deal(funnel, deal, visits, n, first, end, counted);
 	for (int step = first; step < end; step++)
 	{
 		if (!counted[step] ||
-			(funnel->cohort == COHORT_STAGE && !entered_inside(stays, n, step)))
+			(funnel->cohort == COHORT_STAGE && !entered_inside(visits, n, step)))
 			continue;
 		counts[step].deals++;
-		counts[step].won += deal->stands == STANDS_WON;
-		counts[step].lost += deal->stands == STANDS_LOST;
-		counts[step].open += deal->stands == STANDS_OPEN;
-		counts[step].other += deal->stands == STANDS_OTHER;
+		counts[step].won += stands == STANDS_WON;
+		counts[step].lost += stands == STANDS_LOST;
+		counts[step].open += stands == STANDS_OPEN;
+		counts[step].other += stands == STANDS_OTHER;
+	}
+}
+
+/* what judging one page after the other needs again and again */
+typedef struct Judge
+{
+	Funnel	   *funnel;
+	Counts	   *counts;			/* first those of deals without a value */
+	bool	   *counted;		/* by step */
+	uint64		deals[PAGE_KEYS];	/* PG_UINT64_MAX: none, or it was deleted */
+	int64		ends[PAGE_KEYS];
+	Visit	   *visits;
+	int64		visits_room;
+} Judge;
+
+static void
+judge_page(Judge *judge, const PageEntry *page)
+{
+	Funnel	   *funnel = judge->funnel;
+	int64		n = 0;
+	int64		begin = 0;
+
+	/* only deals that are there count, and each once */
+	memset(judge->deals, 0xFF, sizeof(judge->deals));
+	for (const Chunk *chunk = page->deals; chunk != NULL; chunk = chunk->next)
+		for (uint32 i = 0; i < chunk->n; i++)
+			judge->deals[DEAL_KEY(chunk->items[i])] = chunk->items[i];
+
+	/* the stays of each deal together; ends[i] is where they begin at first */
+	memset(judge->ends, 0, sizeof(judge->ends));
+	for (const Chunk *chunk = page->stays; chunk != NULL; chunk = chunk->next)
+		for (uint32 i = 0; i < chunk->n; i++)
+			judge->ends[STAY_KEY(chunk->items[i])]++;
+	for (int i = 0; i < PAGE_KEYS; i++)
+	{
+		int64		here = judge->ends[i];
+
+		judge->ends[i] = n;
+		n += here;
+	}
+	judge->visits = with_room(judge->visits, sizeof(Visit), 0, &judge->visits_room, n);
+	for (const Chunk *chunk = page->stays; chunk != NULL; chunk = chunk->next)
+		for (uint32 i = 0; i < chunk->n; i++)
+		{
+			uint64		stay = chunk->items[i];
+			Visit	   *visit = &judge->visits[judge->ends[STAY_KEY(stay)]++];
+
+			visit->version = STAY_VERSION(stay);
+			visit->step = (int16) STAY_STEP(stay);
+			visit->inside = STAY_INSIDE(stay);
+		}
+
+	for (int i = 0; i < PAGE_KEYS; i++)
+	{
+		uint64		deal = judge->deals[i];
+		Visit	   *visits = judge->visits + begin;
+
+		n = judge->ends[i] - begin;
+		begin = judge->ends[i];
+		if (deal == PG_UINT64_MAX)
+			continue;
+		sort_visits(visits, n);
+		count_deal(funnel, deal, visits, n,
+				   judge->counts + (DEAL_VALUE(deal) + 1) * funnel->nsteps, judge->counted);
+	}
+}
+
+/* The pages that loose items belong to: by number, where their own has none. */
+typedef struct LoosePages
+{
+	Funnel	   *funnel;
+	entries_hash *numbers;
+	pages_hash *pages;
+} LoosePages;
+
+static PageEntry *
+page_of_loose(LoosePages *loose, uint64 key, uint64 *in_page)
+{
+	Key			k = {key, NULL};
+	bool		found;
+	KeyEntry   *entry;
+	PageEntry  *page;
+
+	if (loose->funnel->texts)
+		k = text_key(loose->funnel->text + key);
+	else if ((page = pages_lookup(loose->funnel->pages, PAGE_OF(key))) != NULL)
+	{
+		/* another process, or this one later, had the page */
+		*in_page = IN_PAGE(key);
+		return page;
+	}
+	entry = entries_insert(loose->numbers, k, &found);
+	if (!found)
+		entry->index = loose->numbers->members - 1;
+	*in_page = IN_PAGE(entry->index);
+	page = pages_insert(loose->pages, PAGE_OF(entry->index), &found);
+	if (!found)
+		page->stays = page->deals = NULL;
+	return page;
+}
+
+/*
+ * Loose items become those of pages: of those that there are by now, or of such
+ * in a table of their own.  That is why the aggregates call their final function
+ * one that changes the state.
+ */
+static pages_hash *
+settle_loose(Funnel *funnel)
+{
+	LoosePages	loose;
+	MemoryContext context = funnel->context;
+	uint64		in_page = 0;
+
+	loose.funnel = funnel;
+	loose.numbers = entries_create(context, 1024, NULL);
+	loose.pages = pages_create(context, 64, NULL);
+	for (int64 i = 0; i < funnel->stays.n; i++)
+	{
+		PageEntry  *page = page_of_loose(&loose, funnel->stays.items[i].key, &in_page);
+
+		if (i % 65536 == 0)
+			CHECK_FOR_INTERRUPTS();
+		add_item(context, &page->stays, in_page << 48 | funnel->stays.items[i].item);
+	}
+	for (int64 i = 0; i < funnel->deals.n; i++)
+	{
+		PageEntry  *page = page_of_loose(&loose, funnel->deals.items[i].key, &in_page);
+
+		if (i % 65536 == 0)
+			CHECK_FOR_INTERRUPTS();
+		add_item(context, &page->deals, in_page << 4 | funnel->deals.items[i].item);
+	}
+	return loose.pages;
+}
+
+static void
+judge_pages(Judge *judge, pages_hash *table)
+{
+	pages_iterator pages;
+	PageEntry  *page;
+
+	pages_start_iterate(table, &pages);
+	while ((page = pages_iterate(table, &pages)) != NULL)
+	{
+		CHECK_FOR_INTERRUPTS();
+		judge_page(judge, page);
 	}
 }
 
@@ -965,11 +1201,7 @@ Datum
 pipelines_funnel_result(PG_FUNCTION_ARGS)
 {
 	Funnel	   *funnel;
-	int64	   *begins;
-	Stay	   *stays;
-	Counts	   *counts;
-	bool	   *counted;
-	int64		begin = 0;
+	Judge	   *judge;
 	StringInfoData json;
 
 	if (PG_ARGISNULL(0))
@@ -978,37 +1210,23 @@ pipelines_funnel_result(PG_FUNCTION_ARGS)
 	if (funnel->context == NULL)
 		PG_RETURN_NULL();
 
-	begins = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * ((Size) funnel->ndeals + 1));
-	memset(begins, 0, sizeof(int64) * ((Size) funnel->ndeals + 1));
-	stays = by_deal(funnel, begins);
-	/* the first ones are of the deals without a value */
-	counts = MemoryContextAllocHuge(CurrentMemoryContext,
-									sizeof(Counts) * ((Size) funnel->nvalues + 1) * (funnel->nsteps + 1));
-	memset(counts, 0, sizeof(Counts) * ((Size) funnel->nvalues + 1) * (funnel->nsteps + 1));
-	counted = palloc0(funnel->nsteps + 1);
-
-	for (uint32 i = 0; i < funnel->ndeals; i++)
-	{
-		Deal	   *deal = &funnel->deals[i];
-		int64		n = begins[i] - begin;
-
-		if (i % 65536 == 0)
-			CHECK_FOR_INTERRUPTS();
-		if (deal->present)
-		{
-			sort_stays(stays + begin, n);
-			count_deal(funnel, deal, stays + begin, n,
-					   counts + (Size) (deal->value + 1) * funnel->nsteps, counted);
-		}
-		begin = begins[i];
-	}
+	judge = palloc(sizeof(Judge));
+	judge->funnel = funnel;
+	judge->counts = MemoryContextAllocHuge(CurrentMemoryContext,
+										   sizeof(Counts) * ((Size) funnel->nvalues + 1) * (funnel->nsteps + 1));
+	memset(judge->counts, 0, sizeof(Counts) * ((Size) funnel->nvalues + 1) * (funnel->nsteps + 1));
+	judge->counted = palloc0(funnel->nsteps + 1);
+	judge->visits_room = PAGE_KEYS * 8;
+	judge->visits = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Visit) * judge->visits_room);
+	judge_pages(judge, settle_loose(funnel));
+	judge_pages(judge, funnel->pages);
 
 	initStringInfo(&json);
 	appendStringInfoChar(&json, '[');
 	for (int value = 0; value <= funnel->nvalues; value++)
 		for (int step = 0; step < funnel->nsteps; step++)
 		{
-			Counts	   *c = &counts[(Size) value * funnel->nsteps + step];
+			Counts	   *c = &judge->counts[(Size) value * funnel->nsteps + step];
 
 			if (c->deals == 0)
 				continue;

@@ -34,16 +34,16 @@ AS 'MODULE_PATHNAME', 'pipelines_funnel_combine';
 COMMENT ON FUNCTION pipelines._funnel_combine(bytea, bytea) IS
 	'Combine function of _funnel.  Raises 22P03 for what is no state of it, 22023 for states of different questions.';
 
--- Restricted to one process, while others read for it: putting together what
--- several have gathered costs as much again, and a gigabyte each is the limit of
--- what can be sent.
+-- Several processes gather at a time; what one of them has gathered is sent as
+-- one value, which can't be larger than a gigabyte.
 CREATE AGGREGATE pipelines._funnel(steps integer[], mode text, cohort text, key bigint, version integer,
 	pipeline integer, stage integer, inside boolean, outcome text, member boolean, value text) (
 	SFUNC = pipelines._funnel_add,
 	STYPE = bytea,
 	COMBINEFUNC = pipelines._funnel_combine,
 	FINALFUNC = pipelines._funnel_result,
-	PARALLEL = RESTRICTED
+	FINALFUNC_MODIFY = READ_WRITE,
+	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE pipelines._funnel(integer[], text, text, bigint, integer, integer, integer, boolean, text, boolean, text) IS
 	'The counts of a funnel, as a list in JSON.  steps (constant): pipeline, stage, step (from 0, ascending by pipeline and stage; -1: none) and kind (0 open, 1 won, 2 done, 3 open and archived) of each stage.  A row is a stay; outcome is given for the one in which the deal is now, together with member and value.';
@@ -54,10 +54,53 @@ CREATE AGGREGATE pipelines._funnel(steps integer[], mode text, cohort text, key 
 	STYPE = bytea,
 	COMBINEFUNC = pipelines._funnel_combine,
 	FINALFUNC = pipelines._funnel_result,
-	PARALLEL = RESTRICTED
+	FINALFUNC_MODIFY = READ_WRITE,
+	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE pipelines._funnel(integer[], text, text, text, integer, integer, integer, boolean, text, boolean, text) IS
 	'The counts of a funnel, as a list in JSON; for keys that are not numbers.';
+
+-- For tables that are larger than that allows: others read for the one that gathers.
+CREATE AGGREGATE pipelines._funnel_large(steps integer[], mode text, cohort text, key bigint, version integer,
+	pipeline integer, stage integer, inside boolean, outcome text, member boolean, value text) (
+	SFUNC = pipelines._funnel_add,
+	STYPE = bytea,
+	COMBINEFUNC = pipelines._funnel_combine,
+	FINALFUNC = pipelines._funnel_result,
+	FINALFUNC_MODIFY = READ_WRITE,
+	PARALLEL = RESTRICTED
+);
+COMMENT ON AGGREGATE pipelines._funnel_large(integer[], text, text, bigint, integer, integer, integer, boolean, text, boolean, text) IS
+	'As _funnel, of any size, in one process.';
+
+CREATE AGGREGATE pipelines._funnel_large(steps integer[], mode text, cohort text, key text, version integer,
+	pipeline integer, stage integer, inside boolean, outcome text, member boolean, value text) (
+	SFUNC = pipelines._funnel_add,
+	STYPE = bytea,
+	COMBINEFUNC = pipelines._funnel_combine,
+	FINALFUNC = pipelines._funnel_result,
+	FINALFUNC_MODIFY = READ_WRITE,
+	PARALLEL = RESTRICTED
+);
+COMMENT ON AGGREGATE pipelines._funnel_large(integer[], text, text, text, integer, integer, integer, boolean, text, boolean, text) IS
+	'As _funnel, of any size, in one process; for keys that are not numbers.';
+
+-- A stay takes 16 bytes at most, and its key, if that is a text: at most four
+-- times as long as it is in its row, of which all else is at least a hundred bytes.
+CREATE FUNCTION pipelines._funnel_aggregate(deals regclass)
+RETURNS text
+LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE WHEN sum(pg_relation_size(l.relid)) <= CASE WHEN pipelines._key_is_number($1) THEN 4 ELSE 1 END * 1024::numeric ^ 3
+				THEN 'pipelines._funnel' ELSE 'pipelines._funnel_large' END
+	FROM pipelines.tracked_table t
+	CROSS JOIN LATERAL (SELECT t.relation UNION ALL SELECT t.history
+		UNION SELECT p.relid FROM pg_partition_tree(t.relation) p UNION SELECT p.relid FROM pg_partition_tree(t.history) p) l(relid)
+	WHERE t.relation = $1
+$$;
+COMMENT ON FUNCTION pipelines._funnel_aggregate(regclass) IS
+	'The aggregate for the funnel of a deals table: in several processes, if what each gathers is certain to be below a gigabyte.';
 
 -- The steps of all funnels at an instant.
 CREATE FUNCTION pipelines._funnel_steps(at timestamptz)
@@ -132,7 +175,7 @@ BEGIN
 				coalesce($3::timestamp AT TIME ZONE z.zone, 'infinity') AS hi
 			FROM (SELECT p.pipeline_id, coalesce(p.time_zone, current_setting('TimeZone')) AS zone FROM pipelines.pipeline p) z
 		)
-		SELECT pipelines._funnel($4, $5, $6, x.key_, x.version_, x.pipeline_id_, x.stage_id_, %1$s, x.outcome_, x.member_, x.by_)
+		SELECT %11$s($4, $5, $6, x.key_, x.version_, x.pipeline_id_, x.stage_id_, %1$s, x.outcome_, x.member_, x.by_)
 		FROM (
 			SELECT e.key_, e.version_, e.pipeline_id_, e.stage_id_, e.entered_,
 				CAST(NULL AS text) AS outcome_, CAST(NULL AS boolean) AS member_, CAST(NULL AS text) AS by_
@@ -150,7 +193,8 @@ BEGIN
 		CASE WHEN mature_only
 			 THEN ' LEFT JOIN unnest($7, $8) c(pipeline_id, p90) ON c.pipeline_id = r.pipeline_id_' ELSE '' END,
 		CASE WHEN inside <> 'true' THEN ' LEFT JOIN period w ON w.pipeline_id = x.pipeline_id_' ELSE '' END,
-		CASE WHEN chosen IS NULL THEN '' ELSE ' WHERE x.pipeline_id_ = ' || chosen END)
+		CASE WHEN chosen IS NULL THEN '' ELSE ' WHERE x.pipeline_id_ = ' || chosen END,
+		pipelines._funnel_aggregate(deals))
 	INTO counts
 	USING as_of, since, until, steps, mode, cohort, slow_in, slow;
 
@@ -200,7 +244,7 @@ mode: any: it was in the stage, in whatever order; strict: it was in every stage
 cohort: created_in, closed_in, entered_first_stage_in, entered_stage_in (each stage by its own first entry), from the day since on and before the day until; days of the pipeline''s time zone.  mature_only leaves out deals that are younger than 90 % of the won ones were when they were won.
 won, lost, still_open (on hold, too), other (disqualified, done): where the n stand at as_of.  next_rate = next_n / n (direct: / exits); cumulative_rate = n / n of the first stage; win_rate = won / n (direct: exits to a won stage / exits).  Fractions of 1; NULL where there is nothing to divide by.
 by: a column of T or an expression over its columns, as it is at as_of, for closed deals as it was at the closing.
-Memory: about 40 bytes a deal and 12 bytes a stay.  Errors: 22023 unknown mode or cohort, or an instant before the history of an adopted table; 23S01 unknown pipeline; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
+Memory: 8 bytes a deal and 8 bytes a stay; where keys are no numbers, or are far from each other, 24 bytes each, the length of the key with each, and 40 bytes a deal.  Errors: 22023 unknown mode or cohort, or an instant before the history of an adopted table; 23S01 unknown pipeline; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
 
 -- From where to where: moves, not deals.
 CREATE FUNCTION pipelines.transitions(deals regclass, since date DEFAULT NULL, until date DEFAULT NULL, by text DEFAULT NULL,
