@@ -123,6 +123,21 @@ FROM unnest('{any,strict,reached,direct}'::text[]) mode,
 	unnest(ARRAY['', 'ORDER BY version, deal_id', 'ORDER BY version DESC, deal_id DESC', 'ORDER BY deal_id % 2 DESC, version, deal_id']) sorted
 GROUP BY 1 ORDER BY 1;
 SELECT key, alike(funnel_of(key, 'direct', '')) FROM unnest(ARRAY['-deal_id', 'deal_id * 4096', 'CASE WHEN deal_id % 2 = 0 THEN deal_id ELSE deal_id * 4096 * 77 END', 'deal_id::text']) key;
+-- the same for what is seen for scores: versions and episodes of every size, with features and without
+CREATE FUNCTION score_of(key text, shift bigint) RETURNS text LANGUAGE sql AS $$
+	SELECT format('SELECT scored(''{"ages": [86400, 864000], "features": ["owner"], "stages": [[1, 1, 0, 10], [1, 2, 0, 30], [1, 3, 0, 60], [1, 4, 2, 100], [1, 5, 3, 0], [1, 6, 5, 0]], "counts": []}'',
+		''2024-09-01'', NULL, %s, h.episode + %s, h.version + %s, h.stage_entered_at, h.valid_to, h.pipeline_id, h.stage_id, h.furthest_stage_id,
+		NULL, h.change = ''reopen'', CASE WHEN h.change = ''close'' THEN ARRAY[h.owner || %L] END)
+		FROM (SELECT deal_id, episode, version, stage_entered_at, valid_to, pipeline_id, stage_id, furthest_stage_id, change, owner FROM numbered_history
+			  UNION ALL SELECT deal_id, episode, version, stage_entered_at, NULL, pipeline_id, stage_id, furthest_stage_id, NULL, owner FROM numbered) h', $1, $2, $2,
+		CASE WHEN $2 > 0 THEN '' END)
+$$;
+SELECT shift, count(*) AS asked, count(DISTINCT answer(score_of(key, shift))) AS answers, min(jsonb_array_length(answer(score_of(key, shift))::jsonb)) AS counts
+FROM unnest('{0,4090,65530,2000000000}'::bigint[]) shift,
+	unnest(ARRAY['deal_id, 0', '-deal_id, 0', 'deal_id * 4096, 0', 'deal_id * 99999999999, 0', '9223372036854775807 - deal_id, 0', '0, deal_id', 'deal_id, 1',
+		'CASE WHEN deal_id % 2 = 0 THEN deal_id ELSE deal_id * 4096 * 1021 END, 0']) key
+GROUP BY 1 ORDER BY 1;
+SELECT key, alike(score_of(key, 4090)) FROM unnest(ARRAY['deal_id, 0', 'deal_id * 4096 * 1021, 0', '0, deal_id']) key;
 CREATE FUNCTION feed(deals regclass, aggregate text) RETURNS text LANGUAGE sql AS $$
 	SELECT 'SELECT ' || aggregate || replace(replace(replace(pipelines._score_feed(deals, '{owner,source,amount}'),
 		'$1', quote_literal(pipelines._score_count(deals, pipelines._score_settings(deals, '{owner,source,amount}', NULL, NULL, NULL, NULL, NULL), '2024-04-01')) || '::jsonb'),
@@ -221,6 +236,8 @@ SELECT try(q) FROM unnest(ARRAY[
 -- What is no state, and what is no question
 --
 CREATE TABLE bad (n integer, b bytea);
+CREATE VIEW model AS SELECT lpad(to_hex(octet_length(m)), 8, '0') || encode(convert_to(m, 'UTF8'), 'hex') AS m
+	FROM (VALUES ('{"ages": [], "features": [], "stages": [[1, 1, 0, 10]], "counts": []}')) v(m);
 INSERT INTO bad SELECT n, decode(b, 'hex') FROM unnest(ARRAY['', '00', '50447201', '5044720100', '01724450', '50466e01ff', '5053630100000003313233',
 	'50447201' || repeat('00', 24) || repeat('ff', 16),
 	'50447201' || repeat('00', 24) || '0000000000000001' || 'ffffffffffffffff' || repeat('00', 8),
@@ -246,7 +263,15 @@ INSERT INTO bad SELECT n, decode(b, 'hex') FROM unnest(ARRAY['', '00', '50447201
 	'50466e01' || repeat('00', 44),
 	'50466e01' || repeat('00', 44) || '00',
 	'50536301' || '00000001' || 'ff',
-	'50536301' || '00000002' || '7b7d' || repeat('00', 24),
+	'50536301' || '00000002' || '7b7d' || repeat('00', 28),
+	'50536301' || (SELECT m FROM model) || repeat('00', 16) || 'ffffffff',
+	'50536301' || (SELECT m FROM model) || repeat('00', 16) || '00000001' || 'ffffffff',
+	'50536301' || (SELECT m FROM model) || repeat('00', 16) || '00000001' || '00000001' || '00000002',
+	'50536301' || (SELECT m FROM model) || repeat('00', 16) || '00000000' || 'ffffffffffffffff',
+	'50536301' || (SELECT m FROM model) || repeat('00', 16) || '00000000' || '0000000000000001' || repeat('00', 40) || '0001' || '0000' || repeat('00', 6),
+	'50536301' || (SELECT m FROM model) || repeat('00', 16) || '00000000' || '0000000000000001' || repeat('00', 40) || '0000' || 'ffff' || '00000000' || '0000',
+	'50536301' || (SELECT m FROM model) || repeat('00', 16) || '00000000' || '0000000000000001' || repeat('00', 40) || '0000' || 'ffff' || 'ffffffff' || '0002',
+	'50536301' || (SELECT m FROM model) || repeat('00', 16) || '00000000' || '0000000000000001' || repeat('00', 40) || '0000' || 'ffff' || 'ffffffff' || '0100',
 	repeat('78', 100000)]) WITH ORDINALITY x(b, n);
 SELECT n, try(format('SELECT pipelines._durations_result(%L)', b)) AS durations FROM bad ORDER BY n;
 SELECT n, try(format('SELECT pipelines._funnel_result(%L)', b)) AS funnel FROM bad ORDER BY n;

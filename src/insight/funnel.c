@@ -380,7 +380,7 @@ read_question(FunctionCallInfo fcinfo, Funnel *funnel, bool texts)
 static Key
 text_key(const char *text)
 {
-	Key		key;
+	Key			key;
 
 	key.text = text;
 	key.number = DatumGetUInt64(hash_any_extended((const unsigned char *) text, (int) strlen(text), 0));
@@ -391,7 +391,7 @@ static int32
 find_value(Funnel *funnel, Key key)
 {
 	bool		found;
-	KeyEntry  *entry = entries_insert(funnel->value_keys, key, &found);
+	KeyEntry   *entry = entries_insert(funnel->value_keys, key, &found);
 
 	if (!found)
 	{

@@ -5,6 +5,9 @@
  *
  * Owns the aggregates _score_counts() and _score_bins(), which see every
  * version of every deal once, in any order, and what a model makes of counts.
+ * Seeing only writes down, to one of many lists by the deal's key; what the
+ * versions of a deal say together is found out at the end, one list after the
+ * other, each small enough for the processor's cache.
  * The invariant: what happened after the instant in question has no part in
  * the result, and the counts are whole numbers of deals, the same for the same
  * past in whatever order it is read.  A deal is counted for a stage and an age
@@ -53,8 +56,9 @@ PG_FUNCTION_INFO_V1(pipelines_score_detail);
 /* a reliability table has so many rows */
 #define SCORE_BINS			10
 
-/* so many other entries may be in the way of one before they are scattered */
-#define MAX_STEPS			64
+/* versions are kept in so many lists; deals with neighbouring keys are in one */
+#define LISTS				1024
+#define NEIGHBOURS			12	/* bits of the key */
 
 /* a calibration has at most so many instants */
 #define MAX_INSTANTS		100000
@@ -67,7 +71,7 @@ PG_FUNCTION_INFO_V1(pipelines_score_detail);
 /* a model has so many pairs of a stage and an age, or of a pipeline and a feature */
 #define MAX_CELLS			(1 << 22)
 
-/* no entry, no node, no set of features */
+/* no entry, no node, no stage, no set of features */
 #define NOTHING				(-1)
 
 /* what a stage was at the instant of the model */
@@ -78,6 +82,59 @@ typedef struct ScoreStage
 	StageOutcome outcome;
 	double		probability;	/* configured, share of 1 */
 } ScoreStage;
+
+/* what was seen of a version */
+typedef struct Sighting
+{
+	int64		key1;
+	int64		key2;
+	TimestampTz from;			/* DT_NOEND: only says when the deal was made */
+	TimestampTz to;				/* or when the deal was made */
+	int32		episode;
+	int32		version;
+	int			stage;			/* both are indexes of stages, or NOTHING */
+	int			furthest;
+	int32		features;		/* number of the set, or NOTHING */
+	bool		reopened;
+	bool		made;			/* what is 'to'? */
+} Sighting;
+
+/*
+ * It is kept as 64-bit numbers.  Memory that is touched for the first time is
+ * what seeing costs most: so three of them where they suffice, for neighbours of
+ * the first deal of the list and without features as a rule: begin, end, and
+ *
+ *		key (12 bits), stage (8), furthest (8), version (16), episode (12), set of
+ *		features + 1 (6), reopened? (1), made? (1)
+ *
+ * and else six: key1, key2, begin, end, episode and version, and
+ *
+ *		stage (16), furthest (16), set of features + 1 (30), reopened?, made?
+ */
+#define SHORT_WORDS			3
+#define SHORT_STAGES		0xFF	/* fewer than so many; this itself: none */
+#define SHORT_VERSIONS		(1 << 16)
+#define SHORT_EPISODES		(1 << 12)
+#define SHORT_SETS			((1 << 6) - 1)
+#define LONG_WORDS			6
+#define LONG_STAGES			0xFFFF
+#define LONG_SETS			((1 << 30) - 1)
+#define CHUNK_WORDS			252		/* a multiple of both */
+
+/* a list of such numbers, the newest first */
+typedef struct SightingChunk
+{
+	struct SightingChunk *next;
+	uint32		nwords;
+	uint64		words[CHUNK_WORDS];
+} SightingChunk;
+
+typedef struct SightingList
+{
+	SightingChunk *shorts;
+	SightingChunk *longs;
+	uint64		neighbours;		/* what the keys of the short ones begin with */
+} SightingList;
 
 /* a stretch of a deal's open life: as far as one stage, being in another */
 typedef struct ScoreNode
@@ -194,12 +251,15 @@ typedef struct ScoreState
 	uint32		parts;			/* of so many parts of the deals ... */
 	uint32		part;			/* ... this one */
 
+	SightingList *lists;		/* [LISTS] */
+	uint64		nsightings;
+
+	/* of the list that is being judged */
 	ScoreEntry *entries;
 	int32		nentries;
 	int32		maxentries;
 	int32	   *slots;
 	uint32		nslots;			/* a power of two */
-	bool		scatter;		/* neighbours far apart, see find_entry() */
 	ScoreNode  *nodes;
 	int32		nnodes;
 	int32		maxnodes;
@@ -808,21 +868,6 @@ entry_part(const ScoreState *state, int64 key1, int64 key2)
 	return (uint32) (entry_hash(key1, key2, 0) >> 32) % state->parts;
 }
 
-/*
- * Where an entry is looked for first.  Deals that were made one after the other
- * have neighbouring keys, and are changed and stored near each other: as long
- * as nothing speaks against it they are neighbours here, too, which spares the
- * processor most of its waiting for memory.
- */
-static inline uint32
-first_slot(const ScoreState *state, int64 key1, int64 key2, int32 episode)
-{
-	uint64		hash = state->scatter ? entry_hash(key1, key2, episode) :
-		(uint64) key1 + (uint64) (episode - 1) * UINT64CONST(0x9E3779B97F4A7C15);
-
-	return (uint32) hash & (state->nslots - 1);
-}
-
 static void
 place_entries(ScoreState *state, uint32 size)
 {
@@ -830,20 +875,10 @@ place_entries(ScoreState *state, uint32 size)
 	for (int32 i = 0; i < state->nentries; i++)
 	{
 		ScoreEntry *entry = &state->entries[i];
-		uint32		slot = first_slot(state, entry->key1, entry->key2, entry->episode);
-		int			steps = 0;
+		uint32		slot = (uint32) entry_hash(entry->key1, entry->key2, entry->episode) & (state->nslots - 1);
 
 		while (state->slots[slot] != NOTHING)
-		{
 			slot = (slot + 1) & (state->nslots - 1);
-			if (++steps > MAX_STEPS && !state->scatter)
-			{
-				/* keys with large gaps: all over again, scattered */
-				state->scatter = true;
-				place_entries(state, size);
-				return;
-			}
-		}
 		state->slots[slot] = i;
 	}
 }
@@ -853,27 +888,20 @@ static int32
 find_entry(ScoreState *state, int64 key1, int64 key2, int32 episode, bool make)
 {
 	uint32		slot;
-	int			steps = 0;
+	ScoreEntry *entry;
 
 	if (make && (uint32) state->nentries >= state->nslots / 2)
 		place_entries(state, state->nslots == 0 ? 1024 : state->nslots * 2);
 	if (state->nslots == 0)
 		return NOTHING;
 
-	slot = first_slot(state, key1, key2, episode);
+	slot = (uint32) entry_hash(key1, key2, episode) & (state->nslots - 1);
 	while (state->slots[slot] != NOTHING)
 	{
-		ScoreEntry *entry = &state->entries[state->slots[slot]];
-
+		entry = &state->entries[state->slots[slot]];
 		if (entry->key1 == key1 && entry->key2 == key2 && entry->episode == episode)
 			return state->slots[slot];
 		slot = (slot + 1) & (state->nslots - 1);
-		if (++steps > MAX_STEPS && !state->scatter)
-		{
-			state->scatter = true;
-			place_entries(state, state->nslots);
-			slot = first_slot(state, key1, key2, episode);
-		}
 	}
 	if (!make)
 		return NOTHING;
@@ -890,18 +918,15 @@ find_entry(ScoreState *state, int64 key1, int64 key2, int32 episode, bool make)
 			MemoryContextAllocHuge(state->context, sizeof(ScoreEntry) * (Size) state->maxentries) :
 			repalloc_huge(state->entries, sizeof(ScoreEntry) * (Size) state->maxentries);
 	}
-	{
-		ScoreEntry *entry = &state->entries[state->nentries];
-
-		memset(entry, 0, sizeof(ScoreEntry));
-		entry->key1 = key1;
-		entry->key2 = key2;
-		entry->episode = episode;
-		entry->first = DT_NOEND;
-		entry->created = DT_NOEND;
-		entry->nodes = NOTHING;
-		entry->features = NOTHING;
-	}
+	entry = &state->entries[state->nentries];
+	memset(entry, 0, sizeof(ScoreEntry));
+	entry->key1 = key1;
+	entry->key2 = key2;
+	entry->episode = episode;
+	entry->first = DT_NOEND;
+	entry->created = DT_NOEND;
+	entry->nodes = NOTHING;
+	entry->features = NOTHING;
 	state->slots[slot] = state->nentries;
 	return state->nentries++;
 }
@@ -964,6 +989,12 @@ find_set(ScoreState *state, ArrayType *set)
 	uint32		hash = hash_bytes((const unsigned char *) set, size);
 	uint32		slot;
 
+	if (state->nsets >= LONG_SETS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("there are too many different features to be counted at once"),
+				 errdetail("At most %d.", LONG_SETS),
+				 errhint("Choose features with fewer values.")));
 	if ((uint32) state->nsets >= state->nset_slots / 2)
 	{
 		grow_slots(&state->set_slots, &state->nset_slots,
@@ -1023,8 +1054,120 @@ begin_seeing(ScoreState *state, Jsonb *settings, TimestampTz at, TimestampTz sin
 	old = MemoryContextSwitchTo(context);
 	state->settings = JsonbToCString(NULL, root, VARSIZE(settings));
 	MemoryContextSwitchTo(old);
+	state->lists = MemoryContextAllocZero(context, sizeof(SightingList) * LISTS);
 	state->context = context;
 	state->model = model;
+}
+
+/* ----- writing down what is seen ----- */
+
+/* the list of a deal: all its episodes are in one */
+static inline SightingList *
+find_list(ScoreState *state, int64 key1, int64 key2)
+{
+	return &state->lists[entry_hash((int64) ((uint64) key1 >> NEIGHBOURS), key2, 0) % LISTS];
+}
+
+/* the place of the next words of a list */
+static uint64 *
+more_words(ScoreState *state, SightingChunk **list, uint32 nwords)
+{
+	SightingChunk *chunk = *list;
+
+	if (chunk == NULL || chunk->nwords == CHUNK_WORDS)
+	{
+		chunk = MemoryContextAlloc(state->context, sizeof(SightingChunk));
+		chunk->next = *list;
+		chunk->nwords = 0;
+		*list = chunk;
+	}
+	chunk->nwords += nwords;
+	return &chunk->words[chunk->nwords - nwords];
+}
+
+/* a number of at most so many, where NOTHING is that many */
+#define PUT_NUMBER(number, none)	((uint64) ((number) == NOTHING ? (none) : (number)))
+#define GET_NUMBER(bits, none)		((int) ((bits) & (none)) == (none) ? NOTHING : (int) ((bits) & (none)))
+
+static bool
+fits_short(const SightingList *list, const Sighting *seen)
+{
+	return seen->key2 == 0 && (uint64) seen->key1 >> NEIGHBOURS == list->neighbours &&
+		seen->stage < SHORT_STAGES && seen->furthest < SHORT_STAGES &&
+		seen->version >= 0 && seen->version < SHORT_VERSIONS &&
+		seen->episode >= 0 && seen->episode < SHORT_EPISODES && seen->features < SHORT_SETS;
+}
+
+static void
+keep_sighting(ScoreState *state, const Sighting *seen)
+{
+	SightingList *list = find_list(state, seen->key1, seen->key2);
+	int			flags = (seen->reopened ? 2 : 0) | (seen->made ? 1 : 0);
+	uint64	   *word;
+
+	state->nsightings++;
+	if (list->shorts == NULL)
+		list->neighbours = (uint64) seen->key1 >> NEIGHBOURS;
+	if (fits_short(list, seen))
+	{
+		word = more_words(state, &list->shorts, SHORT_WORDS);
+		word[0] = (uint64) seen->from;
+		word[1] = (uint64) seen->to;
+		word[2] = (uint64) seen->key1 << (64 - NEIGHBOURS) |
+			PUT_NUMBER(seen->stage, SHORT_STAGES) << 44 | PUT_NUMBER(seen->furthest, SHORT_STAGES) << 36 |
+			(uint64) seen->version << 20 | (uint64) seen->episode << 8 | PUT_NUMBER(seen->features, SHORT_SETS) << 2 | flags;
+		return;
+	}
+	word = more_words(state, &list->longs, LONG_WORDS);
+	word[0] = (uint64) seen->key1;
+	word[1] = (uint64) seen->key2;
+	word[2] = (uint64) seen->from;
+	word[3] = (uint64) seen->to;
+	word[4] = (uint64) (uint32) seen->episode << 32 | (uint32) seen->version;
+	word[5] = PUT_NUMBER(seen->stage, LONG_STAGES) << 48 | PUT_NUMBER(seen->furthest, LONG_STAGES) << 32 |
+		PUT_NUMBER(seen->features, LONG_SETS) << 2 | flags;
+}
+
+static inline void
+read_short(const SightingList *list, const uint64 *word, Sighting *seen)
+{
+	seen->key1 = (int64) (list->neighbours << NEIGHBOURS | word[2] >> (64 - NEIGHBOURS));
+	seen->key2 = 0;
+	seen->from = (TimestampTz) word[0];
+	seen->to = (TimestampTz) word[1];
+	seen->stage = GET_NUMBER(word[2] >> 44, SHORT_STAGES);
+	seen->furthest = GET_NUMBER(word[2] >> 36, SHORT_STAGES);
+	seen->version = (int32) (word[2] >> 20 & (SHORT_VERSIONS - 1));
+	seen->episode = (int32) (word[2] >> 8 & (SHORT_EPISODES - 1));
+	seen->features = GET_NUMBER(word[2] >> 2, SHORT_SETS);
+	seen->reopened = (word[2] & 2) != 0;
+	seen->made = (word[2] & 1) != 0;
+}
+
+static inline void
+read_long(const uint64 *word, Sighting *seen)
+{
+	seen->key1 = (int64) word[0];
+	seen->key2 = (int64) word[1];
+	seen->from = (TimestampTz) word[2];
+	seen->to = (TimestampTz) word[3];
+	seen->episode = (int32) (uint32) (word[4] >> 32);
+	seen->version = (int32) (uint32) word[4];
+	seen->stage = GET_NUMBER(word[5] >> 48, LONG_STAGES);
+	seen->furthest = GET_NUMBER(word[5] >> 32, LONG_STAGES);
+	seen->features = GET_NUMBER(word[5] >> 2, LONG_SETS);
+	seen->reopened = (word[5] & 2) != 0;
+	seen->made = (word[5] & 1) != 0;
+}
+
+static void
+see_stage(ScoreState *state, FunctionCallInfo fcinfo, Sighting *seen)
+{
+	int32		pipeline_id = PG_GETARG_INT32(10);
+
+	seen->stage = find_stage(state->model, pipeline_id, PG_GETARG_INT32(11));
+	if (!PG_ARGISNULL(12))
+		seen->furthest = find_stage(state->model, pipeline_id, PG_GETARG_INT32(12));
 }
 
 /*
@@ -1041,16 +1184,7 @@ Datum
 pipelines_score_see(PG_FUNCTION_ARGS)
 {
 	ScoreState *state;
-	ScoreEntry *entry;
-	int64		key1;
-	int64		key2;
-	int32		episode;
-	int32		version;
-	int32		number = NOTHING;
-	TimestampTz from;
-	TimestampTz to;
-	int			stage;
-	int			furthest;
+	Sighting	seen;
 
 	if (PG_ARGISNULL(0) && (PG_ARGISNULL(1) || PG_ARGISNULL(2)))
 		PG_RETURN_NULL();
@@ -1066,71 +1200,123 @@ pipelines_score_see(PG_FUNCTION_ARGS)
 	/* half a row says nothing (a restore in progress) */
 	if (PG_ARGISNULL(4) || PG_ARGISNULL(5) || PG_ARGISNULL(6) || PG_ARGISNULL(7))
 		PG_RETURN_DATUM(STATE_DATUM(state));
-	key1 = PG_GETARG_INT64(4);
-	key2 = PG_GETARG_INT64(5);
-	episode = PG_GETARG_INT32(6);
-	if (state->parts > 1 && entry_part(state, key1, key2) != state->part)
+	seen.key1 = PG_GETARG_INT64(4);
+	seen.key2 = PG_GETARG_INT64(5);
+	if (state->parts > 1 && entry_part(state, seen.key1, seen.key2) != state->part)
 		PG_RETURN_DATUM(STATE_DATUM(state));
+	seen.episode = PG_GETARG_INT32(6);
+	seen.version = PG_GETARG_INT32(7);
+	seen.stage = seen.furthest = seen.features = NOTHING;
+	seen.reopened = false;
 
-	/* when the deal was made is a property of its first episode */
 	if (!PG_ARGISNULL(13))
 	{
-		int32		first = find_entry(state, key1, key2, 1, true);
-
-		state->entries[first].created = PG_GETARG_TIMESTAMPTZ(13);
-		if (episode == 1)
-			number = first;
+		seen.from = DT_NOEND;
+		seen.to = PG_GETARG_TIMESTAMPTZ(13);
+		seen.made = true;
+		if (!PG_ARGISNULL(8) && PG_ARGISNULL(9) && !PG_ARGISNULL(10) && !PG_ARGISNULL(11))
+		{
+			/* the present version, as a rule: both in one */
+			seen.from = PG_GETARG_TIMESTAMPTZ(8);
+			see_stage(state, fcinfo, &seen);
+			keep_sighting(state, &seen);
+			PG_RETURN_DATUM(STATE_DATUM(state));
+		}
+		keep_sighting(state, &seen);
 	}
 	if (PG_ARGISNULL(8) || PG_ARGISNULL(10) || PG_ARGISNULL(11))
 		PG_RETURN_DATUM(STATE_DATUM(state));
 
-	from = PG_GETARG_TIMESTAMPTZ(8);
-	to = PG_ARGISNULL(9) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(9);
-	/* making one may move them all */
-	if (number == NOTHING)
-		number = find_entry(state, key1, key2, episode, true);
-	entry = &state->entries[number];
-	version = PG_GETARG_INT32(7);
-	if (from < entry->first)
-		entry->first = from;
-
-	stage = find_stage(state->model, PG_GETARG_INT32(10), PG_GETARG_INT32(11));
-	if (stage == NOTHING)
-		PG_RETURN_DATUM(STATE_DATUM(state));
-	if (OUTCOME_IS_CLOSED(state->model->stages[stage].outcome))
-	{
-		if (version >= entry->closed_version)
-		{
-			entry->closed_version = version;
-			entry->outcome = state->model->stages[stage].outcome;
-			entry->withdrawn = to <= state->at && !PG_ARGISNULL(14) && PG_GETARG_BOOL(14);
-		}
-		PG_RETURN_DATUM(STATE_DATUM(state));
-	}
-
-	if (version >= entry->open_version)
-	{
-		entry->open_version = version;
-		entry->open_pipeline = PG_GETARG_INT32(10);
-	}
-	furthest = PG_ARGISNULL(12) ? NOTHING :
-		find_stage(state->model, PG_GETARG_INT32(10), PG_GETARG_INT32(12));
-	if (furthest != NOTHING)
-		add_node(state, entry, furthest, stage, from, to);
-	if (!PG_ARGISNULL(15) && to <= state->at)
-		entry->features = find_set(state, PG_GETARG_ARRAYTYPE_P(15));
+	seen.from = PG_GETARG_TIMESTAMPTZ(8);
+	seen.to = PG_ARGISNULL(9) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(9);
+	seen.made = false;
+	see_stage(state, fcinfo, &seen);
+	seen.reopened = seen.to <= state->at && !PG_ARGISNULL(14) && PG_GETARG_BOOL(14);
+	if (!PG_ARGISNULL(15) && seen.to <= state->at && seen.stage != NOTHING &&
+		!OUTCOME_IS_CLOSED(state->model->stages[seen.stage].outcome))
+		seen.features = find_set(state, PG_GETARG_ARRAYTYPE_P(15));
+	keep_sighting(state, &seen);
 	PG_RETURN_DATUM(STATE_DATUM(state));
+}
+
+/* ----- putting together what was seen of each deal ----- */
+
+static void
+add_sighting(ScoreState *state, const Sighting *seen)
+{
+	TimestampTz to = seen->made ? DT_NOEND : seen->to;
+	const ScoreStage *stage;
+	ScoreEntry *entry;
+	int32		number;
+
+	/* when the deal was made is a property of its first episode */
+	if (seen->made)
+	{
+		number = find_entry(state, seen->key1, seen->key2, 1, true);
+		state->entries[number].created = seen->to;
+		if (TIMESTAMP_IS_NOEND(seen->from))
+			return;
+	}
+	number = find_entry(state, seen->key1, seen->key2, seen->episode, true);
+	entry = &state->entries[number];
+	entry->first = Min(entry->first, seen->from);
+	if (seen->stage == NOTHING)
+		return;
+	stage = &state->model->stages[seen->stage];
+	if (OUTCOME_IS_CLOSED(stage->outcome))
+	{
+		if (seen->version >= entry->closed_version)
+		{
+			entry->closed_version = seen->version;
+			entry->outcome = stage->outcome;
+			entry->withdrawn = seen->reopened;
+		}
+		return;
+	}
+
+	if (seen->version >= entry->open_version)
+	{
+		entry->open_version = seen->version;
+		entry->open_pipeline = stage->pipeline_id;
+	}
+	if (seen->furthest != NOTHING)
+		add_node(state, entry, seen->furthest, seen->stage, seen->from, to);
+	if (seen->features != NOTHING)
+		entry->features = seen->features;
+}
+
+/* The episodes of the deals of a list, in the place of those of the one before. */
+static void
+put_together(ScoreState *state, const SightingList *list)
+{
+	Sighting	seen;
+
+	CHECK_FOR_INTERRUPTS();
+	state->nentries = state->nnodes = 0;
+	if (state->slots != NULL)
+		memset(state->slots, 0xFF, sizeof(int32) * (Size) state->nslots);
+	for (const SightingChunk *chunk = list->shorts; chunk != NULL; chunk = chunk->next)
+		for (uint32 i = 0; i < chunk->nwords; i += SHORT_WORDS)
+		{
+			read_short(list, &chunk->words[i], &seen);
+			add_sighting(state, &seen);
+		}
+	for (const SightingChunk *chunk = list->longs; chunk != NULL; chunk = chunk->next)
+		for (uint32 i = 0; i < chunk->nwords; i += LONG_WORDS)
+		{
+			read_long(&chunk->words[i], &seen);
+			add_sighting(state, &seen);
+		}
 }
 
 /* ----- flat form ----- */
 
 /*
  * Settings as JSON, at, since; the sets of features, each as a list of texts;
- * the entries, each with its nodes.
+ * what was seen.
  */
 
-#define ENTRY_SIZE		58
-#define NODE_SIZE		20
+#define SIGHTING_SIZE	50
 
 static void
 write_set(FlatWriter *writer, ArrayType *set)
@@ -1150,36 +1336,19 @@ write_set(FlatWriter *writer, ArrayType *set)
 }
 
 static char *
-put_entry(char *at, const ScoreState *state, const ScoreEntry *entry)
+put_sighting(char *at, const Sighting *seen)
 {
-	uint32		nnodes = 0;
-	char	   *counted;
-
-	at = put_64(at, entry->key1);
-	at = put_64(at, entry->key2);
-	at = put_64(at, entry->first);
-	at = put_64(at, entry->created);
-	at = put_32(at, entry->episode);
-	at = put_32(at, entry->open_version);
-	at = put_32(at, entry->closed_version);
-	at = put_32(at, entry->open_pipeline);
-	at = put_32(at, entry->features);
-	at = put_8(at, entry->outcome);
-	at = put_8(at, entry->withdrawn ? 1 : 0);
-	counted = at;
-	at += sizeof(uint32);
-	for (int32 i = entry->nodes; i != NOTHING; i = state->nodes[i].next)
-	{
-		const ScoreNode *node = &state->nodes[i];
-
-		at = put_16(at, node->furthest);
-		at = put_16(at, node->stage);
-		at = put_64(at, node->from);
-		at = put_64(at, node->to);
-		nnodes++;
-	}
-	put_32(counted, nnodes);
-	return at;
+	at = put_64(at, seen->key1);
+	at = put_64(at, seen->key2);
+	at = put_64(at, seen->from);
+	at = put_64(at, seen->to);
+	at = put_32(at, seen->episode);
+	at = put_32(at, seen->version);
+	at = put_16(at, seen->stage);
+	at = put_16(at, seen->furthest);
+	at = put_32(at, seen->features);
+	at = put_8(at, seen->reopened);
+	return put_8(at, seen->made);
 }
 
 static void
@@ -1197,10 +1366,26 @@ write_scores(FlatWriter *writer, ExpandedState *expanded)
 	flat_put_32(writer, state->nsets);
 	for (int32 i = 0; i < state->nsets; i++)
 		write_set(writer, state->sets[i]);
-	flat_put_32(writer, state->nentries);
-	at = flat_place(writer, (Size) state->nentries * ENTRY_SIZE + (Size) state->nnodes * NODE_SIZE);
-	for (int32 i = 0; at != NULL && i < state->nentries; i++)
-		at = put_entry(at, state, &state->entries[i]);
+	flat_put_64(writer, state->nsightings);
+	at = flat_place(writer, state->nsightings * SIGHTING_SIZE);
+	for (int i = 0; at != NULL && i < LISTS; i++)
+	{
+		const SightingList *list = &state->lists[i];
+		Sighting	seen;
+
+		for (const SightingChunk *chunk = list->shorts; chunk != NULL; chunk = chunk->next)
+			for (uint32 k = 0; k < chunk->nwords; k += SHORT_WORDS)
+			{
+				read_short(list, &chunk->words[k], &seen);
+				at = put_sighting(at, &seen);
+			}
+		for (const SightingChunk *chunk = list->longs; chunk != NULL; chunk = chunk->next)
+			for (uint32 k = 0; k < chunk->nwords; k += LONG_WORDS)
+			{
+				read_long(&chunk->words[k], &seen);
+				at = put_sighting(at, &seen);
+			}
+	}
 }
 
 /* the next set of features of the list: its number among ours */
@@ -1237,88 +1422,41 @@ merge_set(FlatReader *reader, ScoreState *state)
 	return number;
 }
 
-/* the next entry of the list, put together with ours of the same episode */
+/* what was seen of a version, with our own numbers of sets */
 static void
-merge_entry(FlatReader *reader, ScoreState *state, const int32 *sets, uint32 nsets)
+merge_sighting(FlatReader *reader, ScoreState *state, const char **at, const int32 *sets, uint32 nsets)
 {
-	const char *at = flat_take(reader, 1, ENTRY_SIZE, "number of deals");
-	ScoreEntry	other;
-	ScoreEntry *entry;
-	int32		number;
-	uint8		withdrawn;
-	uint32		nnodes;
-	bool		fresh;
+	int			nstages = state->model->nstages;
+	Sighting	seen;
+	uint16		stage;
+	uint16		furthest;
+	uint8		reopened;
+	uint8		made;
 
-	other.key1 = (int64) get_64(&at);
-	other.key2 = (int64) get_64(&at);
-	other.first = (int64) get_64(&at);
-	other.created = (int64) get_64(&at);
-	other.episode = (int32) get_32(&at);
-	other.open_version = (int32) get_32(&at);
-	other.closed_version = (int32) get_32(&at);
-	other.open_pipeline = (int32) get_32(&at);
-	other.features = (int32) get_32(&at);
-	other.outcome = get_8(&at);
-	withdrawn = get_8(&at);
-	nnodes = get_32(&at);
-	if (other.outcome > OUTCOME_DONE || withdrawn > 1 || other.features < NOTHING ||
-		(other.features != NOTHING && (uint32) other.features >= nsets))
-		flat_refuse(reader, "description of a deal");
-
-	/* making one may move them all */
-	number = find_entry(state, other.key1, other.key2, other.episode, true);
-	entry = &state->entries[number];
-	fresh = entry->nodes == NOTHING;
-	entry->first = Min(entry->first, other.first);
-	if (!TIMESTAMP_IS_NOEND(other.created))
-		entry->created = other.created;
-	if (other.closed_version != 0 && other.closed_version >= entry->closed_version)
-	{
-		entry->closed_version = other.closed_version;
-		entry->outcome = other.outcome;
-		entry->withdrawn = withdrawn == 1;
-	}
-	if (other.open_version != 0 && other.open_version >= entry->open_version)
-	{
-		entry->open_version = other.open_version;
-		entry->open_pipeline = other.open_pipeline;
-	}
-	if (other.features != NOTHING)
-		entry->features = sets[other.features];
-
-	at = flat_take(reader, nnodes, NODE_SIZE, "number of stays");
-	for (uint32 i = 0; i < nnodes; i++)
-	{
-		uint16		furthest = get_16(&at);
-		uint16		stage = get_16(&at);
-		TimestampTz from = (int64) get_64(&at);
-		TimestampTz to = (int64) get_64(&at);
-
-		if (furthest >= state->model->nstages || stage >= state->model->nstages)
-			flat_refuse(reader, "stage");
-		/* those of one state have been joined */
-		if (fresh)
-			push_node(state, entry, furthest, stage, from, to);
-		else
-			add_node(state, entry, furthest, stage, from, to);
-	}
-}
-
-/* room for the entries and nodes that follow, at once */
-static void
-make_room(FlatReader *reader, ScoreState *state, uint32 nentries)
-{
-	Size		size = reader->end - reader->at;
-
-	if (nentries > size / ENTRY_SIZE || nentries > PG_INT32_MAX / 2)
-		flat_refuse(reader, "number of deals");
-	if (state->nentries > 0 || nentries == 0)
-		return;
-	state->maxentries = (int32) nentries;
-	state->entries = MemoryContextAllocHuge(state->context, sizeof(ScoreEntry) * (Size) state->maxentries);
-	state->maxnodes = (int32) ((size - (Size) nentries * ENTRY_SIZE) / NODE_SIZE) + 1;
-	state->nodes = MemoryContextAllocHuge(state->context, sizeof(ScoreNode) * (Size) state->maxnodes);
-	place_entries(state, nentries * 2);
+	seen.key1 = (int64) get_64(at);
+	seen.key2 = (int64) get_64(at);
+	seen.from = (int64) get_64(at);
+	seen.to = (int64) get_64(at);
+	seen.episode = (int32) get_32(at);
+	seen.version = (int32) get_32(at);
+	stage = get_16(at);
+	furthest = get_16(at);
+	seen.stage = GET_NUMBER(stage, LONG_STAGES);
+	seen.furthest = GET_NUMBER(furthest, LONG_STAGES);
+	seen.features = (int32) get_32(at);
+	reopened = get_8(at);
+	made = get_8(at);
+	if (seen.stage >= nstages || seen.furthest >= nstages)
+		flat_refuse(reader, "stage");
+	if (seen.features < NOTHING || (seen.features != NOTHING && (uint32) seen.features >= nsets))
+		flat_refuse(reader, "features");
+	if (reopened > 1 || made > 1)
+		flat_refuse(reader, "version");
+	if (seen.features != NOTHING)
+		seen.features = sets[seen.features];
+	seen.reopened = reopened != 0;
+	seen.made = made != 0;
+	keep_sighting(state, &seen);
 }
 
 static void
@@ -1330,7 +1468,8 @@ merge_scores(FlatReader *reader, ExpandedState *expanded)
 	TimestampTz since;
 	uint32		nsets;
 	int32	   *sets;
-	uint32		nentries;
+	uint64		n;
+	const char *items;
 
 	if (reader->at == reader->end)
 		return;
@@ -1351,13 +1490,13 @@ merge_scores(FlatReader *reader, ExpandedState *expanded)
 	sets = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int32) * ((Size) nsets + 1));
 	for (uint32 i = 0; i < nsets; i++)
 		sets[i] = merge_set(reader, state);
-	nentries = flat_get_32(reader, "number of deals");
-	make_room(reader, state, nentries);
-	for (uint32 i = 0; i < nentries; i++)
+	n = flat_get_64(reader, "number of versions");
+	items = flat_take(reader, n, SIGHTING_SIZE, "number of versions");
+	for (uint64 i = 0; i < n; i++)
 	{
-		if (i % 4096 == 0)
+		if (i % 65536 == 0)
 			CHECK_FOR_INTERRUPTS();
-		merge_entry(reader, state, sets, nsets);
+		merge_sighting(reader, state, &items, sets, nsets);
 	}
 	pfree(sets);
 	pfree(settings);
@@ -1475,27 +1614,12 @@ push_features(CompatJsonb *json, ScoreState *state, ScorePair *sets, int32 pipel
 	}
 }
 
-/*
- * pipelines_score_counts_final
- *		The counts, as a list of [pipeline, feature, value, age, won, lost];
- *		age -1: at any age.
- */
-Datum
-pipelines_score_counts_final(PG_FUNCTION_ARGS)
+/* Count the episodes that were put together; sets: by pipeline, made when needed. */
+static void
+count_episodes(ScoreState *state, ScorePair **sets)
 {
-	ScoreState *state;
-	ScoreModel *model;
-	CompatJsonb json = {0};
-	ScorePair **sets;
-	int			nbuckets;
-
-	compat_push_jsonb(&json, WJB_BEGIN_ARRAY, NULL);
-	state = PG_ARGISNULL(0) ? NULL : state_to_read(&scores_kind, fcinfo);
-	if (state == NULL || state->model == NULL)
-		return finish(&json, WJB_END_ARRAY);
-	model = state->model;
-	nbuckets = model->nages + 1;
-	sets = palloc0(sizeof(ScorePair *) * (model->npipelines + 1));
+	ScoreModel *model = state->model;
+	int			nbuckets = model->nages + 1;
 
 	for (int32 i = 0; i < state->nentries; i++)
 	{
@@ -1509,8 +1633,6 @@ pipelines_score_counts_final(PG_FUNCTION_ARGS)
 		uint64		ever = 0;
 		bool		few;
 
-		if ((i & 4095) == 0)
-			CHECK_FOR_INTERRUPTS();
 		if (won < 0 || (pipeline = find_pipeline(model, entry->open_pipeline)) == NULL)
 			continue;
 		born = entry_born(state, entry);
@@ -1590,6 +1712,35 @@ pipelines_score_counts_final(PG_FUNCTION_ARGS)
 		}
 		bms_free(many);
 	}
+}
+
+/*
+ * pipelines_score_counts_final
+ *		The counts, as a list of [pipeline, feature, value, age, won, lost];
+ *		age -1: at any age.
+ */
+Datum
+pipelines_score_counts_final(PG_FUNCTION_ARGS)
+{
+	ScoreState *state;
+	ScoreModel *model;
+	CompatJsonb json = {0};
+	ScorePair **sets;
+	int			nbuckets;
+
+	compat_push_jsonb(&json, WJB_BEGIN_ARRAY, NULL);
+	state = PG_ARGISNULL(0) ? NULL : state_to_read(&scores_kind, fcinfo);
+	if (state == NULL || state->model == NULL)
+		return finish(&json, WJB_END_ARRAY);
+	model = state->model;
+	nbuckets = model->nages + 1;
+	sets = palloc0(sizeof(ScorePair *) * (model->npipelines + 1));
+
+	for (int i = 0; i < LISTS; i++)
+	{
+		put_together(state, &state->lists[i]);
+		count_episodes(state, sets);
+	}
 
 	for (int i = 0; i < model->npipelines; i++)
 	{
@@ -1644,32 +1795,13 @@ judge(ScoreBin *bins, double probability, bool won)
 }
 
 /*
- * pipelines_score_bins_final
- *		What would have been predicted at each instant for each deal that was
- *		open then, against how it ended: a list of [pipeline, predictor, bin,
- *		n, won, sum of predictions, of squared errors, of logarithmic losses],
- *		bin -1: how many are still open.
+ * Judge the episodes that were put together.  The current memory context is
+ * emptied for each of them.
  */
-Datum
-pipelines_score_bins_final(PG_FUNCTION_ARGS)
+static void
+judge_episodes(ScoreState *state, ScoreBin *bins, int64 *open)
 {
-	ScoreState *state;
-	ScoreModel *model;
-	CompatJsonb json = {0};
-	ScoreBin   *bins;
-	int64	   *open;
-	MemoryContext scratch;
-	MemoryContext old;
-
-	compat_push_jsonb(&json, WJB_BEGIN_ARRAY, NULL);
-	state = PG_ARGISNULL(0) ? NULL : state_to_read(&scores_kind, fcinfo);
-	if (state == NULL || state->model == NULL)
-		return finish(&json, WJB_END_ARRAY);
-	model = state->model;
-	bins = palloc0(sizeof(ScoreBin) * (model->npipelines + 1) * PREDICTORS * SCORE_BINS);
-	open = palloc0(sizeof(int64) * (model->npipelines + 1));
-	scratch = AllocSetContextCreate(CurrentMemoryContext, "pipelines calibration", ALLOCSET_DEFAULT_SIZES);
-	old = MemoryContextSwitchTo(scratch);
+	ScoreModel *model = state->model;
 
 	for (int32 i = 0; i < state->nentries; i++)
 	{
@@ -1681,12 +1813,10 @@ pipelines_score_bins_final(PG_FUNCTION_ARGS)
 		bool	   *nulls = NULL;
 		ScoreBin   *mine;
 
-		if ((i & 1023) == 0)
-			CHECK_FOR_INTERRUPTS();
 		if (entry->nodes == NOTHING || pipeline == NULL)
 			continue;
 		if (model->nfeatures > 0)
-			MemoryContextReset(scratch);
+			MemoryContextReset(CurrentMemoryContext);
 		born = entry_born(state, entry);
 		if (state->new_only && born < state->since)
 			continue;
@@ -1738,6 +1868,41 @@ pipelines_score_bins_final(PG_FUNCTION_ARGS)
 				}
 			}
 		}
+	}
+}
+
+/*
+ * pipelines_score_bins_final
+ *		What would have been predicted at each instant for each deal that was
+ *		open then, against how it ended: a list of [pipeline, predictor, bin,
+ *		n, won, sum of predictions, of squared errors, of logarithmic losses],
+ *		bin -1: how many are still open.
+ */
+Datum
+pipelines_score_bins_final(PG_FUNCTION_ARGS)
+{
+	ScoreState *state;
+	ScoreModel *model;
+	CompatJsonb json = {0};
+	ScoreBin   *bins;
+	int64	   *open;
+	MemoryContext scratch;
+	MemoryContext old;
+
+	compat_push_jsonb(&json, WJB_BEGIN_ARRAY, NULL);
+	state = PG_ARGISNULL(0) ? NULL : state_to_read(&scores_kind, fcinfo);
+	if (state == NULL || state->model == NULL)
+		return finish(&json, WJB_END_ARRAY);
+	model = state->model;
+	bins = palloc0(sizeof(ScoreBin) * (model->npipelines + 1) * PREDICTORS * SCORE_BINS);
+	open = palloc0(sizeof(int64) * (model->npipelines + 1));
+	scratch = AllocSetContextCreate(CurrentMemoryContext, "pipelines calibration", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(scratch);
+
+	for (int i = 0; i < LISTS; i++)
+	{
+		put_together(state, &state->lists[i]);
+		judge_episodes(state, bins, open);
 	}
 
 	MemoryContextSwitchTo(old);

@@ -286,6 +286,7 @@ CREATE FUNCTION pipelines._score_count(deals regclass, settings jsonb, at timest
 RETURNS jsonb
 LANGUAGE plpgsql STABLE STRICT PARALLEL RESTRICTED COST 1000000
 SET search_path = pg_catalog, pg_temp
+SET parallel_tuple_cost = 0
 AS $$
 DECLARE
 	model jsonb := settings || jsonb_build_object('stages', pipelines._score_stages(deals, at));
@@ -318,17 +319,21 @@ $$;
 COMMENT ON FUNCTION pipelines._score_count(regclass, jsonb, timestamptz) IS
 'A model of scores from what was known at an instant. Raises 22023 for an instant before an adopted table''s history begins.';
 
--- Counting takes some 200 bytes a deal: more than maintenance_work_mem holds
--- is counted in parts, each in a pass of its own.
+-- Counting takes so many bytes a version: more than maintenance_work_mem, or 256
+-- MB where that is less, is counted in parts, each in a pass of its own.
 CREATE FUNCTION pipelines._score_parts(deals regclass)
 RETURNS integer
 LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 1000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT greatest(1, ceil((SELECT coalesce(sum(greatest(c.reltuples, 0)::numeric), 0) FROM pg_class c
-							 WHERE c.oid IN (SELECT $1 UNION SELECT p.relid FROM pg_partition_tree($1) p WHERE p.isleaf)
-								AND c.relkind = 'r') * 200
-				/ greatest(pg_size_bytes(current_setting('maintenance_work_mem')), 64 * 1024 * 1024)))::integer
+	SELECT greatest(1, ceil(coalesce(sum(greatest(c.reltuples, 0)::numeric), 0)
+				* CASE WHEN pipelines._key_is_number($1) THEN 30 ELSE 49 END
+				/ greatest(pg_size_bytes(current_setting('maintenance_work_mem')), 256 * 1024 * 1024)))::integer
+	FROM pipelines.tracked_table t
+	CROSS JOIN LATERAL (SELECT t.relation UNION SELECT t.history
+		UNION SELECT p.relid FROM pg_partition_tree(t.relation) p UNION SELECT p.relid FROM pg_partition_tree(t.history) p) l(relid)
+	JOIN pg_class c ON c.oid = l.relid AND c.relkind = 'r'
+	WHERE t.relation = $1
 $$;
 COMMENT ON FUNCTION pipelines._score_parts(regclass) IS
 'In how many parts the deals of a table are counted.';
@@ -411,7 +416,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pipelines.train_scores(regclass, text[], interval[], numeric, integer, integer, numeric, timestamptz) IS
-'Counts how the deals of a table ended, as known at as_of, and keeps the counts for scores: per pipeline, how many deals that were won and lost were at each age (bounds: ages) no further than each stage, and which values the features had at the end of their open time (columns that are tracked, by part or name, or expressions; numbers by order of magnitude). Lost counts with disqualified; done counts not at all, nor does a closing that was taken back. The counts are whole and the same for the same past. smoothing is added to each when they are read; a pipeline with fewer than min_won won or min_lost lost deals gets the rate of the stage instead, drawn towards the configured probability with the weight of prior_weight deals. NULL: as in the last training, else none, 1 day to 2 years, 1, 40, 40, 10. Changes no deal; scores count in views only for pipelines with use_scores. The first training, and one with other features, makes the views of the table anew (which from then on need the extension). Takes some 200 bytes a deal of maintenance_work_mem, more passes if it has less. For the owner of the table (42501). Raises 22023 for an instant before an adopted table''s history begins, and for features that are not tracked.';
+'Counts how the deals of a table ended, as known at as_of, and keeps the counts for scores: per pipeline, how many deals that were won and lost were at each age (bounds: ages) no further than each stage, and which values the features had at the end of their open time (columns that are tracked, by part or name, or expressions; numbers by order of magnitude). Lost counts with disqualified; done counts not at all, nor does a closing that was taken back. The counts are whole and the same for the same past. smoothing is added to each when they are read; a pipeline with fewer than min_won won or min_lost lost deals gets the rate of the stage instead, drawn towards the configured probability with the weight of prior_weight deals. NULL: as in the last training, else none, 1 day to 2 years, 1, 40, 40, 10. Changes no deal; scores count in views only for pipelines with use_scores. The first training, and one with other features, makes the views of the table anew (which from then on need the extension). Takes 25 to 49 bytes of memory a version; more than maintenance_work_mem, or than 256 MB, are counted in several passes. For the owner of the table (42501). Raises 22023 for an instant before an adopted table''s history begins, and for features that are not tracked.';
 
 -- When a deal was made, for its age: as it says itself, else its first version.
 CREATE FUNCTION pipelines._score_born(deals regclass)
