@@ -150,6 +150,21 @@ SELECT t, alike(format($q$SELECT pipelines._score_count(%L, pipelines._score_set
 	alike(format($q$SELECT * FROM pipelines.calibration(%L, '2024-04-01', every => '3 days', features => '{owner,source}', as_of => '2024-09-01')$q$, t)) AS calibration
 FROM unnest('{numbered,named}'::text[]) t ORDER BY 1;
 
+-- what is counted on the way is what would have been counted before, at whatever instant
+CREATE FUNCTION bins(deals regclass, trained timestamptz, judged timestamptz, features text[], in_one boolean) RETURNS text LANGUAGE sql AS $$
+	SELECT 'SELECT jsonb_agg(jsonb_build_array(e -> 0, e -> 1, e -> 2, e -> 3, e -> 4, round((e ->> 5)::numeric, 6), round((e ->> 7)::numeric, 6)) ORDER BY e::text) FROM (SELECT judged'
+		|| replace(replace(replace(pipelines._score_feed(deals, features),
+			'$1', quote_literal(CASE WHEN in_one THEN pipelines._score_untrained(deals, s, trained) || '{"train": 1, "every": 86400}'
+									 ELSE pipelines._score_count(deals, s, trained) || '{"every": 86400}' END) || '::jsonb'),
+			'$2', quote_literal(judged) || '::timestamptz'), '$3', quote_literal(trained) || '::timestamptz') || ') f(b), jsonb_array_elements(b) e'
+	FROM pipelines._score_settings(deals, features, NULL, NULL, 5, 5, NULL) s
+$$;
+SELECT t, count(*) AS asked, count(*) FILTER (WHERE answer(bins(t::regclass, at, judged, f, true)) IS DISTINCT FROM answer(bins(t::regclass, at, judged, f, false))) AS differ,
+	max(jsonb_array_length(answer(bins(t::regclass, at, judged, f, true))::jsonb)) AS bins
+FROM unnest('{numbered,named}'::text[]) t, generate_series(timestamptz '2024-01-20', '2024-06-20', '20 days 5 hours') at,
+	unnest('{2024-07-01,2024-12-01}'::timestamptz[]) judged, (VALUES ('{}'::text[]), ('{owner,source}')) v(f)
+GROUP BY 1 ORDER BY 1;
+
 -- and it was in parallel: the aggregate itself below the node that gathers
 CREATE FUNCTION partial(query text) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE

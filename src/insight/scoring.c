@@ -248,6 +248,7 @@ typedef struct ScoreState
 	TimestampTz since;			/* first instant of a calibration */
 	int64		every;			/* microseconds between two of them */
 	bool		new_only;		/* only deals made since then? */
+	bool		train;			/* count first what was known at since? */
 	uint32		parts;			/* of so many parts of the deals ... */
 	uint32		part;			/* ... this one */
 
@@ -1049,6 +1050,7 @@ begin_seeing(ScoreState *state, Jsonb *settings, TimestampTz at, TimestampTz sin
 				 errmsg("instants of a calibration must be finite, and at most %d", MAX_INSTANTS),
 				 errhint("Ask pipelines.calibration().")));
 	state->new_only = json_object_number(root, "new_only", 0, 0, 1) != 0;
+	state->train = json_object_number(root, "train", 0, 0, 1) != 0;
 	state->parts = (uint32) json_object_number(root, "parts", 1, 1, PG_INT32_MAX);
 	state->part = (uint32) json_object_number(root, "part", 0, 0, PG_INT32_MAX);
 	old = MemoryContextSwitchTo(context);
@@ -1242,7 +1244,7 @@ pipelines_score_see(PG_FUNCTION_ARGS)
 /* ----- putting together what was seen of each deal ----- */
 
 static void
-add_sighting(ScoreState *state, const Sighting *seen)
+add_sighting(ScoreState *state, const Sighting *seen, TimestampTz at)
 {
 	TimestampTz to = seen->made ? DT_NOEND : seen->to;
 	const ScoreStage *stage;
@@ -1254,9 +1256,10 @@ add_sighting(ScoreState *state, const Sighting *seen)
 	{
 		number = find_entry(state, seen->key1, seen->key2, 1, true);
 		state->entries[number].created = seen->to;
-		if (TIMESTAMP_IS_NOEND(seen->from))
-			return;
 	}
+	/* a visit says the same of an earlier instant, once it had begun */
+	if (seen->from > at)
+		return;
 	number = find_entry(state, seen->key1, seen->key2, seen->episode, true);
 	entry = &state->entries[number];
 	entry->first = Min(entry->first, seen->from);
@@ -1269,7 +1272,7 @@ add_sighting(ScoreState *state, const Sighting *seen)
 		{
 			entry->closed_version = seen->version;
 			entry->outcome = stage->outcome;
-			entry->withdrawn = seen->reopened;
+			entry->withdrawn = seen->reopened && to <= at;
 		}
 		return;
 	}
@@ -1281,13 +1284,16 @@ add_sighting(ScoreState *state, const Sighting *seen)
 	}
 	if (seen->furthest != NOTHING)
 		add_node(state, entry, seen->furthest, seen->stage, seen->from, to);
-	if (seen->features != NOTHING)
+	if (seen->features != NOTHING && to <= at)
 		entry->features = seen->features;
 }
 
-/* The episodes of the deals of a list, in the place of those of the one before. */
+/*
+ * The episodes of the deals of a list, as they were at an instant, in the place
+ * of those of the list before.
+ */
 static void
-put_together(ScoreState *state, const SightingList *list)
+put_together(ScoreState *state, const SightingList *list, TimestampTz at)
 {
 	Sighting	seen;
 
@@ -1299,13 +1305,13 @@ put_together(ScoreState *state, const SightingList *list)
 		for (uint32 i = 0; i < chunk->nwords; i += SHORT_WORDS)
 		{
 			read_short(list, &chunk->words[i], &seen);
-			add_sighting(state, &seen);
+			add_sighting(state, &seen, at);
 		}
 	for (const SightingChunk *chunk = list->longs; chunk != NULL; chunk = chunk->next)
 		for (uint32 i = 0; i < chunk->nwords; i += LONG_WORDS)
 		{
 			read_long(&chunk->words[i], &seen);
-			add_sighting(state, &seen);
+			add_sighting(state, &seen, at);
 		}
 }
 
@@ -1714,31 +1720,19 @@ count_episodes(ScoreState *state, ScorePair **sets)
 	}
 }
 
-/*
- * pipelines_score_counts_final
- *		The counts, as a list of [pipeline, feature, value, age, won, lost];
- *		age -1: at any age.
- */
-Datum
-pipelines_score_counts_final(PG_FUNCTION_ARGS)
+/* The counts of what was known at an instant; spoils the state's model. */
+static Datum
+count_all(ScoreState *state, TimestampTz at)
 {
-	ScoreState *state;
-	ScoreModel *model;
+	ScoreModel *model = state->model;
 	CompatJsonb json = {0};
-	ScorePair **sets;
-	int			nbuckets;
+	ScorePair **sets = palloc0(sizeof(ScorePair *) * (model->npipelines + 1));
+	int			nbuckets = model->nages + 1;
 
 	compat_push_jsonb(&json, WJB_BEGIN_ARRAY, NULL);
-	state = PG_ARGISNULL(0) ? NULL : state_to_read(&scores_kind, fcinfo);
-	if (state == NULL || state->model == NULL)
-		return finish(&json, WJB_END_ARRAY);
-	model = state->model;
-	nbuckets = model->nages + 1;
-	sets = palloc0(sizeof(ScorePair *) * (model->npipelines + 1));
-
 	for (int i = 0; i < LISTS; i++)
 	{
-		put_together(state, &state->lists[i]);
+		put_together(state, &state->lists[i], at);
 		count_episodes(state, sets);
 	}
 
@@ -1763,6 +1757,31 @@ pipelines_score_counts_final(PG_FUNCTION_ARGS)
 			push_features(&json, state, sets[i], pipeline->pipeline_id);
 	}
 	return finish(&json, WJB_END_ARRAY);
+}
+
+/* no counts, no predictions */
+static Datum
+empty_list(void)
+{
+	CompatJsonb json = {0};
+
+	compat_push_jsonb(&json, WJB_BEGIN_ARRAY, NULL);
+	return finish(&json, WJB_END_ARRAY);
+}
+
+/*
+ * pipelines_score_counts_final
+ *		The counts, as a list of [pipeline, feature, value, age, won, lost];
+ *		age -1: at any age.
+ */
+Datum
+pipelines_score_counts_final(PG_FUNCTION_ARGS)
+{
+	ScoreState *state = PG_ARGISNULL(0) ? NULL : state_to_read(&scores_kind, fcinfo);
+
+	if (state == NULL || state->model == NULL)
+		return empty_list();
+	return count_all(state, state->at);
 }
 
 /* ----- calibration ----- */
@@ -1792,6 +1811,25 @@ judge(ScoreBin *bins, double probability, bool won)
 	b->predicted += probability;
 	b->squares += (probability - won) * (probability - won);
 	b->log_loss -= log(won ? p : 1 - p);
+}
+
+/* The model becomes that of the counts of what was known at the first instant. */
+static void
+train(ScoreState *state)
+{
+	CompatJsonb json = {0};
+	JsonbValue	counts;
+	Datum		counted = count_all(state, state->since);
+	Datum		settings = DirectFunctionCall1(jsonb_in, CStringGetDatum(state->settings));
+
+	compat_push_jsonb(&json, WJB_BEGIN_OBJECT, NULL);
+	push_key(&json, "counts");
+	counts.type = jbvBinary;
+	counts.val.binary.data = &DatumGetJsonbP(counted)->root;
+	counts.val.binary.len = VARSIZE(DatumGetJsonbP(counted)) - VARHDRSZ;
+	compat_push_jsonb(&json, WJB_VALUE, &counts);
+	settings = DirectFunctionCall2(jsonb_concat, settings, finish(&json, WJB_END_OBJECT));
+	state->model = read_model(DatumGetJsonbP(settings), state->context);
 }
 
 /*
@@ -1876,7 +1914,9 @@ judge_episodes(ScoreState *state, ScoreBin *bins, int64 *open)
  *		What would have been predicted at each instant for each deal that was
  *		open then, against how it ended: a list of [pipeline, predictor, bin,
  *		n, won, sum of predictions, of squared errors, of logarithmic losses],
- *		bin -1: how many are still open.
+ *		bin -1: how many are still open.  The model is the one that was given, or,
+ *		where its settings say "train", that of what was known at the first
+ *		instant.
  */
 Datum
 pipelines_score_bins_final(PG_FUNCTION_ARGS)
@@ -1889,10 +1929,12 @@ pipelines_score_bins_final(PG_FUNCTION_ARGS)
 	MemoryContext scratch;
 	MemoryContext old;
 
-	compat_push_jsonb(&json, WJB_BEGIN_ARRAY, NULL);
 	state = PG_ARGISNULL(0) ? NULL : state_to_read(&scores_kind, fcinfo);
 	if (state == NULL || state->model == NULL)
-		return finish(&json, WJB_END_ARRAY);
+		return empty_list();
+	if (state->train)
+		train(state);
+	compat_push_jsonb(&json, WJB_BEGIN_ARRAY, NULL);
 	model = state->model;
 	bins = palloc0(sizeof(ScoreBin) * (model->npipelines + 1) * PREDICTORS * SCORE_BINS);
 	open = palloc0(sizeof(int64) * (model->npipelines + 1));
@@ -1901,7 +1943,7 @@ pipelines_score_bins_final(PG_FUNCTION_ARGS)
 
 	for (int i = 0; i < LISTS; i++)
 	{
-		put_together(state, &state->lists[i]);
+		put_together(state, &state->lists[i], state->at);
 		judge_episodes(state, bins, open);
 	}
 

@@ -281,6 +281,23 @@ $$;
 COMMENT ON FUNCTION pipelines._score_settings(regclass, text[], interval[], numeric, integer, integer, numeric) IS
 'How a deals table is scored, as part of a model.';
 
+-- The model of an instant, before anything was counted.
+CREATE FUNCTION pipelines._score_untrained(deals regclass, settings jsonb, at timestamptz)
+RETURNS jsonb
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT isfinite(at) THEN
+		RAISE EXCEPTION 'the instant must be finite' USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	PERFORM pipelines._as_of_covered(deals, at);
+	RETURN settings || jsonb_build_object('stages', pipelines._score_stages(deals, at));
+END
+$$;
+COMMENT ON FUNCTION pipelines._score_untrained(regclass, jsonb, timestamptz) IS
+'A model of scores without counts, with the stages of an instant. Raises 22023 for an instant before an adopted table''s history begins.';
+
 -- The model of what was known at an instant, counted now.
 CREATE FUNCTION pipelines._score_count(deals regclass, settings jsonb, at timestamptz)
 RETURNS jsonb
@@ -289,16 +306,12 @@ SET search_path = pg_catalog, pg_temp
 SET parallel_tuple_cost = 0
 AS $$
 DECLARE
-	model jsonb := settings || jsonb_build_object('stages', pipelines._score_stages(deals, at));
+	model jsonb := pipelines._score_untrained(deals, settings, at);
 	query text;
 	counts jsonb;
 	part jsonb[] := '{}';
 	parts integer;
 BEGIN
-	IF NOT isfinite(at) THEN
-		RAISE EXCEPTION 'the instant must be finite' USING ERRCODE = 'invalid_parameter_value';
-	END IF;
-	PERFORM pipelines._as_of_covered(deals, at);
 	query := 'SELECT pipelines._score_counts' || pipelines._score_feed(deals, ARRAY(
 		SELECT f FROM jsonb_array_elements_text(settings -> 'features') f));
 	parts := pipelines._score_parts(deals);
@@ -569,10 +582,12 @@ RETURNS TABLE (pipeline_id integer, pipeline_name text, predictor text, bin text
 	mean_predicted numeric, won bigint, observed numeric, brier numeric, log_loss numeric)
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED COST 1000000 ROWS 50
 SET search_path = pg_catalog, pg_temp
+SET parallel_tuple_cost = 0
 AS $$
 #variable_conflict use_column
 DECLARE
 	wanted integer := CASE WHEN calibration.pipeline IS NOT NULL THEN pipelines.pipeline_id(calibration.pipeline, NULL::text) END;
+	settings jsonb;
 	model jsonb;
 	part jsonb;
 	bins jsonb := '[]';
@@ -589,11 +604,13 @@ BEGIN
 			USING ERRCODE = 'invalid_parameter_value',
 				  DETAIL = format('From %s to %s, every %s.', calibration.trained_at, as_of, every);
 	END IF;
-	model := pipelines._score_count(deals, pipelines._score_settings(deals, calibration.features, calibration.ages, NULL::numeric,
-																	 NULL::integer, NULL::integer, NULL::numeric), calibration.trained_at);
-	query := 'SELECT pipelines._score_bins' || pipelines._score_feed(deals, ARRAY(
-		SELECT f FROM jsonb_array_elements_text(model -> 'features') f));
+	settings := pipelines._score_settings(deals, calibration.features, calibration.ages, NULL::numeric, NULL::integer, NULL::integer, NULL::numeric);
+	-- counted and judged in one pass, where all deals are in one part
 	parts := pipelines._score_parts(deals);
+	model := CASE WHEN parts = 1 THEN pipelines._score_untrained(deals, settings, calibration.trained_at) || '{"train": 1}'
+				  ELSE pipelines._score_count(deals, settings, calibration.trained_at) END;
+	query := 'SELECT pipelines._score_bins' || pipelines._score_feed(deals, ARRAY(
+		SELECT f FROM jsonb_array_elements_text(settings -> 'features') f));
 	FOR n IN 0 .. parts - 1 LOOP
 		EXECUTE query INTO part
 		USING model || jsonb_build_object('parts', parts, 'part', n, 'every', extract(epoch FROM every)::numeric,
