@@ -12,6 +12,10 @@
 #       the tests under AddressSanitizer and UndefinedBehaviorSanitizer; what of
 #       src/ they reach; and whether they notice when a comparison in the rules
 #       is wrong (test/matrix)
+#   make assert, make valgrind, make discard
+#       the tests with a server that has assertions, built from Debian's source
+#       package: as it is, under valgrind, and with a cache that keeps nothing
+#       (test/matrix/assert.sh)
 #   make catalog
 #       writes the checked-in listing of all that the extension consists of
 #       anew, for whoever changes a function's arguments, volatility, comment...
@@ -27,7 +31,7 @@
 # compiler: PGXS is not even looked at for them.  (Besides, PGXS has a `check`
 # of its own, which only refuses.)
 
-HOUSE_GOALS = check check-all matrix sanitize coverage mutate catalog demo demo-stop bench style
+HOUSE_GOALS = check check-all matrix sanitize coverage mutate assert valgrind discard catalog demo demo-stop bench style
 
 .PHONY: $(HOUSE_GOALS)
 
@@ -51,6 +55,12 @@ coverage:
 
 mutate:
 	@bash test/matrix/mutate.sh
+
+assert:
+	@MEMORY= bash test/matrix/assert.sh
+
+valgrind discard:
+	@MEMORY=$@ bash test/matrix/assert.sh
 
 catalog:
 	@bash test/upgrade/catalog.sh

@@ -17,11 +17,11 @@
 # PIPELINES_DATA names the folder of real data (default: ../shared/data beside
 # the project, where there is one); tests that need it skip without.
 # KEEP_SCRATCH=1 keeps the clusters' files and logs.  ONLY="regress tap" chooses
-# suites; PROVE_TESTS="test/t/a.pl ..." chooses TAP files; TEST_LIMIT is how many
-# seconds a suite, or a TAP file, may take.  TEST_COPT are further flags of the
-# compiler, TEST_PRELOAD libraries that servers load first, TEST_AFTER a command
-# that runs in the built project at the end (the sanitizers and coverage use
-# these: test/matrix).
+# suites; REGRESS_TESTS="moves ..." and PROVE_TESTS="test/t/a.pl ..." choose files;
+# TEST_LIMIT is how many seconds a suite, or a TAP file, may take.  TEST_COPT are
+# further flags of the compiler, TEST_PRELOAD libraries that servers load first,
+# TEST_SETTINGS lines of postgresql.conf for regress and isolation, TEST_AFTER a
+# command that runs in the built project at the end (test/matrix uses these).
 #
 set -u
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -119,9 +119,10 @@ lane_installcheck() {
 		wal_level = minimal
 		max_wal_senders = 0
 		timezone = 'UTC'
+		${TEST_SETTINGS:-}
 	END
 	if wants regress && [ -n "$(listed regress)" ]; then
-		installcheck "$scratch/regress.log" ISOLATION=
+		installcheck "$scratch/regress.log" ISOLATION= ${REGRESS_TESTS:+REGRESS="$REGRESS_TESTS"}
 	fi
 	if wants isolation && [ -n "$(listed isolation)" ]; then
 		installcheck "$scratch/isolation.log" REGRESS=
@@ -241,7 +242,7 @@ wait "$lane" || cat "$scratch/lane.log"
 set +m
 
 if wants regress; then
-	read_installcheck regress $(listed regress)
+	read_installcheck regress ${REGRESS_TESTS:-$(listed regress)}
 fi
 if wants isolation; then
 	read_installcheck isolation $(listed isolation)
