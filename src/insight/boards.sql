@@ -47,6 +47,7 @@ RETURNS TABLE (column_number integer, column_name text, pipeline_id integer, sta
 	deals_count bigint, unpriced bigint, amount numeric, weighted numeric, card_list jsonb, next_page integer, document jsonb)
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED COST 1000000 ROWS 20
 SET search_path = pg_catalog, pg_temp
+SET parallel_tuple_cost = 0.01
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -184,7 +185,7 @@ BEGIN
 			SELECT %1$s AS c_pipeline, %2$s AS c_stage, %3$s AS c_value, coalesce(%4$s, %5$L::text) AS c_currency, x.c_place,
 				   jsonb_strip_nulls(jsonb_build_object('deal', %13$s, %14$s)) AS c_card
 			FROM place x
-			JOIN LATERAL (SELECT d.* %15$s d WHERE %18$s) d ON true
+			JOIN LATERAL (SELECT d.* %15$s d WHERE %18$s%20$s) d ON true
 			%19$s
 		)$sql$,
 		CASE WHEN by_stage OR by_pipeline THEN pipelines._column(deals, 'pipeline_id', NULL::text, false) ELSE 'NULL::integer' END,
@@ -202,7 +203,9 @@ BEGIN
 		replace(sort, 'now()', '$1'), part.keys, part.key, replace(concat_ws(', ', part.texts, part.fields, part.figures), 'now()', '$1'),
 		CASE WHEN present THEN 'FROM ' || pipelines._deals_source(deals, NULL::name[])
 			 ELSE format('FROM pipelines.as_of(NULL::%s, $1)', deals) END,
-		part.inner_keys, part.outer_keys, part.same_keys, source);
+		part.inner_keys, part.outer_keys, part.same_keys, source,
+		-- there is one, and few are wanted: by its key, not by reading all
+		CASE WHEN present THEN ' LIMIT 1' ELSE '' END);
 	query := query || CASE WHEN as_json THEN $sql$
 		SELECT NULL::integer, NULL::text, NULL::integer, NULL::integer, NULL::text, NULL::text, NULL::bigint, NULL::bigint, NULL::numeric, NULL::numeric,
 			   NULL::jsonb, NULL::integer,
