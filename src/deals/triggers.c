@@ -525,9 +525,9 @@ complete_new_row(Relation rel, const DealsTable *table, DealRow *row, DealState 
 	DealContext deal = {rel, table, row->values, row->nulls, NULL, NULL};
 	Refusal		refusal;
 	bool		replaced;
-	int32		version;
-	int32		episode;
-	TimestampTz valid_to;
+	int32		version = 0;
+	int32		episode = 0;
+	TimestampTz valid_to = DT_NOBEGIN;
 
 	/* CORE 2: a key that comes back continues its versions */
 	bool		returning = history_last_version(table, tupdesc, row->values, row->nulls,
