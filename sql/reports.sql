@@ -142,6 +142,10 @@ FROM unnest('{open,created,closed}'::text[]) n_basis CROSS JOIN LATERAL pipeline
 SELECT pipeline_name, value, currency, n, on_hold, unpriced, amount, weighted, largest, overdue, without_next_action, mean_age_days FROM pipelines.load('deals', as_of => :at);
 SELECT value, n, on_hold, amount, weighted FROM pipelines.load('deals', by => 'product', as_of => '2026-01-08 13:00+00');
 
+-- whoever forbids the planner something gives its plans a cost at which servers compile them: for a second each, whatever the size of the tables
+SELECT oid::regprocedure FROM pg_proc
+WHERE pronamespace = 'pipelines'::regnamespace AND proconfig::text LIKE '%enable\_%=off%' AND NOT 'jit=off' = ANY (proconfig);
+
 -- refusals
 SELECT try($t$SELECT pipelines.funnel('deals', 'some')$t$);
 SELECT try($t$SELECT pipelines.funnel('deals', cohort => 'mine')$t$);

@@ -432,6 +432,7 @@ SET search_path = pg_catalog, pg_temp
 -- the planner knows neither
 SET parallel_tuple_cost = 0.01
 SET enable_mergejoin = off
+SET jit = off
 AS $$
 BEGIN
 	PERFORM pipelines._need_deals(deals);

@@ -205,6 +205,7 @@ LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000000 ROWS 500
 SET search_path = pg_catalog, pg_temp
 SET enable_sort = off
 SET parallel_tuple_cost = 0
+SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE

@@ -486,6 +486,7 @@ SET search_path = pg_catalog, pg_temp
 -- few of the rows that are read are open deals: the planner doesn't know
 SET parallel_tuple_cost = 0.01
 SET enable_nestloop = off
+SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
