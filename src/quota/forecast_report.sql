@@ -232,6 +232,7 @@ CREATE FUNCTION pipelines.forecast_report(deals regclass, forecast_type text DEF
 RETURNS SETOF pipelines.forecast_row
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000000 ROWS 1000
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 AS $$
 DECLARE
 	options jsonb := pipelines._report_options(deals, forecast_type, coalesce(forecast_period, 'month'), currency, rates, rate_set,

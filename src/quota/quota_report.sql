@@ -431,6 +431,8 @@ CREATE TYPE pipelines.quota_row AS (
 COMMENT ON TYPE pipelines.quota_row IS
 	'A row of quota_report() and of the views T_quota.';
 
+-- The statement is long, and what it reads is added up at its beginning: compiling
+-- it takes longer than running it.
 CREATE FUNCTION pipelines.quota_report(deals regclass, forecast_type text DEFAULT NULL, "by" text[] DEFAULT NULL,
 	forecast_period text DEFAULT NULL, fiscal_period text DEFAULT NULL, currency text DEFAULT NULL,
 	rates text DEFAULT 'close_date', rate_set text DEFAULT 'spot', quota_rate_set text DEFAULT 'plan',
@@ -439,6 +441,7 @@ CREATE FUNCTION pipelines.quota_report(deals regclass, forecast_type text DEFAUL
 RETURNS SETOF pipelines.quota_row
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000000 ROWS 1000
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
