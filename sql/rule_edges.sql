@@ -54,6 +54,120 @@ SELECT keep('of no pipeline', 99, 1);
 SELECT d.name, s.name AS stage FROM deals d JOIN pipelines.stage s USING (stage_id) ORDER BY 1;
 SELECT * FROM pipelines.verify('deals');
 
+--
+-- What follows is about moves.  Waiting is a pause among the open stages, and a
+-- deal may get a second try after it was lost; Back again is beside it
+--
+SELECT pipelines.create_pipeline('Trade', layout => 'trade', stages => '["New", {"name": "Waiting", "outcome": "on_hold", "mandatory": false}, "Demo", "Offer", "Talks", {"name": "Won", "outcome": "won"}, {"name": "Lost", "outcome": "lost"}, "Second try"]') AS trade;
+SELECT pipelines.create_pipeline('Back again', layout => 'trade', stages => '["Known", "Talks", "Offer", "Demo", "Bid", {"name": "Won", "outcome": "won"}]') AS back_again;
+SELECT pipelines.create_deals('trades', layout => 'trade', currency => 'EUR');
+CREATE FUNCTION st(stage text, pipeline text DEFAULT 'Trade') RETURNS integer LANGUAGE sql STABLE AS
+	'SELECT pipelines.stage_id(pipeline, stage)';
+CREATE FUNCTION go(deal bigint, stage text, more text DEFAULT '', pipeline text DEFAULT 'Trade') RETURNS text LANGUAGE sql AS
+	$$SELECT try(format('UPDATE trades SET pipeline_id = %s, stage_id = %s%s WHERE deal_id = %s', pipelines.pipeline_id(pipeline), st(stage, pipeline), more, deal))$$;
+CREATE FUNCTION stands(deal bigint) RETURNS text LANGUAGE sql AS $$
+	SELECT concat_ws(', ', s.name, 'furthest ' || f.name, 'gate ' || g.name) FROM trades d LEFT JOIN pipelines.stage s USING (stage_id)
+		LEFT JOIN pipelines.stage f ON f.stage_id = d.furthest_stage_id LEFT JOIN pipelines.stage g ON g.stage_id = d.gate_stage_id WHERE d.deal_id = deal
+$$;
+CREATE FUNCTION leaving(stage text, rule text) RETURNS text LANGUAGE sql AS
+	$$SELECT try(format('UPDATE pipelines.pipeline_stage SET exit_rule = %L WHERE pipeline_id = pipelines.pipeline_id(''Trade'') AND stage_id = %s', rule, st(stage)))$$;
+INSERT INTO trades (deal_id) SELECT generate_series(1, 20);
+
+--
+-- Closed differently, the closing date and its day are what the statement says (R-2.25, R-2.26)
+--
+SELECT go(1, 'Won', ', closed_at = ''2020-02-01 12:00+00'''), go(2, 'Won', ', closed_at = ''2020-02-01 12:00+00''');
+SELECT go(1, 'Lost', ', closed_at = ''2020-03-01 12:00+00'''), go(2, 'Lost', ', closed_on = ''2020-03-05''');
+SELECT deal_id, CASE WHEN closed_at < '2021-01-01' THEN closed_at END AS closed_at, closed_on FROM trades WHERE deal_id IN (1, 2) ORDER BY 1;
+-- one that was restored without its day is given it later
+INSERT INTO trades (deal_id, pipeline_id, stage_id, created_at, created_by, stage_entered_at, furthest_stage_id, episode, version, changed_at, closed_at)
+	VALUES (21, pipelines.pipeline_id('Trade'), st('Won'), '2020-01-01', 'me', '2020-02-01', st('Won'), 1, 1, '2020-02-01', '2020-02-01');
+UPDATE trades SET closed_on = '2020-01-31' WHERE deal_id = 21;
+SELECT closed_at, closed_on FROM trades WHERE deal_id = 21;
+-- R-2.28: a reason may come with a new deal, or be there before the closing
+UPDATE pipelines.pipeline SET close_requires = '{lost_reason}' WHERE name = 'Trade';
+SELECT try($$INSERT INTO trades (deal_id, stage_id, close_reason) VALUES (22, st('Lost'), 'price')$$);
+UPDATE trades SET close_reason = 'price' WHERE deal_id = 17;
+SELECT go(17, 'Lost'), stands(17);
+UPDATE pipelines.pipeline SET close_requires = '{}' WHERE name = 'Trade';
+
+--
+-- A pause is no way around what the stage before it demands: the one where the deal
+-- was, not the furthest; what the pause itself demands comes first, however far the
+-- deal goes on.  Taken elsewhere, only the pause is asked
+--
+-- every stage demands something, most of them only a key
+UPDATE pipelines.pipeline_stage SET exit_rule = 'deal_id' WHERE pipeline_id = pipelines.pipeline_id('Trade');
+SELECT leaving('Demo', 'amount'), leaving('Waiting', 'quantity');
+SELECT go(3, 'Talks'), go(3, 'Demo'), go(3, 'Waiting');
+SELECT go(3, 'Talks'), go(3, 'Talks', ', quantity = 1'), go(3, 'Won', ', quantity = 1'), go(3, 'Demo'), go(3, 'Demo', ', quantity = 1');
+SELECT go(3, 'Waiting'), go(3, 'Talks', ', amount = 1'), stands(3);
+SELECT go(4, 'Demo'), go(4, 'Waiting'), go(4, 'Talks', ', amount = 1'), go(4, 'New'), stands(4);
+SELECT go(5, 'Demo'), go(5, 'Waiting'), go(5, 'Won', '', 'Back again'), go(5, 'Won', ', quantity = 1', 'Back again'), stands(5);
+-- nor does a closed stage demand anything of a deal that is reopened (R-2.27)
+UPDATE pipelines.pipeline_stage SET exit_rule = NULL WHERE pipeline_id = pipelines.pipeline_id('Trade');
+SELECT leaving('Lost', 'amount');
+SELECT go(6, 'Lost'), go(6, 'Second try'), go(7, 'Lost'), go(7, 'Won');
+SELECT leaving('Lost', NULL);
+
+--
+-- Activities are asked for when the other triggers are through, which may record them
+--
+INSERT INTO pipelines.stage_activity (pipeline_id, stage_id, kind) VALUES (pipelines.pipeline_id('Trade'), st('Demo'), 'demo');
+CREATE FUNCTION record() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO trades_activity (deal_id, kind, done_at) VALUES (new.deal_id, 'demo', clock_timestamp());
+	RETURN new;
+END
+$$;
+CREATE TRIGGER "§zz" BEFORE UPDATE ON trades FOR EACH ROW WHEN (new.quantity = 8) EXECUTE FUNCTION record();
+SELECT go(8, 'Demo'), go(8, 'Offer'), go(8, 'Offer', ', quantity = 8'), stands(8);
+DROP TRIGGER "§zz" ON trades;
+DELETE FROM pipelines.stage_activity;
+
+--
+-- The target's way back is none of a deal that comes from elsewhere, even to a lower
+-- position (R-2.14); nor is the same position forward (R-2.17)
+--
+UPDATE pipelines.pipeline SET backward = 'refused', override_policy = 'clear_on_forward' WHERE name = 'Back again';
+UPDATE trades SET probability = 33 WHERE deal_id IN (11, 12, 13);
+SELECT go(11, 'Talks'), go(12, 'Offer'), go(13, 'Demo');
+SELECT go(11, 'Talks', '', 'Back again'), go(12, 'Demo', '', 'Back again'), go(13, 'Bid', '', 'Back again');
+SELECT deal_id, stands(deal_id), probability FROM trades WHERE deal_id IN (11, 12, 13) ORDER BY 1;
+
+--
+-- An archived stage may share its position with a live one: going from one to the other
+-- is not forward.  Of two that are equally far the deal got to the first (R-2.7), and
+-- the first gate stays (R-2.10)
+--
+SELECT go(14, 'Offer'), go(15, 'Offer'), leaving('Offer', 'amount');
+SELECT deal, ok, target FROM pipelines.push_back('trades', '15', 'too fast', 'Demo');
+SELECT pipelines.archive_stage('Trade', 'Offer');
+UPDATE pipelines.pipeline_stage SET position = 4 WHERE pipeline_id = pipelines.pipeline_id('Trade') AND stage_id = st('Demo');
+SELECT go(14, 'Demo'), stands(14), stands(15);
+SELECT deal, ok, target FROM pipelines.push_back('trades', '15', 'again', 'New');
+SELECT stands(15);
+
+--
+-- What was decided elsewhere skips nothing (R-2.7): neither an undoing (R-2.23) nor a merge (R-2.35)
+--
+SELECT go(9, 'Won'), set_config('pipelines.batch', 'b', false);
+SELECT go(9, 'New');
+RESET pipelines.batch;
+SELECT count(*) FROM pipelines.undo_batch('trades', 'b');
+SELECT life('9', false, 'trades');
+SELECT moved > 0 AS moved FROM pipelines.merge_stages('Trade', 'New', 'Talks');
+SELECT life('20', false, 'trades');
+
+--
+-- A deal whose stage somebody took away by force may go where it likes
+--
+SELECT go(16, 'Second try');
+ALTER TABLE pipelines.pipeline_stage DISABLE TRIGGER ALL;
+DELETE FROM pipelines.pipeline_stage WHERE stage_id = st('Second try');
+ALTER TABLE pipelines.pipeline_stage ENABLE TRIGGER ALL;
+SELECT go(16, 'Demo'), stands(16);
+
 \set ECHO none
 \c :home
 SET client_min_messages = warning;

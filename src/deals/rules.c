@@ -505,7 +505,7 @@ skipped_names(const PipelineDef *pipeline, const Verdict *verdict)
 
 /*
  * A deal on hold stands where it was before: 'paused_in', or as far as it got
- * if that was not asked for.  Any other stands in its stage.
+ * if that is not known, or was not asked for.  Any other stands in its stage.
  */
 static const StageDef *
 where_it_stands(const DealState *old, const PipelineDef *pipeline, const StageDef *from,
@@ -544,6 +544,25 @@ static bool
 decided_elsewhere(const Verdict *verdict)
 {
 	return verdict->forced != CHANGE_NONE || verdict->redefined != NULL;
+}
+
+/*
+ * Does it matter where a deal on hold was before?  To ask the history is dear,
+ * and most pipelines demand nothing of who leaves a stage.
+ */
+static bool
+pause_matters(const DealState *old, const Verdict *verdict)
+{
+	const PipelineDef *pipeline = definitions_pipeline(old->pipeline_id);
+
+	if (old->gate_stage_id != 0 || verdict->forced == CHANGE_PUSH_BACK)
+		return true;
+	for (int i = 0; pipeline != NULL && i < pipeline->nstages; i++)
+	{
+		if (pipeline->stages[i].exit_rule != NULL || pipeline->stages[i].nactivities > 0)
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -604,7 +623,7 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 					  deal->table->role[state->pipeline_id == 0 ? ROLE_PIPELINE_ID : ROLE_STAGE_ID],
 					  psprintf("%s must be in a stage of a pipeline", full_label(deal)),
 					  "Pipeline and stage can't be set to NULL.", NULL);
-	if (!transfer && (old->gate_stage_id != 0 || verdict->forced == CHANGE_PUSH_BACK))
+	if (pause_matters(old, verdict))
 		verdict->paused_in = stage_before_pause(deal, old);
 	pipeline = known_pipeline(deal, state->pipeline_id, refusal);
 	if (pipeline == NULL || !may_move_in(deal, pipeline, refusal))
@@ -915,42 +934,49 @@ activities_allow(const DealContext *deal, const DealState *old, const StageDef *
 }
 
 /*
- * What a deal must fulfil to leave its stage forward, R-2.11 and S31.  Given
+ * What a deal must fulfil to leave a stage forward, R-2.11 and S31.  Given
  * up or put aside, and taken to another pipeline, it may be at any time.
+ */
+static bool
+lets_go(const DealContext *deal, const DealState *old, const DealState *state,
+		int32 stage_id, Verdict *verdict)
+{
+	const PipelineDef *source = definitions_pipeline(old->pipeline_id);
+	const PipelineDef *pipeline = definitions_pipeline(state->pipeline_id);
+	const StageDef *from = source == NULL ? NULL : definitions_stage(source, stage_id);
+	const StageDef *stage = pipeline == NULL ? NULL :
+		definitions_stage(pipeline, state->stage_id);
+
+	if (from == NULL || stage == NULL || OUTCOME_IS_CLOSED(from->outcome) || !is_progress(stage))
+		return true;
+	if (stage->outcome == OUTCOME_OPEN &&
+		(old->pipeline_id != state->pipeline_id || stage->position <= from->position))
+		return true;
+	if (!rule_allows(deal, source, from, false, verdict->when, &verdict->postponed,
+					 &verdict->refusal))
+		return false;
+	source = definitions_pipeline(old->pipeline_id);
+	from = source == NULL ? NULL : definitions_stage(source, stage_id);
+	return from == NULL ||
+		activities_allow(deal, old, from, verdict->when, &verdict->refusal);
+}
+
+/*
+ * A pause is no way around what the stage before it demands; nor is a stage
+ * further on a way around what the pause itself demands.
  */
 static bool
 may_leave(const DealContext *deal, const DealState *old, const DealState *state,
 		  Verdict *verdict)
 {
 	const PipelineDef *source = definitions_pipeline(old->pipeline_id);
-	const PipelineDef *pipeline = definitions_pipeline(state->pipeline_id);
 	const StageDef *from = source == NULL ? NULL : definitions_stage(source, old->stage_id);
-	const StageDef *stage = pipeline == NULL ? NULL :
-		definitions_stage(pipeline, state->stage_id);
-	int32		left;
+	const StageDef *base = where_it_stands(old, source, from, verdict->paused_in);
+	int32		before = base == NULL ? old->stage_id : base->stage_id;
 
-	if (from == NULL || stage == NULL || OUTCOME_IS_CLOSED(from->outcome) || !is_progress(stage))
-		return true;
-
-	/* a pause is no way around what the stage before it demands */
-	if (from->outcome == OUTCOME_ON_HOLD && old->pipeline_id == state->pipeline_id)
-	{
-		const StageDef *base = where_it_stands(old, source, from, verdict->paused_in);
-
-		if (base != NULL && base->outcome == OUTCOME_OPEN && stage->position > base->position)
-			from = base;
-	}
-	if (stage->outcome == OUTCOME_OPEN &&
-		(old->pipeline_id != state->pipeline_id || stage->position <= from->position))
-		return true;
-	left = from->stage_id;
-	if (!rule_allows(deal, source, from, false, verdict->when, &verdict->postponed,
-					 &verdict->refusal))
-		return false;
-	source = definitions_pipeline(old->pipeline_id);
-	from = source == NULL ? NULL : definitions_stage(source, left);
-	return from == NULL ||
-		activities_allow(deal, old, from, verdict->when, &verdict->refusal);
+	return lets_go(deal, old, state, old->stage_id, verdict) &&
+		(before == old->stage_id || old->pipeline_id != state->pipeline_id ||
+		 lets_go(deal, old, state, before, verdict));
 }
 
 /*
