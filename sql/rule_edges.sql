@@ -109,6 +109,10 @@ UPDATE pipelines.pipeline_stage SET exit_rule = NULL WHERE pipeline_id = pipelin
 SELECT leaving('Lost', 'amount');
 SELECT go(6, 'Lost'), go(6, 'Second try'), go(7, 'Lost'), go(7, 'Won');
 SELECT leaving('Lost', NULL);
+-- pushed back it stands where it was before the pause, also where nothing is demanded (R-2.10)
+SELECT go(10, 'Talks'), go(10, 'Demo'), go(10, 'Waiting');
+SELECT try($$SELECT pipelines.push_back('trades', '10', 'why', 'Demo')$$);
+SELECT deal, ok, target, stands(10) FROM pipelines.push_back('trades', '10', 'why', 'New');
 
 --
 -- Activities are asked for when the other triggers are through, which may record them
