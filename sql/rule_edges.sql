@@ -115,6 +115,20 @@ SELECT try($$SELECT pipelines.push_back('trades', '10', 'why', 'Demo')$$);
 SELECT deal, ok, target, stands(10) FROM pipelines.push_back('trades', '10', 'why', 'New');
 
 --
+-- What is nothing but blanks, of whatever kind, is not filled in; so is a domain of texts
+--
+CREATE DOMAIN words AS text;
+ALTER TABLE trades ADD COLUMN remark words;
+SELECT leaving('New', 'remark');
+INSERT INTO trades (deal_id, stage_id, remark)
+SELECT 100 + n, st('New'), v FROM unnest(ARRAY[NULL, '', ' ', E'\t', E'\n', E'\r', E' \t\n\r ', ' x ', '0']) WITH ORDINALITY u(v, n);
+SELECT to_json(remark) AS remark, go(deal_id, 'Demo') FROM trades WHERE deal_id > 100 ORDER BY deal_id;
+SELECT leaving('New', 'name');
+UPDATE trades SET name = remark, remark = NULL, stage_id = st('New') WHERE deal_id > 100;
+SELECT to_json(name) AS name, go(deal_id, 'Demo') FROM trades WHERE deal_id > 100 ORDER BY deal_id;
+SELECT leaving('New', NULL);
+
+--
 -- Activities are asked for when the other triggers are through, which may record them
 --
 INSERT INTO pipelines.stage_activity (pipeline_id, stage_id, kind) VALUES (pipelines.pipeline_id('Trade'), st('Demo'), 'demo');
