@@ -38,6 +38,7 @@
 #include "miscadmin.h"
 #include "money/money.h"
 #include "port/pg_bitutils.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -363,6 +364,8 @@ read_rows(RateTable which, const char *set, CurrencyCode currency,
 
 	if (IsInParallelMode())
 		tables.in_parallel_mode = true;
+	/* it locks the partitions, but leaves the table itself to us */
+	LockRelationOid(tables.relids[which], AccessShareLock);
 	parts = find_all_inheritors(tables.relids[which], AccessShareLock, NULL);
 	snapshot = watched_snapshot();
 	foreach(lc, parts)
