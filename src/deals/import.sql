@@ -107,7 +107,7 @@ COMMENT ON FUNCTION pipelines._import_refuse(text[], bigint, regclass, regclass)
 CREATE FUNCTION pipelines._import_read(deals regclass, events regclass) RETURNS void
 	LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE COST 1000
 	SET search_path = pg_catalog, pg_temp
-SET jit = off
+	SET jit = off
 	AS $function$
 DECLARE
 	columns text;

@@ -232,8 +232,8 @@ typedef struct Funnel
 
 	bool		texts;			/* are the keys texts? */
 	char	   *text;			/* all of them, each with a zero at its end */
-	Size		text_size;
-	Size		text_room;
+	int64		text_size;
+	int64		text_room;
 
 	pages_hash *pages;
 	int64		npaged;			/* stays in them */
@@ -549,10 +549,7 @@ add_deal(Funnel *funnel, uint64 key, uint64 deal)
 static char *
 new_text(Funnel *funnel, Size size)
 {
-	int64		room = (int64) funnel->text_room;
-
-	funnel->text = with_room(funnel->text, 1, (int64) funnel->text_size, &room, (int64) size);
-	funnel->text_room = (Size) room;
+	funnel->text = with_room(funnel->text, 1, funnel->text_size, &funnel->text_room, (int64) size);
 	funnel->text_size += size;
 	return funnel->text + funnel->text_size - size;
 }

@@ -1162,6 +1162,26 @@ read_long(const uint64 *word, Sighting *seen)
 	seen->made = (word[5] & 1) != 0;
 }
 
+/* Show all that a list keeps, one after the other. */
+static inline void
+show_sightings(const SightingList *list, void (*show) (const Sighting *seen, void *arg), void *arg)
+{
+	Sighting	seen;
+
+	for (const SightingChunk *chunk = list->shorts; chunk != NULL; chunk = chunk->next)
+		for (uint32 i = 0; i < chunk->nwords; i += SHORT_WORDS)
+		{
+			read_short(list, &chunk->words[i], &seen);
+			show(&seen, arg);
+		}
+	for (const SightingChunk *chunk = list->longs; chunk != NULL; chunk = chunk->next)
+		for (uint32 i = 0; i < chunk->nwords; i += LONG_WORDS)
+		{
+			read_long(&chunk->words[i], &seen);
+			show(&seen, arg);
+		}
+}
+
 static void
 see_stage(ScoreState *state, FunctionCallInfo fcinfo, Sighting *seen)
 {
@@ -1243,9 +1263,18 @@ pipelines_score_see(PG_FUNCTION_ARGS)
 
 /* ----- putting together what was seen of each deal ----- */
 
-static void
-add_sighting(ScoreState *state, const Sighting *seen, TimestampTz at)
+/* what is put together, and as of when */
+typedef struct Together
 {
+	ScoreState *state;
+	TimestampTz at;
+} Together;
+
+static void
+add_sighting(const Sighting *seen, void *arg)
+{
+	ScoreState *state = ((Together *) arg)->state;
+	TimestampTz at = ((Together *) arg)->at;
 	TimestampTz to = seen->made ? DT_NOEND : seen->to;
 	const ScoreStage *stage;
 	ScoreEntry *entry;
@@ -1295,24 +1324,13 @@ add_sighting(ScoreState *state, const Sighting *seen, TimestampTz at)
 static void
 put_together(ScoreState *state, const SightingList *list, TimestampTz at)
 {
-	Sighting	seen;
+	Together	together = {state, at};
 
 	CHECK_FOR_INTERRUPTS();
 	state->nentries = state->nnodes = 0;
 	if (state->slots != NULL)
 		memset(state->slots, 0xFF, sizeof(int32) * (Size) state->nslots);
-	for (const SightingChunk *chunk = list->shorts; chunk != NULL; chunk = chunk->next)
-		for (uint32 i = 0; i < chunk->nwords; i += SHORT_WORDS)
-		{
-			read_short(list, &chunk->words[i], &seen);
-			add_sighting(state, &seen, at);
-		}
-	for (const SightingChunk *chunk = list->longs; chunk != NULL; chunk = chunk->next)
-		for (uint32 i = 0; i < chunk->nwords; i += LONG_WORDS)
-		{
-			read_long(&chunk->words[i], &seen);
-			add_sighting(state, &seen, at);
-		}
+	show_sightings(list, add_sighting, &together);
 }
 
 /* ----- flat form ----- */
@@ -1341,20 +1359,22 @@ write_set(FlatWriter *writer, ArrayType *set)
 	}
 }
 
-static char *
-put_sighting(char *at, const Sighting *seen)
+static void
+put_sighting(const Sighting *seen, void *arg)
 {
-	at = put_64(at, seen->key1);
-	at = put_64(at, seen->key2);
-	at = put_64(at, seen->from);
-	at = put_64(at, seen->to);
-	at = put_32(at, seen->episode);
-	at = put_32(at, seen->version);
-	at = put_16(at, seen->stage);
-	at = put_16(at, seen->furthest);
-	at = put_32(at, seen->features);
-	at = put_8(at, seen->reopened);
-	return put_8(at, seen->made);
+	char	  **at = (char **) arg;
+
+	*at = put_64(*at, seen->key1);
+	*at = put_64(*at, seen->key2);
+	*at = put_64(*at, seen->from);
+	*at = put_64(*at, seen->to);
+	*at = put_32(*at, seen->episode);
+	*at = put_32(*at, seen->version);
+	*at = put_16(*at, seen->stage);
+	*at = put_16(*at, seen->furthest);
+	*at = put_32(*at, seen->features);
+	*at = put_8(*at, seen->reopened);
+	*at = put_8(*at, seen->made);
 }
 
 static void
@@ -1375,23 +1395,7 @@ write_scores(FlatWriter *writer, ExpandedState *expanded)
 	flat_put_64(writer, state->nsightings);
 	at = flat_place(writer, state->nsightings * SIGHTING_SIZE);
 	for (int i = 0; at != NULL && i < LISTS; i++)
-	{
-		const SightingList *list = &state->lists[i];
-		Sighting	seen;
-
-		for (const SightingChunk *chunk = list->shorts; chunk != NULL; chunk = chunk->next)
-			for (uint32 k = 0; k < chunk->nwords; k += SHORT_WORDS)
-			{
-				read_short(list, &chunk->words[k], &seen);
-				at = put_sighting(at, &seen);
-			}
-		for (const SightingChunk *chunk = list->longs; chunk != NULL; chunk = chunk->next)
-			for (uint32 k = 0; k < chunk->nwords; k += LONG_WORDS)
-			{
-				read_long(&chunk->words[k], &seen);
-				at = put_sighting(at, &seen);
-			}
-	}
+		show_sightings(&state->lists[i], put_sighting, &at);
 }
 
 /* the next set of features of the list: its number among ours */
