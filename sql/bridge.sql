@@ -149,6 +149,19 @@ UPDATE deals SET forecast_category = 'commit' WHERE deal_id = 10;
 SELECT * FROM legs($$'deals'$$, '(SELECT at FROM mark)', 'now()');
 SELECT * FROM unlike($$'deals', (SELECT at FROM mark), now()$$);
 
+-- learned of after its stage had become a lost one: the definition closed it at what it was worth then
+SELECT pipelines.create_pipeline('Late', stages => '[{"name": "Trial", "probability": 50}, {"name": "Won", "outcome": "won"}]') AS late \gset
+SELECT pipelines.create_deals('late', currency => 'EUR');
+UPDATE mark SET at = clock_timestamp();
+SELECT * FROM pipelines.change_outcome('Late', 'Trial', 'lost', apply_to => 'all');
+SET pipelines.event_time = '2020-01-01';
+INSERT INTO late (deal_id, pipeline_id, stage_id, amount) VALUES (1, :late, pipelines.stage_id('Late', 'Trial'), 10);
+RESET pipelines.event_time;
+UPDATE late SET amount = 11;
+SELECT * FROM legs($$'late'$$, '(SELECT at FROM mark)', 'now()');
+SELECT * FROM legs($$'late'$$, '(SELECT at FROM mark)', 'now()', 'weighted => true');
+SELECT deal, leg, value, amount_before, amount_after FROM pipelines.changes('late', (SELECT at FROM mark)) ORDER BY leg;
+
 -- ----- a key that comes back has two lives
 
 SELECT pipelines.create_deals('lives', key => '{a,b}', currency => 'EUR');

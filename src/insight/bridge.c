@@ -919,8 +919,12 @@ fold_life(Bridge *bridge)
 			else
 				exit_leg = LEG_DELETED;
 
-			/* what a closing sets counts as set just before it */
-			if (exit_leg != LEG_DELETED && index + 1 < bridge->nversions)
+			/*
+			 * What a closing sets counts as set just before it; a definition
+			 * that closed it amid a version has set nothing.
+			 */
+			if (exit_leg != LEG_DELETED && exit.at >= exit.version->to &&
+				index + 1 < bridge->nversions)
 			{
 				exit.priced = &bridge->versions[index + 1];
 				exit.rate_at = exit.priced->from;
