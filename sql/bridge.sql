@@ -161,6 +161,12 @@ UPDATE late SET amount = 11;
 SELECT * FROM legs($$'late'$$, '(SELECT at FROM mark)', 'now()');
 SELECT * FROM legs($$'late'$$, '(SELECT at FROM mark)', 'now()', 'weighted => true');
 SELECT deal, leg, value, amount_before, amount_after FROM pipelines.changes('late', (SELECT at FROM mark)) ORDER BY leg;
+-- an amount that was never known until the closing told it
+INSERT INTO deals (deal_id, name, stage_id) VALUES (30, 'told at last', st('Lead'));
+UPDATE mark SET at = clock_timestamp();
+UPDATE deals SET amount = 30, stage_id = st('Won') WHERE deal_id = 30;
+SELECT * FROM legs($$'deals'$$, '(SELECT at FROM mark)', 'now()', $$filter => 'deal_id >= 30'$$);
+DELETE FROM deals WHERE deal_id = 30;
 
 -- ----- a key that comes back has two lives
 

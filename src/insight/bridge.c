@@ -678,7 +678,7 @@ put_change(Bridge *bridge, Leg leg, Reason reason, const char *currency, Numeric
 
 /*
  * A leg of the life that is being folded.  value NULL: not priced, counted
- * all the same; of those that it stands for 'version' says how many.
+ * all the same; 'version', whose amount counts, says how many it stands for.
  */
 static void
 put_leg(Bridge *bridge, Leg leg, Reason reason, const char *currency,
@@ -959,16 +959,16 @@ fold_life(Bridge *bridge)
 		if (entry.version == NULL)
 			put_leg(bridge, entry_leg,
 					entry_leg == LEG_MOVED_IN ? out_reason(first) : REASON_NONE,
-					exit_currency, exit.version, value, false);
+					exit_currency, exit.priced, value, false);
 		else if (same_string(entry_currency, exit_currency))
 			put_effects(bridge, &entry, &exit, exit_currency, entry_price, exit_price);
 		else
 		{
 			put_leg(bridge, LEG_MOVED_OUT, REASON_CURRENCY, entry_currency, entry.version,
 					weigh(bridge, entry_price, point_probability(&entry)), true);
-			put_leg(bridge, LEG_MOVED_IN, REASON_CURRENCY, exit_currency, exit.version, value, false);
+			put_leg(bridge, LEG_MOVED_IN, REASON_CURRENCY, exit_currency, exit.priced, value, false);
 		}
-		put_leg(bridge, exit_leg, REASON_NONE, exit_currency, exit.version, value,
+		put_leg(bridge, exit_leg, REASON_NONE, exit_currency, exit.priced, value,
 				exit_leg != LEG_END);
 	}
 
