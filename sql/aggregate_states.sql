@@ -26,7 +26,7 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 
--- none is internal, each can be combined; but for four, each may run in parallel
+-- none is internal, each can be combined; but for five, each may run in parallel
 SELECT count(*) > 10 AS several, count(*) FILTER (WHERE t.typtype = 'p') AS internal,
 	count(*) FILTER (WHERE a.aggcombinefn = 0) AS not_combined, count(*) FILTER (WHERE p.proparallel <> 's') AS not_parallel
 FROM pg_aggregate a
@@ -248,6 +248,39 @@ SELECT try(q) FROM unnest(ARRAY[
 	$q$SELECT pipelines._durations_combine(NULL, pipelines._funnel_add(NULL, '{1,1,0,0}', 'any', '', 1::bigint, 1, 1, 1, true, NULL, NULL, NULL))$q$]) q;
 
 --
+-- Tables of instants: keys that lie together, that lie far apart, one, none
+--
+CREATE TABLE keyed AS
+SELECT name, key, nullif(timestamptz '2024-01-01' + n % 1000 * interval '1 hour' - n * interval '1 microsecond', '2024-01-01') AS at
+FROM generate_series(0::bigint, 5000) n, LATERAL (VALUES ('together', n + 77), ('every third', 3 * n - 1000), ('apart', n * n * 368934881474 - 1000), ('one', 4 * n), ('none', NULL)) v(name, key)
+WHERE name <> 'one' OR n = 7;
+INSERT INTO keyed VALUES ('ends', -9223372036854775808, '2024-01-01'), ('ends', 9223372036854775807, '2024-01-02'), ('endless', 1, '-infinity'), ('endless', 2, 'infinity'), ('endless', 3, NULL);
+CREATE FUNCTION looked_up(instants bytea, of text) RETURNS text LANGUAGE sql AS $$
+	SELECT format('%s keys, %s known, %s wrong', count(*), count(pipelines._seconds_since($1, k.key, '2024-01-15 12:00')),
+		count(*) FILTER (WHERE round(pipelines._seconds_since($1, k.key, '2024-01-15 12:00')::numeric, 6)
+			IS DISTINCT FROM CASE WHEN isfinite(t.at) THEN round(greatest(date_part('epoch', timestamptz '2024-01-15 12:00' - t.at), 0)::numeric, 6) END))
+	FROM (SELECT DISTINCT key FROM keyed WHERE key IS NOT NULL) k LEFT JOIN keyed t ON t.key = k.key AND t.name = of
+$$;
+CREATE AGGREGATE gathered(bigint, timestamptz) (SFUNC = pipelines._instants_add, STYPE = bytea);
+SELECT name, length(pipelines._instants(key, at)) AS length, looked_up(pipelines._instants(key, at), name),
+	looked_up(pipelines._instants_result(pipelines._instants_combine(gathered(key, at) FILTER (WHERE key % 2 = 0), gathered(key, at) FILTER (WHERE key % 2 <> 0))), name) AS of_two
+FROM keyed GROUP BY 1 ORDER BY 1;
+SELECT pipelines._seconds_since(pipelines._instants(1, '2024-01-01'), 1, at) FROM unnest('{infinity,-infinity,2023-01-01,2024-01-01 00:01,294276-12-31}'::timestamptz[]) at GROUP BY at ORDER BY at;
+SELECT pipelines._seconds_since(pipelines._instants(key, at), 3, '2024-01-01') FROM keyed WHERE false;
+SELECT try($q$SELECT pipelines._instants(n, 'epoch') FROM generate_series(1, 8388609) n$q$);
+-- spoilt ones: there is an error, or what is looked up lies in it
+CREATE FUNCTION spoilt(instants bytea) RETURNS TABLE (kind text, tries bigint, refused bigint, otherwise bigint) LANGUAGE sql AS $$
+	SELECT b.kind, count(*), count(*) FILTER (WHERE r ~ '^22P03: invalid table of instants'), count(*) FILTER (WHERE r !~ '^(22P03: .*|NULL|[0-9.e+]+)$')
+	FROM (SELECT 'a byte' AS kind, set_byte($1, n, v) AS b FROM generate_series(0, length($1) - 1) n, unnest('{0,1,64,128,255}'::integer[]) v
+		  UNION ALL SELECT 'cut', substr($1, 1, n) FROM generate_series(0, length($1) - 1) n
+		  UNION ALL SELECT 'longer', $1 || decode(repeat('00', n), 'hex') FROM generate_series(1, 40) n) b,
+		LATERAL try(format('SELECT sum(pipelines._seconds_since(%L, key, ''infinity'')) + sum(pipelines._seconds_since(%1$L, key, now())) FROM generate_series(-9::bigint, 9) key', b)) r
+	GROUP BY 1 ORDER BY 1
+$$;
+SELECT v.key, s.* FROM (VALUES ('together', 1), ('apart', 1000000)) v(key, factor),
+	LATERAL spoilt((SELECT pipelines._instants(n * factor, '2024-01-01') FROM generate_series(1, 4) n)) s ORDER BY 1, 2;
+
+--
 -- What is no state, and what is no question
 --
 CREATE TABLE bad (n integer, b bytea);
@@ -287,12 +320,17 @@ INSERT INTO bad SELECT n, decode(b, 'hex') FROM unnest(ARRAY['', '00', '50447201
 	'50536301' || (SELECT m FROM model) || repeat('00', 16) || '00000000' || '0000000000000001' || repeat('00', 40) || '0000' || 'ffff' || '00000000' || '0000',
 	'50536301' || (SELECT m FROM model) || repeat('00', 16) || '00000000' || '0000000000000001' || repeat('00', 40) || '0000' || 'ffff' || 'ffffffff' || '0002',
 	'50536301' || (SELECT m FROM model) || repeat('00', 16) || '00000000' || '0000000000000001' || repeat('00', 40) || '0000' || 'ffff' || 'ffffffff' || '0100',
+	'50497301' || 'ffffffffffffffff',
+	'50497301' || '0000000000000001' || repeat('00', 8),
+	'50497301' || '0000000000000001' || repeat('00', 8) || '7fffffffffffffff',
+	'50497301' || '0000000000000001' || repeat('00', 16) || '00',
 	repeat('78', 100000)]) WITH ORDINALITY x(b, n);
 SELECT n, try(format('SELECT pipelines._durations_result(%L)', b)) AS durations FROM bad ORDER BY n;
 SELECT n, try(format('SELECT pipelines._funnel_result(%L)', b)) AS funnel FROM bad ORDER BY n;
 SELECT n, try(format('SELECT pipelines._score_counts_final(%L)', b)) AS scores FROM bad ORDER BY n;
+SELECT n, try(format('SELECT pipelines._instants_result(%L)', b)) AS instants FROM bad ORDER BY n;
 SELECT name, left(try(format('SELECT pipelines.%s(%s%L)', name, CASE WHEN name ~ 'combine' THEN 'NULL, ' ELSE '' END, b)), 5) AS sqlstate, count(*)
-FROM bad, unnest('{_durations_combine,_funnel_combine,_score_combine,_stay_counts_result,_survival_result,_score_bins_final}'::text[]) name
+FROM bad, unnest('{_durations_combine,_funnel_combine,_instants_combine,_score_combine,_stay_counts_result,_survival_result,_score_bins_final}'::text[]) name
 GROUP BY 1, 2 ORDER BY 1, 2;
 SELECT try(q) FROM unnest(ARRAY[
 	$q$SELECT pipelines._funnel(NULL, 'any', 'created_in', 1::bigint, 1, 1, 1, true, NULL, NULL, NULL)$q$,

@@ -91,6 +91,86 @@ SELECT kind, sum(n) AS n, sum(amount) AS amount FROM pipelines.flow('sold', sinc
 -- who came back made closed was never on its way, whatever became of its key before
 SELECT n, unknown FROM pipelines.cycle('sold', pipeline => 'Cars');
 SELECT n, mean_value, win_rate, cycle_days FROM pipelines.velocity('sold', pipeline => 'Cars') WHERE currency = 'EUR';
+
+-- keys that are numbers, with ages: few moves, whose deals are joined, and so many
+-- that instants of creation are looked up in a table of their own, which holds keys
+-- that lie together as places, others by their hash
+CREATE FUNCTION ages_by_hand(since timestamptz, until timestamptz, deals text)
+RETURNS TABLE (pipeline_id integer, kind text, stage_id integer, to_stage_id integer, n bigint, amount numeric, days numeric) LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN QUERY EXECUTE format($q$WITH version AS (
+		SELECT deal_id, version, change, valid_from, valid_to, pipeline_id, stage_id, amount FROM %1$I
+		UNION ALL
+		SELECT deal_id, version, NULL, changed_at, 'infinity', pipeline_id, stage_id, amount FROM %2$I
+	), pair AS (
+		SELECT v.*, b.change AS before, n.pipeline_id AS to_pipeline, n.stage_id AS to_stage, s.outcome, o.outcome AS was,
+			coalesce(d.created_at, CASE WHEN v.deal_id IN (SELECT deal_id FROM %1$I WHERE change = 'delete') THEN f.valid_from END) AS created
+		FROM version v
+		LEFT JOIN version b ON (b.deal_id, b.version) = (v.deal_id, v.version - 1)
+		LEFT JOIN version n ON (n.deal_id, n.version) = (v.deal_id, v.version + 1) AND v.change <> 'delete'
+		LEFT JOIN version f ON (f.deal_id, f.version) = (v.deal_id, 1)
+		LEFT JOIN %2$I d ON d.deal_id = v.deal_id
+		LEFT JOIN pipelines.pipeline_stage s ON (s.pipeline_id, s.stage_id) = (n.pipeline_id, n.stage_id)
+		LEFT JOIN pipelines.pipeline_stage o ON (o.pipeline_id, o.stage_id) = (v.pipeline_id, v.stage_id)
+	), event AS (
+		SELECT pipeline_id, 'new' AS kind, NULL::integer AS f, stage_id AS t, amount, valid_from AS at, valid_from AS created FROM pair
+		WHERE before IS NULL AND version = 1 OR before = 'delete'
+		UNION ALL SELECT pipeline_id, 'deleted', stage_id, NULL, amount, valid_to, created FROM pair WHERE change = 'delete'
+		UNION ALL SELECT pipeline_id, 'transferred_out', stage_id, to_stage, amount, valid_to, created FROM pair WHERE to_pipeline <> pipeline_id
+		UNION ALL SELECT to_pipeline, 'transferred_in', NULL, to_stage, amount, valid_to, created FROM pair WHERE to_pipeline <> pipeline_id
+		UNION ALL SELECT pipeline_id, CASE WHEN was IN ('won', 'lost') AND outcome NOT IN ('won', 'lost') THEN 'reopened'
+				WHEN outcome IN ('won', 'lost') THEN outcome ELSE 'moved' END, stage_id, to_stage, amount, valid_to, created
+			FROM pair WHERE to_pipeline = pipeline_id AND to_stage <> stage_id
+		UNION ALL SELECT pipeline_id, 'left_open', stage_id, NULL, amount, $2, created FROM pair
+			WHERE valid_from <= $2 AND valid_to > $2 AND was IN ('open', 'on_hold')
+	)
+	SELECT pipeline_id, kind, f, t, count(*), coalesce(sum(amount), 0), round((avg(CASE WHEN created IS NOT NULL THEN date_part('epoch', greatest(at - created, '0')) END) / 86400)::numeric, 2)
+	FROM event WHERE at > $1 AND at <= $2 GROUP BY 1, 2, 3, 4$q$, deals || '_history', deals)
+	USING since, until;
+END
+$$;
+CREATE FUNCTION make_numbered(deals text, key text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	n bigint;
+BEGIN
+	PERFORM pipelines.create_deals(deals, currency => 'EUR');
+	EXECUTE format('CREATE TEMP VIEW events AS SELECT %s AS deal_id, timestamptz ''2024-01-01'' + (g %% 97 + v * (1 + g %% 11)) * interval ''1 day'' + g * interval ''1 second'' AS at,
+		CASE v %% 5 WHEN 4 THEN (ARRAY[3, 4, 2])[1 + g %% 3] ELSE 1 + (v + g) %% 2 END AS stage_id, 1 AS pipeline_id, nullif(g %% 50, 0) * 10.0 AS amount
+		FROM generate_series(1::bigint, 400) g, generate_series(0, 6) v', key);
+	PERFORM FROM pipelines.import_history(deals, 'events');
+	DROP VIEW events;
+	-- deleted; deleted and back; gone elsewhere
+	EXECUTE format('DELETE FROM %I WHERE deal_id IN (SELECT deal_id FROM %1$I ORDER BY deal_id LIMIT 40)', deals);
+	EXECUTE format('INSERT INTO %1$I (deal_id, pipeline_id, stage_id, amount) SELECT deal_id, 1, 1 + abs(deal_id) %% 2, 5 FROM %2$I WHERE change = ''delete'' AND abs(deal_id) %% 3 = 0', deals, deals || '_history');
+	EXECUTE format('UPDATE %I SET pipeline_id = 2, stage_id = pipelines.stage_id(''Repairs'', ''Asked'') WHERE deal_id IN (SELECT deal_id FROM %1$I WHERE closed_at IS NULL AND pipeline_id = 1 ORDER BY deal_id DESC LIMIT 30)', deals);
+	EXECUTE format('ANALYZE %I', deals);
+	EXECUTE format('SELECT count(*) FROM %I', deals || '_history') INTO STRICT n;
+	RETURN n;
+END
+$$;
+CREATE FUNCTION ages_apart(deals text) RETURNS TABLE (since timestamptz, until timestamptz, rows bigint, tabled boolean, apart bigint) LANGUAGE plpgsql AS $$
+BEGIN
+	FOR since, until IN VALUES (timestamptz '-infinity', timestamptz 'infinity'), ('2024-01-20', 'infinity'), ('2024-05-20', 'infinity'), ('2024-01-20', '2024-04-01'), ('2024-05-01', '2024-06-01') LOOP
+		tabled := pipelines._many_moves(deals::regclass, since);
+		SELECT count(*), count(*) FILTER (WHERE h.n IS DISTINCT FROM f.n OR h.amount IS DISTINCT FROM f.amount OR abs(h.days - f.mean_age_days) > 0.01
+										  OR (h.days IS NULL) <> (f.mean_age_days IS NULL))
+		INTO rows, apart
+		FROM pipelines.flow(deals::regclass, since => since, as_of => least(until, now())) f
+		FULL JOIN ages_by_hand(since, least(until, now()), deals) h ON (h.pipeline_id, h.kind, coalesce(h.stage_id, 0), coalesce(h.to_stage_id, 0))
+			= (f.pipeline_id, f.kind, coalesce(f.stage_id, 0), coalesce(f.to_stage_id, 0));
+		RETURN NEXT;
+	END LOOP;
+END
+$$;
+SELECT make_numbered('close_together', 'g'), make_numbered('far_apart', 'g * g * 57885161003 * (1 - 2 * (g % 2))');
+SELECT * FROM ages_apart('close_together');
+SELECT * FROM ages_apart('far_apart');
+SELECT min(mean_age_days) > 0 FROM pipelines.flow('far_apart', since => '-infinity') WHERE kind = 'deleted';
+-- deals of which nobody knows when they were created
+ALTER TABLE far_apart ALTER created_at DROP NOT NULL;
+UPDATE far_apart SET created_at = NULL WHERE stage_id = 1;
+SELECT * FROM ages_apart('far_apart') WHERE until = 'infinity';
+
 \c :home
 SET client_min_messages = warning;
 DROP DATABASE regress_pipelines_flow;

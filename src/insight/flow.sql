@@ -4,6 +4,42 @@
 --   the way of one deal.
 -------------------------------------------------------------------------------
 
+-- Tables of instants: see instants.c.
+
+CREATE FUNCTION pipelines._instants_add(bytea, key bigint, at timestamptz) RETURNS bytea
+LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1
+AS 'MODULE_PATHNAME', 'pipelines_instants_add';
+COMMENT ON FUNCTION pipelines._instants_add(bytea, bigint, timestamptz) IS
+	'Transition function of _instants.';
+
+CREATE FUNCTION pipelines._instants_combine(bytea, bytea) RETURNS bytea
+LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1
+AS 'MODULE_PATHNAME', 'pipelines_instants_combine';
+COMMENT ON FUNCTION pipelines._instants_combine(bytea, bytea) IS
+	'Combine function of _instants.  Raises 22P03 for what is no state of it.';
+
+CREATE FUNCTION pipelines._instants_result(bytea) RETURNS bytea
+LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
+AS 'MODULE_PATHNAME', 'pipelines_instants_result';
+COMMENT ON FUNCTION pipelines._instants_result(bytea) IS
+	'Final function of _instants.';
+
+CREATE AGGREGATE pipelines._instants(key bigint, at timestamptz) (
+	SFUNC = pipelines._instants_add,
+	STYPE = bytea,
+	COMBINEFUNC = pipelines._instants_combine,
+	FINALFUNC = pipelines._instants_result,
+	PARALLEL = RESTRICTED
+);
+COMMENT ON AGGREGATE pipelines._instants(bigint, timestamptz) IS
+	'A table of instants for _seconds_since(), by their keys.  In one process: to put together what several have takes longer than to gather it.  Raises 54000 for more than 8388608 of them.';
+
+CREATE FUNCTION pipelines._seconds_since(instants bytea, key bigint, at timestamptz) RETURNS float8
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2
+AS 'MODULE_PATHNAME', 'pipelines_seconds_since';
+COMMENT ON FUNCTION pipelines._seconds_since(bytea, bigint, timestamptz) IS
+	'Seconds from the instant of a key to another, 0 where that is earlier; NULL: the key is not in the table. Raises 22P03 for what is no table of _instants().';
+
 CREATE FUNCTION pipelines.flow(deals regclass, since timestamptz DEFAULT NULL, by text DEFAULT NULL, pipeline text DEFAULT NULL,
 	convert_to text DEFAULT NULL, as_of timestamptz DEFAULT now())
 RETURNS TABLE (pipeline_id integer, pipeline_name text, kind text, stage_id integer, stage_name text, to_stage_id integer, to_stage_name text,
@@ -15,33 +51,16 @@ AS $$
 DECLARE
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
 	begin_at CONSTANT timestamptz := coalesce(since, as_of - interval '7 days');
-	gone record;
-	counted text;
 BEGIN
 	PERFORM pipelines._need_deals(deals);
-	SELECT d.* INTO gone FROM pipelines._deleted_since(deals, begin_at) d;
-	-- Each kind of event is added up where it is read: there the planner knows how
-	-- few groups there will be, and lets several processes share the reading.
-	SELECT string_agg(format($sql$
-			SELECT r.pipeline_id_, r.stage_id_, r.to_pipeline_, r.to_stage_, r.change_, r.by_, %1$s AS currency_, count(*) AS n,
-				count(*) FILTER (WHERE x.amount IS NULL) AS unpriced, sum(x.amount) AS amount,
-				sum(date_part('epoch', greatest(r.at_ - r.created_, interval '0'))) AS age, count(r.created_) AS aged
-			FROM (%2$s) r
-			CROSS JOIN LATERAL (SELECT %3$s AS amount) x%4$s
-			GROUP BY 1, 2, 3, 4, 5, 6, 7$sql$,
-			CASE WHEN convert_to IS NULL THEN 'r.currency_' ELSE quote_literal(convert_to) || '::text' END,
-			e.event,
-			pipelines._report_amount(convert_to, '(r.at_ AT TIME ZONE current_setting(''TimeZone''))::date'),
-			CASE WHEN chosen IS NULL THEN '' ELSE ' WHERE (r.pipeline_id_ = $3 OR r.to_pipeline_ = $3)' END), ' UNION ALL ')
-	INTO counted
-	FROM pipelines._flow_events(deals, by, as_of < now()) e(event);
 	RETURN QUERY EXECUTE format($sql$
+		%1$s
 		SELECT g.pipeline_id_, p.name, g.kind, g.stage_id_, f.stage_name, g.to_, t.stage_name, g.by_, g.currency_, g.n, g.unpriced,
 			coalesce(g.amount, 0), round((g.age / 86400)::numeric, 2)
 		FROM (
-			SELECT k.pipeline_id_, k.kind, k.stage_id_, k.to_, c.by_, c.currency_, sum(c.n)::bigint AS n, sum(c.unpriced)::bigint AS unpriced,
-				sum(c.amount) AS amount, sum(c.age) / nullif(sum(c.aged), 0)::float8 AS age
-			FROM (%1$s) c
+			SELECT k.pipeline_id_, k.kind, k.stage_id_, k.to_, c.by_, c.currency_, sum(c.n)::bigint AS n, sum(c.n - c.priced)::bigint AS unpriced,
+				sum(c.amount) AS amount, sum(c.seconds) / nullif(sum(c.aged), 0)::float8 AS age
+			FROM event c
 			LEFT JOIN pipelines._stages_at($1) o ON o.pipeline_id = c.to_pipeline_ AND o.stage_id = c.to_stage_
 			CROSS JOIN LATERAL (
 				SELECT c.pipeline_id_, c.stage_id_, c.to_stage_ AS to_,
@@ -63,8 +82,9 @@ BEGIN
 		ORDER BY g.pipeline_id_,
 			array_position('{new,transferred_in,reopened,moved,transferred_out,won,lost,disqualified,done,closed,deleted,left_open}'::text[], g.kind),
 			f.position, g.stage_id_, t.position, g.to_, g.by_, g.currency_$sql$,
-		counted, CASE WHEN chosen IS NULL THEN '' ELSE ' WHERE k.pipeline_id_ = $3' END)
-	USING as_of, begin_at, chosen, gone.keys, gone.began;
+		pipelines._flow_events(deals, by, as_of < now(), convert_to, chosen IS NOT NULL, pipelines._many_moves(deals, begin_at)),
+		CASE WHEN chosen IS NULL THEN '' ELSE ' WHERE k.pipeline_id_ = $3' END)
+	USING as_of, begin_at, chosen;
 END
 $$;
 COMMENT ON FUNCTION pipelines.flow(regclass, timestamptz, text, text, text, timestamptz) IS
@@ -74,115 +94,216 @@ n: moves, not deals; amount: of the deals just before the change (new, left_open
 convert_to: a currency that all amounts are converted to, by the rates of the day of the change; else one row per currency.
 Errors: 22023 an instant before the history of an adopted table; 23S01 unknown pipeline; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
 
--- The deals that have been deleted since an instant, whether they came back or not,
--- and when their history began.
-CREATE FUNCTION pipelines._deleted_since(deals regclass, since timestamptz, OUT keys text[], OUT began timestamptz[])
+-- Is it better to look up when a deal was created, of each of its moves, in a table
+-- of instants?  A join is where moves are few, for keys that are no numbers, and
+-- where the table would be too large.
+CREATE FUNCTION pipelines._many_moves(deals regclass, since timestamptz)
+RETURNS boolean
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100000
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	history CONSTANT regclass := (SELECT t.history FROM pipelines.tracked_table t WHERE t.relation = deals);
+	many bigint;
+	size bigint;
+	moves bigint;
 BEGIN
-	EXECUTE format($sql$
-		SELECT array_agg(g.key), array_agg(g.began)
-		FROM (SELECT DISTINCT %1$s AS key, h.%2$I AS began
-			  FROM %3$s l
-			  JOIN %3$s h ON %4$s AND h.%5$I = 1
-			  WHERE l.%6$I = 'delete' AND l.%7$I > $1) g$sql$,
-		pipelines._key_as_text(deals, 'h', true), pipelines._own_column(history, 'valid_from'), history,
-		(SELECT string_agg(format('h.%1$I = l.%1$I', m.history_column), ' AND ' ORDER BY m.n)
-		 FROM pipelines._roles(deals) m WHERE m.role ~ '^key[1-9]'),
-		pipelines._own_column(history, 'version'), pipelines._own_column(history, 'change'), pipelines._own_column(history, 'valid_to'))
-	INTO keys, began
-	USING since;
+	SELECT greatest(sum(c.reltuples) / 8, 1000), sum(pg_relation_size(c.oid)) INTO many, size
+	FROM pg_class c
+	WHERE c.oid = deals OR c.oid IN (SELECT p.relid FROM pg_partition_tree(deals) p WHERE p.isleaf);
+	-- no row takes less than a hundred bytes
+	IF size > 800 * 1024 ^ 2 OR NOT pipelines._key_is_number(deals)
+		OR NOT EXISTS (SELECT FROM pipelines._roles(deals) m WHERE m.role = 'created_at') THEN
+		RETURN false;
+	END IF;
+	EXECUTE format('SELECT count(*) FROM (SELECT FROM %s h WHERE h.%I > $1 LIMIT $2) m', history, pipelines._own_column(history, 'valid_to'))
+	INTO moves USING since, many;
+	RETURN moves = many;
 END
 $$;
-COMMENT ON FUNCTION pipelines._deleted_since(regclass, timestamptz) IS
-	'The keys of the deals that have been deleted since an instant, and the beginnings of their histories, in two lists.';
+COMMENT ON FUNCTION pipelines._many_moves(regclass, timestamptz) IS
+	'Are there so many versions since an instant, compared with the deals, that flow() should not join them?';
 
--- What flow() counts, each kind of event as a query.  A deal's age counts from its
--- created_at; of one that has been deleted since, from the beginning of its history.
-CREATE FUNCTION pipelines._flow_events(deals regclass, by text, past boolean)
-RETURNS SETOF text
-LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000 ROWS 6
+-- What flow() counts, as WITH clause of a query over event.  The history is read
+-- once: a version counts for the move that ended it (moved_), for the beginning of
+-- the deal (first_), or for both.  A deal's age counts from its created_at; of one
+-- that has been deleted since, from the beginning of its history.  Those, and the
+-- lives that followed a deletion, are looked for only if there may have been one.
+CREATE FUNCTION pipelines._flow_events(deals regclass, by text, past boolean, convert_to text, limited boolean, tabled boolean)
+RETURNS text
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100000
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	standard CONSTANT text := (SELECT t.currency FROM pipelines.tracked_table t WHERE t.relation = deals);
-	keys text;
+	tracked CONSTANT pipelines.tracked_table := (SELECT t FROM pipelines.tracked_table t WHERE t.relation = deals);
+	valid_from CONSTANT text := format('h.%I', pipelines._own_column(tracked.history, 'valid_from'));
+	valid_to CONSTANT text := format('h.%I', pipelines._own_column(tracked.history, 'valid_to'));
+	version CONSTANT text := format('h.%I', pipelines._own_column(tracked.history, 'version'));
+	-- of a version: a life may have begun with it, the first one or one after a deletion
+	begun CONSTANT text := format('%1$s = %2$s AND %2$s > $2 AND %2$s <= $1', pipelines._column(deals, 'stage_entered_at', NULL, true), valid_from);
+	again CONSTANT text := format('%s > 1 AND %s > 1', version, pipelines._column(deals, 'episode', NULL, true));
+	-- the amount of a row (r) on the day of an instant
+	amount CONSTANT text := pipelines._report_amount(convert_to, '(%s AT TIME ZONE current_setting(''TimeZone''))::date');
+	currency CONSTANT text := CASE WHEN convert_to IS NULL THEN 'r.currency_' ELSE quote_literal(convert_to) || '::text' END;
+	chosen CONSTANT text := CASE WHEN limited THEN ' AND (r.pipeline_id_ = $3 OR r.to_pipeline_ = $3)' ELSE '' END;
+	created CONSTANT text := coalesce((SELECT format('CAST(c.%I AS timestamptz)', m.column_name) FROM pipelines._roles(deals) m WHERE m.role = 'created_at'),
+		'CAST(NULL AS timestamptz)');
+	seconds CONSTANT text := 'CASE WHEN %2$s IS NOT NULL THEN date_part(''epoch'', greatest(%1$s - %2$s, interval ''0'')) END';
+	-- that a version ended by a move is mostly seen from what rows are grouped by
+	seen CONSTANT boolean := NOT past AND NOT pipelines._secured(deals);
 	matches text;
-	created text;
+	moves text;
 BEGIN
-	SELECT string_agg(format(', h.%I AS key%s_', m.history_column, m.n), '' ORDER BY m.n),
-		string_agg(format('c.%I = m.key%s_', m.column_name, m.n), ' AND ' ORDER BY m.n)
-	INTO keys, matches
+	SELECT string_agg(format('c.%I = m.key%s_', m.column_name, m.n), ' AND ' ORDER BY m.n),
+		pipelines._moves_at(deals, by, past,
+			format(', %s AS began_, %s AS amount_, coalesce(%s, %L::text) AS currency_, ((%s) AND %s <= $1) IS TRUE AS moved_,
+				(%s = 1 AND %s) IS TRUE AS first_, (%s AND %s) IS TRUE AS again_',
+				valid_from, pipelines._column(deals, 'amount', 'numeric', true), pipelines._column(deals, 'currency', 'text', true), tracked.currency,
+				pipelines._visit_ends(deals), valid_to, version, begun, again, begun)
+			|| string_agg(format(', h.%I AS key%s_', m.history_column, m.n), '' ORDER BY m.n),
+			format('%s AND (%s = 1 OR %s)', begun, version, again))
+	INTO matches, moves
 	FROM pipelines._roles(deals) m
 	WHERE m.role ~ '^key[1-9]';
-	SELECT m.column_name INTO created FROM pipelines._roles(deals) m WHERE m.role = 'created_at';
-	RETURN NEXT format($sql$
-		SELECT m.pipeline_id_, m.stage_id_, m.to_pipeline_, m.to_stage_, m.change_, m.by_, coalesce(m.money_, %1$L::text) AS currency_,
-			m.amount_, m.exited_ AS at_, coalesce(%2$s, g.began) AS created_
-		FROM (%3$s) m
-		LEFT JOIN %4$s c ON %5$s
-		LEFT JOIN unnest($4%6$s, $5) g(key, began) ON g.key = m.key_
-		WHERE m.exited_ > $2 AND m.exited_ <= $1$sql$,
-		standard, CASE WHEN created IS NULL THEN 'NULL::timestamptz' ELSE format('CAST(c.%I AS timestamptz)', created) END,
-		pipelines._moves_at(deals, by, past, format(', %s AS amount_, %s AS money_%s',
-			pipelines._column(deals, 'amount', 'numeric', true), pipelines._column(deals, 'currency', 'text', true), keys)),
-		deals, matches, CASE WHEN pipelines._key_is_number(deals) THEN '::bigint[]' ELSE '' END);
-	RETURN QUERY SELECT pipelines._births(deals, by);
-	RETURN NEXT format($sql$
-		SELECT r.pipeline_id_, r.stage_id_, NULL::integer AS to_pipeline_, NULL::integer AS to_stage_, 'left_open' AS change_, r.by_, r.currency_,
-			r.amount_, $1 AS at_, r.created_at_ AS created_
-		FROM (%s) r
-		LEFT JOIN pipelines._stages_at($1) o ON o.pipeline_id = r.pipeline_id_ AND o.stage_id = r.stage_id_
-		WHERE coalesce(o.outcome IN ('open', 'on_hold'), false)$sql$, pipelines._rows_at(deals, by, past, true));
+	RETURN format($sql$WITH %19$sversion AS MATERIALIZED (
+			SELECT r.pipeline_id_, r.stage_id_, r.to_pipeline_, r.to_stage_, r.change_, r.by_, %1$s AS currency_,
+				r.first_, %20$s AS moved_, count(*) FILTER (WHERE r.again_) > 0 AS again_, count(*) AS n,
+				count(x.amount) AS priced, sum(x.amount) AS amount, count(y.amount) AS priced_before, sum(y.amount) AS amount_before,
+				sum(r.seconds_) AS seconds, count(r.seconds_) AS aged
+			FROM (SELECT m.*, %2$s AS seconds_ FROM (%3$s) m%4$s WHERE m.exited_ > $2) r
+			CROSS JOIN LATERAL (SELECT %5$s AS amount) x
+			CROSS JOIN LATERAL (SELECT %6$s AS amount) y
+			WHERE true%7$s
+			GROUP BY 1, 2, 3, 4, 5, 6, 7, 8%21$s
+		), begun AS MATERIALIZED (
+			SELECT r.pipeline_id_, r.stage_id_, r.by_, %1$s AS currency_, r.again_, count(*) AS n, count(x.amount) AS priced, sum(x.amount) AS amount
+			FROM (%8$s) r
+			CROSS JOIN LATERAL (SELECT %9$s AS amount) x
+			WHERE true%7$s
+			GROUP BY 1, 2, 3, 4, 5
+		), deletion AS MATERIALIZED (
+			SELECT EXISTS (SELECT FROM version v WHERE v.change_ = 'delete' OR v.again_ OR v.moved_ AND v.aged < v.n)
+				OR EXISTS (SELECT FROM begun b WHERE b.again_) AS possible
+		), gone AS MATERIALIZED (
+			SELECT DISTINCT g.key, g.began
+			FROM (%10$s) g
+			WHERE (SELECT p.possible FROM deletion p)
+		), event AS (
+			SELECT v.pipeline_id_, v.stage_id_, v.to_pipeline_, v.to_stage_, v.change_, v.by_, v.currency_, v.n, v.priced, v.amount, v.seconds, v.aged
+			FROM version v
+			WHERE v.moved_
+			UNION ALL
+			SELECT v.pipeline_id_, NULL, v.pipeline_id_, v.stage_id_, 'new', v.by_, v.currency_, v.n, v.priced_before, v.amount_before, 0, v.n
+			FROM version v
+			WHERE v.first_
+			UNION ALL
+			SELECT b.pipeline_id_, NULL, b.pipeline_id_, b.stage_id_, 'new', b.by_, b.currency_, b.n, b.priced, b.amount, 0, b.n
+			FROM begun b
+			WHERE NOT b.again_
+			UNION ALL
+			SELECT r.pipeline_id_, NULL::integer, r.to_pipeline_, r.stage_id_, 'new'::text, r.by_, %1$s, count(*), count(x.amount), sum(x.amount), 0, count(*)
+			FROM (%11$s) r
+			CROSS JOIN LATERAL (SELECT %9$s AS amount) x
+			WHERE (SELECT p.possible FROM deletion p)%7$s
+			GROUP BY 1, 2, 3, 4, 5, 6, 7
+			UNION ALL
+			SELECT r.pipeline_id_, r.stage_id_, r.to_pipeline_, r.to_stage_, r.change_, r.by_, %1$s, 0, 0, NULL::numeric, sum(%12$s), count(r.created_)
+			FROM (SELECT m.*, g.began AS created_
+				  FROM (%3$s) m
+				  JOIN gone g ON g.key = m.key_
+				  LEFT JOIN %13$s c ON %14$s
+				  WHERE m.exited_ > $2 AND m.moved_ AND %15$s IS NULL) r
+			WHERE (SELECT p.possible FROM deletion p)%7$s
+			GROUP BY 1, 2, 3, 4, 5, 6, 7
+			UNION ALL
+			SELECT r.pipeline_id_, r.stage_id_, NULL::integer, NULL::integer, 'left_open'::text, r.by_, %1$s, count(*), count(x.amount), sum(x.amount),
+				sum(%16$s), count(r.created_at_)
+			FROM (SELECT s.*, s.pipeline_id_ AS to_pipeline_ FROM (%17$s) s) r
+			LEFT JOIN pipelines._stages_at($1) o ON o.pipeline_id = r.pipeline_id_ AND o.stage_id = r.stage_id_
+			CROSS JOIN LATERAL (SELECT %18$s AS amount) x
+			WHERE coalesce(o.outcome IN ('open', 'on_hold'), false)%7$s
+			GROUP BY 1, 2, 3, 4, 5, 6, 7
+		)$sql$,
+		currency, CASE WHEN tabled THEN 'pipelines._seconds_since((SELECT c.instants FROM creation c), m.key_, m.exited_)' ELSE format(seconds, 'm.exited_', created) END,
+		moves, CASE WHEN tabled THEN '' ELSE format(' LEFT JOIN %s c ON %s', deals, matches) END,
+		format(amount, 'r.exited_'), format(amount, 'r.began_'), chosen,
+		pipelines._beginnings(deals, by, false), format(amount, 'r.at_'), pipelines._deletions(deals),
+		pipelines._beginnings(deals, by, true),
+		format(seconds, 'r.exited_', 'r.created_'), deals, matches, created,
+		format(seconds, '$1', 'r.created_at_'), pipelines._rows_at(deals, by, past, true), format(amount, '$1'),
+		CASE WHEN tabled
+			 THEN format('creation AS MATERIALIZED (
+			SELECT pipelines._instants(CAST(%s AS bigint), %s) AS instants FROM %s c
+		), ', replace(pipelines._column(deals, 'key1'), 'd.', 'c.'), created, deals)
+			 ELSE '' END,
+		CASE WHEN seen
+			 THEN '(r.stage_id_ <> r.to_stage_ OR r.pipeline_id_ <> r.to_pipeline_ OR r.to_stage_ IS NULL OR r.change_ IN (''close'', ''reopen''))'
+			 ELSE 'r.moved_' END,
+		CASE WHEN seen THEN '' ELSE ', 9' END);
 END
 $$;
-COMMENT ON FUNCTION pipelines._flow_events(regclass, text, boolean) IS
-	'What flow() counts between the instants $2 and $1, each kind of event as SQL text: pipeline_id_, stage_id_, to_pipeline_, to_stage_, change_, by_, currency_, amount_, at_, created_. $4, $5: what _deleted_since() found.';
+COMMENT ON FUNCTION pipelines._flow_events(regclass, text, boolean, text, boolean, boolean) IS
+	'What flow() counts between the instants $2 and $1, as SQL text: a WITH clause whose query event has pipeline_id_, stage_id_, to_pipeline_, to_stage_, change_, by_, currency_, n, priced, amount, seconds, aged. limited: to the pipeline $3; tabled: as _many_moves() says.';
 
--- The beginnings of lives after the instant $2 and by $1: first versions, and those
--- that followed a deletion; each of the past and of the present.
-CREATE FUNCTION pipelines._births(deals regclass, by text)
-RETURNS SETOF text
-LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000 ROWS 4
+-- The deals that were ever deleted, whether they came back or not, and when their
+-- history began.
+CREATE FUNCTION pipelines._deletions(deals regclass)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT format($sql$
-			SELECT %1$s AS pipeline_id_, NULL::integer AS stage_id_, %1$s AS to_pipeline_, %2$s AS to_stage_, 'new' AS change_, %3$s AS by_,
-				coalesce(%4$s, %5$L::text) AS currency_, %6$s AS amount_, %7$s AS at_, %7$s AS created_
+	SELECT format('SELECT %1$s AS key, h.%2$I AS began FROM %3$s l JOIN %3$s h ON %4$s AND h.%5$I = 1 WHERE l.%6$I = ''delete''',
+		CASE WHEN pipelines._key_is_number($1) THEN format('CAST(%s AS bigint)', pipelines._column($1, 'key1', NULL, true))
+			 ELSE pipelines._key_as_text($1, 'h', true) END,
+		pipelines._own_column(t.history, 'valid_from'), t.history,
+		(SELECT string_agg(format('h.%1$I = l.%1$I', m.history_column), ' AND ' ORDER BY m.n)
+		 FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]'),
+		pipelines._own_column(t.history, 'version'), pipelines._own_column(t.history, 'change'))
+	FROM pipelines.tracked_table t
+	WHERE t.relation = $1
+$$;
+COMMENT ON FUNCTION pipelines._deletions(regclass) IS
+	'The deals that were ever deleted, as SQL text: key and began, the beginning of their history.';
+
+-- Beginnings of lives after the instant $2 and by $1: of the present row of a deal,
+-- and, where they followed a deletion, of all versions.
+CREATE FUNCTION pipelines._beginnings(deals regclass, by text, again boolean)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT string_agg(format($sql$
+			SELECT %1$s AS pipeline_id_, %2$s AS stage_id_, %1$s AS to_pipeline_, %3$s AS by_, coalesce(%4$s, %5$L::text) AS currency_,
+				%6$s AS amount_, %7$s AS at_, %10$s > 1 AS again_
 			FROM %8$s
-			WHERE %7$s > $2 AND %7$s <= $1 AND %9$s AND %10$s = %7$s AND %11$s$sql$,
-		s.pipeline_id, s.stage_id, s.by_, s.currency, t.currency, s.amount, s.began, s.source, s.condition, s.entered,
-		CASE WHEN NOT again THEN s.version || ' = 1'
+			WHERE %7$s > $2 AND %7$s <= $1 AND %9$s = %7$s AND %11$s$sql$,
+		s.pipeline_id, s.stage_id, s.by_, s.currency, t.currency, s.amount, s.began, s.source, s.entered, s.version,
+		CASE WHEN NOT $3 THEN format('(%s = 1 OR %s > 1)', s.version, s.episode)
 			 ELSE format('%1$s > 1 AND %2$s > 1 AND EXISTS (SELECT FROM %3$s l WHERE %4$s AND l.%5$I = %1$s - 1 AND l.%6$I = ''delete'')',
-						 s.version, s.episode, t.history, s.life, pipelines._own_column(t.history, 'version'), pipelines._own_column(t.history, 'change')) END)
+						 s.version, s.episode, t.history, s.life, pipelines._own_column(t.history, 'version'), pipelines._own_column(t.history, 'change')) END), ' UNION ALL ')
 	FROM pipelines.tracked_table t
 	CROSS JOIN pipelines._dimension($1, $2) x
 	CROSS JOIN pipelines._dimension_of_past($1, $2) y
 	CROSS JOIN LATERAL (
+		SELECT pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'), x.expression,
+			pipelines._column($1, 'currency', 'text'), pipelines._column($1, 'amount', 'numeric'), pipelines._column($1, 'changed_at'),
+			pipelines._deals_source($1, NULL::name[]) || ' d', pipelines._column($1, 'stage_entered_at'), pipelines._column($1, 'version'),
+			pipelines._column($1, 'episode'), pipelines._key_match($1, 'l', 'd')
+		UNION ALL
 		-- a version ends when it begins, or later: so the index on the ends serves
 		SELECT pipelines._column($1, 'pipeline_id', NULL, true), pipelines._column($1, 'stage_id', NULL, true),
 			y.expression, pipelines._column($1, 'currency', 'text', true), pipelines._column($1, 'amount', 'numeric', true),
-			format('h.%I', pipelines._own_column(t.history, 'valid_from')),
-			format('%s h%s', t.history, y.joined),
-			format('h.%I > $2', pipelines._own_column(t.history, 'valid_to')),
-			pipelines._column($1, 'stage_entered_at', NULL, true), format('h.%I', pipelines._own_column(t.history, 'version')),
-			pipelines._column($1, 'episode', NULL, true),
+			format('h.%I', pipelines._own_column(t.history, 'valid_from')), format('%s h%s', t.history, y.joined),
+			format('h.%I > $2 AND %s', pipelines._own_column(t.history, 'valid_to'), pipelines._column($1, 'stage_entered_at', NULL, true)),
+			format('h.%I', pipelines._own_column(t.history, 'version')), pipelines._column($1, 'episode', NULL, true),
 			(SELECT string_agg(format('l.%1$I = h.%1$I', m.history_column), ' AND ' ORDER BY m.n)
 			 FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]')
-		UNION ALL
-		SELECT pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'), x.expression,
-			pipelines._column($1, 'currency', 'text'), pipelines._column($1, 'amount', 'numeric'), pipelines._column($1, 'changed_at'),
-			pipelines._deals_source($1, NULL::name[]) || ' d', 'true', pipelines._column($1, 'stage_entered_at'), pipelines._column($1, 'version'),
-			pipelines._column($1, 'episode'), pipelines._key_match($1, 'l', 'd')
-	) s(pipeline_id, stage_id, by_, currency, amount, began, source, condition, entered, version, episode, life)
-	CROSS JOIN unnest('{false,true}'::boolean[]) again
+		WHERE $3
+	) s(pipeline_id, stage_id, by_, currency, amount, began, source, entered, version, episode, life)
 	WHERE t.relation = $1
 $$;
-COMMENT ON FUNCTION pipelines._births(regclass, text) IS
-	'The first versions of deals that began after the instant $2 and by $1, as SQL text: the columns of _flow_events().';
+COMMENT ON FUNCTION pipelines._beginnings(regclass, text, boolean) IS
+	'Lives that began after the instant $2 and by $1, as SQL text: pipeline_id_, stage_id_, to_pipeline_, by_, currency_, amount_, at_, again_. Those of the present rows, of which some (again_) may have followed a deletion; or (again) of all versions those that did.';
 
 -- Which week ends fall into the time of a version, as one number to group by.
 CREATE FUNCTION pipelines._ends_within(ends timestamptz[], pipelines integer[], pipeline_id integer, "from" timestamptz, until timestamptz)

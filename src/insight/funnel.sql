@@ -307,14 +307,14 @@ Errors: 22023 an instant before the history of an adopted table; 23S01 unknown p
 
 -- The stays that ended by $1, and where each led.  Readers of a protected table
 -- don't see where a deal went: there the next stay tells, if they may see it.
-CREATE FUNCTION pipelines._moves_at(deals regclass, by text, past boolean, extra text DEFAULT '')
+CREATE FUNCTION pipelines._moves_at(deals regclass, by text, past boolean, extra text DEFAULT '', also text DEFAULT NULL)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT CASE WHEN NOT pipelines._secured($1)
 		THEN pipelines._stays_at($1, $2, $3, true, format(', h.%I AS to_pipeline_, h.%I AS to_stage_',
-			 pipelines._own_column(t.history, 'to_pipeline_id'), pipelines._own_column(t.history, 'to_stage_id')) || $4)
+			 pipelines._own_column(t.history, 'to_pipeline_id'), pipelines._own_column(t.history, 'to_stage_id')) || $4, $5)
 		ELSE format($sql$SELECT e.*, n.to_pipeline_, n.to_stage_
 			FROM (%s) e
 			LEFT JOIN (
@@ -323,9 +323,9 @@ AS $$
 					CASE WHEN y.change_ <> 'delete' THEN lead(y.stage_id_) OVER w END AS to_stage_
 				FROM (%s) y
 				WINDOW w AS (PARTITION BY y.key_ ORDER BY y.version_)) n ON n.key_ = e.key_ AND n.version_ = e.version_$sql$,
-			pipelines._stays_at($1, $2, $3, true, $4), pipelines._stays_at($1, NULL::text, $3, false, '')) END
+			pipelines._stays_at($1, $2, $3, true, $4, $5), pipelines._stays_at($1, NULL::text, $3, false, '')) END
 	FROM pipelines.tracked_table t
 	WHERE t.relation = $1
 $$;
-COMMENT ON FUNCTION pipelines._moves_at(regclass, text, boolean, text) IS
-	'The stays that had ended by the instant $1, and where each led, as SQL text: the columns of _stays_at(), to_pipeline_, to_stage_.';
+COMMENT ON FUNCTION pipelines._moves_at(regclass, text, boolean, text, text) IS
+	'The stays that had ended by the instant $1, and where each led, as SQL text: the columns of _stays_at(), to_pipeline_, to_stage_. also: a condition for further versions of the history.';

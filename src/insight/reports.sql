@@ -262,7 +262,8 @@ COMMENT ON FUNCTION pipelines._rows_at(regclass, text, boolean, boolean) IS
 
 -- The stays that had ended by the instant $1, and those that ran then.
 -- ended_only: without the latter; extra: further columns of the history (h).
-CREATE FUNCTION pipelines._stays_at(deals regclass, by text, past boolean, ended_only boolean DEFAULT false, extra text DEFAULT '')
+CREATE FUNCTION pipelines._stays_at(deals regclass, by text, past boolean, ended_only boolean DEFAULT false, extra text DEFAULT '',
+									also text DEFAULT NULL)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
@@ -270,7 +271,7 @@ AS $$
 	SELECT format($sql$SELECT %1$s AS key_, h.%2$I AS version_, %3$s AS episode_, %4$s AS pipeline_id_, %5$s AS stage_id_,
 			%6$s AS entered_, h.%7$I AS exited_, %8$s IS NOT NULL AS closed_, h.%9$I AS change_, %10$s AS by_%15$s
 		FROM %11$s h%12$s
-		WHERE (%13$s)%14$s$sql$,
+		WHERE ((%13$s)%14$s%16$s)$sql$,
 		CASE WHEN pipelines._key_is_number($1) THEN format('CAST(%s AS bigint)', pipelines._column($1, 'key1', NULL, true))
 			 ELSE pipelines._key_as_text($1, 'h', true) END,
 		pipelines._own_column(t.history, 'version'), pipelines._column($1, 'episode', NULL, true),
@@ -281,7 +282,8 @@ AS $$
 		t.history,
 		x.joined,
 		pipelines._visit_ends($1),
-		CASE WHEN $3 THEN format(' AND h.%I <= $1', pipelines._own_column(t.history, 'valid_to')) ELSE '' END, $5)
+		CASE WHEN $3 THEN format(' AND h.%I <= $1', pipelines._own_column(t.history, 'valid_to')) ELSE '' END, $5,
+		' OR ' || $6)
 		|| CASE WHEN $4 THEN '' ELSE format($sql$
 		UNION ALL
 		SELECT r.key_, r.version_, r.episode_, r.pipeline_id_, r.stage_id_, r.stage_entered_at_, CAST(NULL AS timestamptz),
@@ -290,8 +292,8 @@ AS $$
 	FROM pipelines.tracked_table t, pipelines._dimension_of_past($1, $2) x
 	WHERE t.relation = $1
 $$;
-COMMENT ON FUNCTION pipelines._stays_at(regclass, text, boolean, boolean, text) IS
-	'The stays in stages as they were known at the instant $1 (past: it is not the present), as SQL text.  Columns key_, version_, episode_, pipeline_id_, stage_id_, entered_, exited_ (NULL: it runs), closed_, change_, by_.';
+COMMENT ON FUNCTION pipelines._stays_at(regclass, text, boolean, boolean, text, text) IS
+	'The stays in stages as they were known at the instant $1 (past: it is not the present), as SQL text.  Columns key_, version_, episode_, pipeline_id_, stage_id_, entered_, exited_ (NULL: it runs), closed_, change_, by_, and what extra adds. also: a condition for further versions of the history.';
 
 -- The pipeline that a report is limited to, NULL for NULL; an error for what is
 -- no table of deals.
