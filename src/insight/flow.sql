@@ -108,9 +108,9 @@ DECLARE
 	size bigint;
 	moves bigint;
 BEGIN
-	SELECT greatest(sum(c.reltuples) / 8, 1000), sum(pg_relation_size(c.oid)) INTO many, size
-	FROM pg_class c
-	WHERE c.oid = deals OR c.oid IN (SELECT p.relid FROM pg_partition_tree(deals) p WHERE p.isleaf);
+	SELECT greatest(sum(c.reltuples) / 8, 1000), sum(pg_relation_size(p.relid)) INTO many, size
+	FROM pipelines._parts(deals) p
+	JOIN pg_class c ON c.oid = p.relid AND c.relkind = 'r';
 	-- no row takes less than a hundred bytes
 	IF size > 800 * 1024 ^ 2 OR NOT pipelines._key_is_number(deals)
 		OR NOT EXISTS (SELECT FROM pipelines._roles(deals) m WHERE m.role = 'created_at') THEN

@@ -92,11 +92,10 @@ RETURNS text
 LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT CASE WHEN sum(pg_relation_size(l.relid)) <= CASE WHEN pipelines._key_is_number($1) THEN 4 ELSE 1 END * 1024::numeric ^ 3
+	SELECT CASE WHEN sum(pg_relation_size(p.relid)) <= CASE WHEN pipelines._key_is_number($1) THEN 4 ELSE 1 END * 1024::numeric ^ 3
 				THEN 'pipelines._funnel' ELSE 'pipelines._funnel_large' END
 	FROM pipelines.tracked_table t
-	CROSS JOIN LATERAL (SELECT t.relation UNION ALL SELECT t.history
-		UNION SELECT p.relid FROM pg_partition_tree(t.relation) p UNION SELECT p.relid FROM pg_partition_tree(t.history) p) l(relid)
+	CROSS JOIN LATERAL (SELECT r.relid FROM pipelines._parts(t.relation) r UNION ALL SELECT r.relid FROM pipelines._parts(t.history) r) p
 	WHERE t.relation = $1
 $$;
 COMMENT ON FUNCTION pipelines._funnel_aggregate(regclass) IS

@@ -343,9 +343,8 @@ AS $$
 				* CASE WHEN pipelines._key_is_number($1) THEN 30 ELSE 49 END
 				/ greatest(pg_size_bytes(current_setting('maintenance_work_mem')), 256 * 1024 * 1024)))::integer
 	FROM pipelines.tracked_table t
-	CROSS JOIN LATERAL (SELECT t.relation UNION SELECT t.history
-		UNION SELECT p.relid FROM pg_partition_tree(t.relation) p UNION SELECT p.relid FROM pg_partition_tree(t.history) p) l(relid)
-	JOIN pg_class c ON c.oid = l.relid AND c.relkind = 'r'
+	CROSS JOIN LATERAL (SELECT r.relid FROM pipelines._parts(t.relation) r UNION ALL SELECT r.relid FROM pipelines._parts(t.history) r) p
+	JOIN pg_class c ON c.oid = p.relid AND c.relkind = 'r'
 	WHERE t.relation = $1
 $$;
 COMMENT ON FUNCTION pipelines._score_parts(regclass) IS
