@@ -15,7 +15,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $seed = $ENV{PIPELINES_SEED} || (time() ^ ($$ << 8)) & 0x7fffffff;
-my $seconds = $ENV{PIPELINES_TEST_ALL} ? 60 : 8;
+my $seconds = $ENV{PIPELINES_TEST_ALL} ? 60 : 4;
 note "PIPELINES_SEED=$seed";
 my $node = start_node('sessions', "log_error_verbosity = verbose", "deadlock_timeout = 200ms");
 my $db = 'postgres';

@@ -74,7 +74,7 @@ sub sound
 
 my $log = -s $node->logfile;
 my $before = $node->safe_psql($db, 'SELECT count(*) FROM crm.lead');
-my $load = writers($ENV{PIPELINES_TEST_ALL} ? 60 : 8, qw(move@6 other@2 insert@1 delete@1 bulk@1));
+my $load = writers($ENV{PIPELINES_TEST_ALL} ? 60 : 4, qw(move@6 other@2 insert@1 delete@1 bulk@1));
 # the part that is committed first; then a row in its way holds it up
 is($node->safe_psql($db, q{SELECT count(*) > 0 FROM pipelines._begin_adoption('crm.lead')}), 't', 'begun');
 my ($holder, $adopter) = map { $node->background_psql($db, on_error_stop => 0) } 1, 2;
@@ -117,7 +117,7 @@ is($node->safe_psql($db, q{SET enable_seqscan = off; SELECT count(*) FROM crm.le
 
 # ----- both columns at once
 
-$load = writers($ENV{PIPELINES_TEST_ALL} ? 30 : 4, qw(move@3 ours@3 other@1 insert@1 delete@1 bulk@1));
+$load = writers($ENV{PIPELINES_TEST_ALL} ? 30 : 2, qw(move@3 ours@3 other@1 insert@1 delete@1 bulk@1));
 $load->finish;
 sound('both columns under load');
 
