@@ -23,7 +23,7 @@ use Time::HiRes qw(time usleep);
 
 my $seed = $ENV{PIPELINES_SEED} || (time() ^ ($$ << 8)) & 0x7fffffff;
 my $wanted = $ENV{PIPELINES_TEST_ALL} ? 1000 : 150;
-my $seconds = $ENV{PIPELINES_TEST_ALL} ? 60 : 6;
+my $seconds = $ENV{PIPELINES_TEST_ALL} ? 60 : 12;
 note "PIPELINES_SEED=$seed";
 srand($seed);
 
