@@ -85,6 +85,8 @@ GRANT SELECT ON calls TO regress_broken_owner;
 SELECT pipelines.use_activities('deals', 'calls', '{"key1": "deal_id"}');
 SELECT once($$UPDATE pipelines.tracked_table SET activity_columns = '{"key1": "deal_id"}' WHERE relation = 'deals'::regclass$$,
 	$$UPDATE deals SET stage_id = pipelines.stage_id('Sales', 'Talks') WHERE name = 'one'$$);
+SELECT once($$UPDATE pipelines.tracked_table SET activity_columns = '{"key1": 5, "kind": "kind", "done_at": "done_at"}' WHERE relation = 'deals'::regclass$$,
+	$$UPDATE deals SET stage_id = pipelines.stage_id('Sales', 'Talks') WHERE name = 'one'$$);
 DELETE FROM pipelines.stage_activity;
 SELECT try($$SELECT pipelines._register_activity('deals', 4294967295::oid::regclass, '{}')$$);
 CREATE SEQUENCE numbers;

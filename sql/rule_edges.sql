@@ -178,6 +178,17 @@ SELECT moved > 0 AS moved FROM pipelines.merge_stages('Trade', 'New', 'Talks');
 SELECT life('20', false, 'trades');
 
 --
+-- Activities are looked up by the key, whatever stands beside it
+--
+CREATE TABLE beside (id integer PRIMARY KEY, extra json, phase text, amount numeric);
+INSERT INTO beside VALUES (1, '{}', 'First', 10), (2, '{}', 'First', 20), (3, '{}', 'Second', 30);
+SELECT count(*) > 0 AS adopted FROM pipelines.adopt('beside', stage => 'phase', amount => 'amount', currency => 'EUR', pipeline => 'Beside', apply => true);
+INSERT INTO pipelines.stage_activity (pipeline_id, stage_id, kind) VALUES (pipelines.pipeline_id('Beside'), pipelines.stage_id('Beside', 'First'), 'call');
+INSERT INTO beside_activity (id, kind, done_at) VALUES (2, 'call', now());
+SELECT try($$UPDATE beside SET phase = 'Second' WHERE id = 1$$);
+SELECT try($$UPDATE beside SET phase = 'Second' WHERE id = 2$$);
+
+--
 -- A deal whose stage somebody took away by force may go where it likes
 --
 SELECT go(16, 'Second try');

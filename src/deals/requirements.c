@@ -146,9 +146,10 @@ is_blank(text *value)
 	const char *c = VARDATA_ANY(value);
 	const char *end = c + VARSIZE_ANY_EXHDR(value);
 
-	while (c < end && (*c == ' ' || *c == '\t' || *c == '\n' || *c == '\r'))
-		c++;
-	return c == end;
+	for (; c < end; c++)
+		if (*c != ' ' && *c != '\t' && *c != '\n' && *c != '\r')
+			return false;
+	return true;
 }
 
 /* a text of nothing but blanks says as little as none */

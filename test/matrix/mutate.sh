@@ -19,7 +19,7 @@ set -u
 
 files=("$@")
 [ ${#files[@]} -gt 0 ] || files=(src/deals/rules.c src/deals/requirements.c)
-tests=${MUTATE_TESTS:-rules closings activities moves rule_edges story access merge_stages move_functions rules_cited matrix bookkeeping import_history locked_periods create_deals}
+tests=${MUTATE_TESTS:-rules closings activities moves rule_edges story access merge_stages move_functions rules_cited matrix bookkeeping import_history locked_periods create_deals broken_tables}
 bash "$root/test/prepare.sh" test || exit 1
 find_postgres || die 'no PostgreSQL'
 choose_user
