@@ -16,7 +16,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $seed = $ENV{PIPELINES_SEED} || (time() ^ ($$ << 8)) & 0x7fffffff;
-my $programs = $ENV{PIPELINES_TEST_ALL} ? 24 : 4;
+my $programs = $ENV{PIPELINES_TEST_ALL} ? 24 : 3;
 my $transactions = $ENV{PIPELINES_TEST_ALL} ? 60 : 25;
 note "PIPELINES_SEED=$seed";
 srand($seed);

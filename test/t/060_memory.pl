@@ -17,7 +17,7 @@ if ($node->safe_psql($db, 'SHOW server_version_num') < 140000)
 	$node->stop;
 	plan skip_all => 'PostgreSQL 13 has no pg_backend_memory_contexts';
 }
-my $all = $ENV{PIPELINES_TEST_ALL} ? 1_000_000 : 50_000;
+my $all = $ENV{PIPELINES_TEST_ALL} ? 1_000_000 : 30_000;
 my $first = 10_000;
 # some of the cases of one table after the other, by a regular expression
 my $chosen = $ENV{PIPELINES_MEMORY_CASES} || '.';

@@ -19,7 +19,7 @@ use Time::HiRes qw(time usleep);
 my $seed = $ENV{PIPELINES_SEED} || (time() ^ ($$ << 8)) & 0x7fffffff;
 srand($seed);
 note "PIPELINES_SEED=$seed";
-my ($rounds, $rows) = $ENV{PIPELINES_TEST_ALL} ? (25, 20_000) : (3, 2000);
+my ($rounds, $rows) = $ENV{PIPELINES_TEST_ALL} ? (25, 20_000) : (2, 2000);
 
 # Checkpoints come often, so that recovery begins anywhere.  Not wal_level =
 # minimal: there PostgreSQL itself (15.20) sets the sequence back that a table

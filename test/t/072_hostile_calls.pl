@@ -7,7 +7,7 @@
 # The calls are made up from pg_proc, so that a new function is called, too.
 # Each is taken back.  A function gets each hostile value in each of its
 # arguments with PIPELINES_TEST_ALL=1, else as many as PIPELINES_HOSTILE_CALLS
-# (default 3) chosen by PIPELINES_SEED; ONLY_FUNCTIONS is a regular expression.
+# (default 2) chosen by PIPELINES_SEED; ONLY_FUNCTIONS is a regular expression.
 
 use strict;
 use warnings;
@@ -19,7 +19,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $seed = $ENV{PIPELINES_SEED} || 1;
-my $limit = $ENV{PIPELINES_TEST_ALL} ? 100_000 : $ENV{PIPELINES_HOSTILE_CALLS} || 3;
+my $limit = $ENV{PIPELINES_TEST_ALL} ? 100_000 : $ENV{PIPELINES_HOSTILE_CALLS} || 2;
 my $chosen = $ENV{ONLY_FUNCTIONS} || '.';
 my $db = 'hostile';
 my $node = start_node('hostile', 'max_locks_per_transaction = 512', 'synchronous_commit = off');
