@@ -161,6 +161,17 @@ UPDATE late SET amount = 11;
 SELECT * FROM legs($$'late'$$, '(SELECT at FROM mark)', 'now()');
 SELECT * FROM legs($$'late'$$, '(SELECT at FROM mark)', 'now()', 'weighted => true');
 SELECT deal, leg, value, amount_before, amount_after FROM pipelines.changes('late', (SELECT at FROM mark)) ORDER BY leg;
+-- what came after the closing is no part of it, however little is read
+SELECT pipelines.create_deals('later', currency => 'EUR');
+SET pipelines.event_time = '2026-01-01';
+INSERT INTO later (deal_id, amount, stage_id) VALUES (1, 100, st('Lead')), (2, 100, st('Lead'));
+SET pipelines.event_time = '2026-02-10';
+UPDATE later SET stage_id = st('Won'), amount = 200;
+SET pipelines.event_time = '2026-02-12';
+UPDATE later SET amount = 9999 WHERE deal_id = 1;
+RESET pipelines.event_time;
+SELECT * FROM legs($$'later'$$, $$'2026-02-01'$$, $$'2026-03-01'$$);
+SELECT * FROM legs($$'later'$$, $$'2026-02-01'$$, $$'2026-03-01'$$, $$filter => 'true'$$);
 -- an amount that was never known until the closing told it
 INSERT INTO deals (deal_id, name, stage_id) VALUES (30, 'told at last', st('Lead'));
 UPDATE mark SET at = clock_timestamp();
@@ -245,6 +256,14 @@ SELECT count(*) > 0 AS some, count(*) FILTER (WHERE v.value IS DISTINCT FROM f.v
 FROM rev_bridge v FULL JOIN pipelines.bridge('rev') f USING (n, leg);
 SELECT count(*) > 0 AS some, count(*) FILTER (WHERE v IS DISTINCT FROM f) AS wrong
 FROM (SELECT x::text AS v FROM rev_changes x) v FULL JOIN (SELECT x::text AS f FROM pipelines.changes('rev') x) f ON v = f;
+-- where activities count, a call is one; what has no rate is not known to be large
+UPDATE pipelines.pipeline_stage SET stall_limit = '30 days', stall_basis = 'activity' WHERE stage_id = st('Lead');
+UPDATE pipelines.pipeline SET large_from = 1000 WHERE pipeline_id = 1;
+SET pipelines.event_time = '2026-01-01';
+INSERT INTO rev (deal_id, stage_id, amount, currency) VALUES (200, st('Lead'), 1, 'EUR'), (201, st('Lead'), 1, 'EUR'), (202, st('Lead'), 150000, 'JPY'), (203, st('Lead'), 150000, 'EUR');
+RESET pipelines.event_time;
+INSERT INTO rev_activity (deal_id, kind, done_at) VALUES (200, 'call', now() - interval '1 day'), (201, 'call', now() + interval '1 day');
+SELECT deal, flags FROM pipelines.review('rev') WHERE deal::integer >= 200 ORDER BY deal::integer;
 SELECT * FROM pipelines.review('mark');
 
 -- ----- what it can't be asked, and rights
@@ -263,13 +282,33 @@ SELECT * FROM pipelines.bridge('deals', '2026-02-01', '2026-03-01');
 RESET ROLE;
 SELECT count(*) > 0 FROM pipelines.grant_access('deals', 'regress_bridge_reader', 'read');
 SELECT pipelines.protect_pipeline('Renewal');
--- of a protected pipeline a reader sees neither deals nor that they went there
+-- of a protected pipeline a reader sees no deals; one that went there has moved out
 SET ROLE regress_bridge_reader;
 SELECT * FROM legs($$'deals'$$, $$'2026-02-01'$$, $$'2026-03-01'$$, $$expected => '[2026-03-01,2026-04-01)'$$);
 SELECT * FROM pipelines.changes('deals', '2026-02-01', '2026-03-01') WHERE deal = '15';
 SELECT * FROM pipelines.bridge('deals', '2026-02-01', '2026-03-01', pipelines => '{Renewal}');
 RESET ROLE;
 SELECT leg, deals, value FROM pipelines.bridge('deals', '2026-02-01', '2026-03-01', pipelines => '{Renewal}') WHERE deals > 0;
+-- gone to a pipeline that the reader doesn't see, and back
+SELECT pipelines.create_deals('hidden', currency => 'EUR');
+SELECT count(*) > 0 FROM pipelines.grant_access('hidden', 'regress_bridge_reader', 'read');
+SELECT pipelines.grant_pipeline('Sales', 'regress_bridge_reader', 'see');
+SET pipelines.event_time = '2026-03-10';
+INSERT INTO hidden (deal_id, amount, stage_id, created_at) VALUES (1, 70, st('Lead'), '2026-03-10');
+SET pipelines.event_time = '2026-03-11';
+UPDATE hidden SET pipeline_id = pipelines.pipeline_id('Renewal'), stage_id = pipelines.stage_id('Renewal', 'Lead');
+SET pipelines.event_time = '2026-03-13';
+UPDATE hidden SET pipeline_id = pipelines.pipeline_id('Sales'), stage_id = st('Quote');
+RESET pipelines.event_time;
+SET ROLE regress_bridge_reader;
+SELECT * FROM legs($$'hidden'$$, $$'2026-03-10 12:00'$$, $$'2026-03-12'$$);
+SELECT leg, reason, value, amount_before, amount_after FROM pipelines.changes('hidden', '2026-03-10 12:00', '2026-03-12');
+SELECT * FROM legs($$'hidden'$$, $$'2026-03-12'$$, $$'2026-03-14'$$);
+SELECT * FROM legs($$'hidden'$$, $$'2026-03-10 12:00'$$, $$'2026-03-14'$$);
+SELECT stage_name, to_stage_name, kind, n FROM pipelines.transitions('hidden');
+SELECT kind, stage_name, to_stage_name, n FROM pipelines.flow('hidden', '2026-03-09', as_of => '2026-03-14');
+RESET ROLE;
+SELECT kind, pipeline_name, stage_name, to_stage_name, n FROM pipelines.flow('hidden', '2026-03-09', as_of => '2026-03-14');
 
 \c :home
 SET client_min_messages = warning;

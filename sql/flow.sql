@@ -171,6 +171,30 @@ ALTER TABLE far_apart ALTER created_at DROP NOT NULL;
 UPDATE far_apart SET created_at = NULL WHERE stage_id = 1;
 SELECT * FROM ages_apart('far_apart') WHERE until = 'infinity';
 
+-- what a transaction did after its own now() has not happened yet
+BEGIN;
+INSERT INTO close_together (deal_id, amount, stage_id) VALUES (1000, 5, 1);
+UPDATE close_together SET stage_id = 2 WHERE deal_id = 1000;
+UPDATE close_together SET stage_id = 3 WHERE deal_id = 1000;
+SELECT * FROM ages_apart('close_together') WHERE until = 'infinity';
+ROLLBACK;
+-- no end of time, and no column that says it
+UPDATE close_together SET created_at = '-infinity' WHERE deal_id % 3 = 0;
+SELECT since, count(*) > 5 AS rows FROM unnest('{-infinity,2024-05-20}'::timestamptz[]) since, pipelines.flow('close_together', since => since) GROUP BY 1 ORDER BY 1;
+SET client_min_messages = warning;
+ALTER TABLE close_together DROP COLUMN created_at CASCADE;
+RESET client_min_messages;
+SELECT count(*) > 10 AS rows, count(mean_age_days) FILTER (WHERE kind = 'left_open') AS ages FROM pipelines.flow('close_together', since => '-infinity');
+-- a name that looks like a qualified one
+CREATE TABLE dotted ("record.id" integer PRIMARY KEY, phase text, "a.worth" numeric, made timestamptz NOT NULL DEFAULT now(), gone boolean NOT NULL DEFAULT false);
+INSERT INTO dotted ("record.id", phase, "a.worth", made) SELECT n, 'Some', n, now() - interval '1 day' FROM generate_series(1, 1100) n;
+SELECT count(*) > 0 AS adopted FROM pipelines.adopt('dotted', stage => 'phase', amount => 'a.worth', currency => 'EUR', columns => '{"created_at": "made"}', live => 'NOT gone', apply => true);
+SELECT clock_timestamp() AS between \gset
+UPDATE dotted SET pipeline_id = 2, stage_id = (SELECT stage_id FROM pipelines.stage WHERE name = 'Asked');
+SELECT pipelines._many_moves('dotted', now() - interval '1 hour') AS tabled;
+SELECT kind, pipeline_name, n, mean_age_days FROM pipelines.flow('dotted', since => :'between');
+SELECT count(*), sum(n) FROM pipelines.flow('dotted', since => :'between', as_of => :'between');
+
 \c :home
 SET client_min_messages = warning;
 DROP DATABASE regress_pipelines_flow;

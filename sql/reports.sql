@@ -142,6 +142,45 @@ FROM unnest('{open,created,closed}'::text[]) n_basis CROSS JOIN LATERAL pipeline
 SELECT pipeline_name, value, currency, n, on_hold, unpriced, amount, weighted, largest, overdue, without_next_action, mean_age_days FROM pipelines.load('deals', as_of => :at);
 SELECT value, n, on_hold, amount, weighted FROM pipelines.load('deals', by => 'product', as_of => '2026-01-08 13:00+00');
 
+-- a closing that supersedes another one (R-2.26) is no second deal; whoever was made closed has no cycle (R-1.3), even if that was corrected
+SELECT pipelines.create_deals('superseded', currency => 'EUR');
+CREATE FUNCTION into_stage(stage text, VARIADIC deals bigint[]) RETURNS void LANGUAGE sql AS $$
+	UPDATE superseded SET stage_id = pipelines.stage_id('Sales', $1) WHERE deal_id = ANY ($2) $$;
+SET pipelines.event_time = '2026-05-10';
+INSERT INTO superseded (deal_id, amount, created_at) VALUES (1, 40, '2026-05-10'), (2, 100, '2026-05-10'), (3, 40, '2026-05-10');
+INSERT INTO superseded (deal_id, amount, stage_id) VALUES (4, 7, pipelines.stage_id('Sales', 'Lost'));
+SET pipelines.event_time = '2026-05-11';
+SELECT into_stage('Lost', 1, 3);
+SET pipelines.event_time = '2026-05-20';
+SELECT into_stage('Won', 1, 2, 4);
+RESET pipelines.event_time;
+SELECT n, unknown, mean FROM pipelines.cycle('superseded', as_of => '2026-06-01');
+SELECT n, round(mean_value, 2) AS mean_value, win_rate, cycle_days FROM pipelines.velocity('superseded', 'closed', as_of => '2026-06-01');
+SELECT won, lost, count_rate FROM pipelines.win_rate('superseded', as_of => '2026-06-01');
+-- whose it was when it was closed: not who has it now, nor who moved it from one won stage to another, nor who had it when it was reopened
+SELECT pipelines.create_pipeline('Twice', time_zone => 'UTC', stages => '["Open", {"name": "Won", "outcome": "won"}, {"name": "Best", "outcome": "won"}]') AS twice \gset
+SET pipelines.event_time = '2026-02-01';
+INSERT INTO superseded (deal_id, pipeline_id, owner, amount) SELECT g, :twice, 'ann', 1 FROM generate_series(11, 13) g;
+SET pipelines.event_time = '2026-02-10';
+UPDATE superseded SET stage_id = pipelines.stage_id('Twice', 'Won') WHERE pipeline_id = :twice;
+SET pipelines.event_time = '2026-02-11';
+UPDATE superseded SET owner = 'bob' WHERE pipeline_id = :twice;
+SET pipelines.event_time = '2026-02-12';
+UPDATE superseded SET stage_id = pipelines.stage_id('Twice', CASE deal_id WHEN 11 THEN 'Best' ELSE 'Open' END) WHERE deal_id IN (11, 12);
+RESET pipelines.event_time;
+SELECT value, won FROM pipelines.win_rate('superseded', by => 'owner', pipeline => 'Twice', as_of => '2026-06-01') WHERE won > 0;
+SELECT value, won FROM pipelines.win_rate('superseded', by => 'owner', pipeline => 'Twice', count_reopened => true, as_of => '2026-06-01') WHERE won > 0;
+SELECT value, won FROM pipelines.win_rate('superseded', by => 'owner', pipeline => 'Twice', count_reopened => true) WHERE won > 0;
+-- of a deal without an instant of creation no cycle is known
+ALTER TABLE superseded ALTER created_at DROP NOT NULL;
+UPDATE superseded SET created_at = NULL WHERE deal_id = 2;
+SELECT n, cycle_days FROM pipelines.velocity('superseded', 'closed', as_of => '2026-06-01');
+-- the currency of a table is that of deals without one
+SET pipelines.event_time = '2026-05-21';
+INSERT INTO superseded (deal_id, amount, currency) VALUES (5, 100, NULL), (6, 50, 'EUR');
+RESET pipelines.event_time;
+SELECT currency, n, amount FROM pipelines.trend('superseded', 1, as_of => '2026-06-01') WHERE outcome = 'open';
+
 -- whoever forbids the planner something gives its plans a cost at which servers compile them: for a second each, whatever the size of the tables
 SELECT oid::regprocedure FROM pg_proc
 WHERE pronamespace = 'pipelines'::regnamespace AND proconfig::text LIKE '%enable\_%=off%' AND NOT 'jit=off' = ANY (proconfig);

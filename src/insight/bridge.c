@@ -869,8 +869,11 @@ fold_life(Bridge *bridge)
 	Version    *first = &bridge->versions[0];
 	Version    *last = &bridge->versions[bridge->nversions - 1];
 	bool		deleted = last->deleted && last->to <= bridge->to;
+	/* the next version is one that the reader may not see: in another pipeline */
+	bool		hidden = !deleted && last->to <= bridge->to &&
+		standing(last, last->to, true) != STANDING_CLOSED;
 	Standing	s0 = first->from <= bridge->from ? standing(first, bridge->from, false) : STANDING_ABSENT;
-	Standing	s1 = deleted ? STANDING_ABSENT : standing(last, bridge->to, false);
+	Standing	s1 = deleted ? STANDING_ABSENT : hidden ? STANDING_OUT : standing(last, bridge->to, false);
 	Point		entry = point_at(NULL, 0, false);
 	Point		exit = point_at(NULL, 0, false);
 	Version    *outside = NULL; /* the last open version, out of scope */
@@ -883,7 +886,7 @@ fold_life(Bridge *bridge)
 
 	bridge->told = false;
 	bridge->before = s0 == STANDING_ABSENT ? NULL : first;
-	bridge->after = s1 == STANDING_ABSENT ? NULL : last;
+	bridge->after = s1 == STANDING_ABSENT || hidden ? NULL : last;
 
 	/* how it came in */
 	if (s0 == STANDING_IN)
@@ -943,7 +946,8 @@ fold_life(Bridge *bridge)
 		put_leg(bridge, entry_leg, REASON_NONE, entry_currency, entry.version,
 				weigh(bridge, entry_price, point_probability(&entry)), false);
 		if (exit.version == NULL)
-			put_leg(bridge, LEG_MOVED_OUT, outside == NULL ? REASON_OTHER : out_reason(outside),
+			put_leg(bridge, LEG_MOVED_OUT,
+					hidden ? REASON_PIPELINE : outside == NULL ? REASON_OTHER : out_reason(outside),
 					entry_currency, entry.version,
 					weigh(bridge, entry_price, point_probability(&entry)), true);
 	}

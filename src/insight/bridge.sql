@@ -119,7 +119,7 @@ COMMENT ON FUNCTION pipelines._bridge_from(regclass, boolean, text[]) IS
 -- in no order.  Further parameters: $3 pipelines, $4 owners, $5 days of the
 -- expected closing.  Unless all of them are wanted (whole), those are left out
 -- that began and ended in between and neither begin a life nor precede a closing
--- or deletion.  Columns that only changes() needs are NULL where it isn't asked.
+-- or deletion, nor are closed: the first of those says what the closing set.  Columns that only changes() needs are NULL where it isn't asked.
 CREATE FUNCTION pipelines._bridge_query(deals regclass, of_pipelines boolean, of_owners boolean, of_days boolean,
 										filter text, listed boolean, whole boolean)
 RETURNS text
@@ -181,7 +181,8 @@ BEGIN
 				CASE WHEN of_history THEN format('%s > $1', ended) END,
 				format('%s <= $2', began),
 				CASE WHEN of_history AND NOT (whole OR registration.live IS NOT NULL)
-					THEN format('(%s = 1 OR %s IN (%L, %L) OR %s > $2 OR %s <= $1)', version, change, 'close', 'delete', ended, began) END));
+					THEN format('(%s = 1 OR %s IN (%L, %L) OR %s IS NOT NULL OR %s > $2 OR %s <= $1)', version, change, 'close', 'delete',
+						pipelines._column(deals, 'closed_at', NULL::text, true), ended, began) END));
 	END LOOP;
 	RETURN array_to_string(arms, ' UNION ALL ');
 END
@@ -328,6 +329,7 @@ DECLARE
 	named text;
 	began text;
 	created text;
+	last_activity text;
 	has_step CONSTANT boolean := EXISTS (SELECT FROM pipelines._roles(deals) r WHERE r.role = 'next_action_at' AND r.column_name IS NOT NULL);
 BEGIN
 	SELECT t.* INTO registration FROM pipelines.tracked_table t WHERE t.relation = _review_query.deals;
@@ -358,6 +360,11 @@ BEGIN
 			CASE WHEN of_history THEN format(' AND h.%I > least($1, $2)', pipelines._own_column(registration.history, 'valid_to')) ELSE '' END,
 			CASE WHEN registration.live IS NOT NULL THEN ' AND c1.met' ELSE '' END);
 	END LOOP;
+	SELECT format('(SELECT %s FROM (SELECT a.began AS %I, %s) d)', pipelines._last_activity(deals, '$1'),
+			max(m.column_name::text) FILTER (WHERE m.role = 'changed_at'),
+			string_agg(format('a.k%s AS %I', m.n, m.column_name), ', ' ORDER BY m.n) FILTER (WHERE m.role ~ '^key[1-9]'))
+	INTO STRICT last_activity
+	FROM pipelines._roles(_review_query.deals) m;
 	arms[2] := arms[2] || format(' AND (%s > $2 OR coalesce((%s, %s) NOT IN (SELECT c.p, c.s FROM closed c), true))', began,
 		pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'));
 	RETURN format($query$
@@ -408,7 +415,7 @@ BEGIN
 				CASE WHEN f.outcome = 'open' AND a.expected < f.today THEN 'past_due' END,
 				CASE WHEN f.outcome = 'open' AND %3$s AND (a.step IS NULL OR a.step < $1) THEN 'no_next_step' END,
 				CASE WHEN f.outcome = 'open' AND (CASE WHEN f.large_from IS NOT NULL AND a.currency <> %4$L
-						THEN coalesce(pipelines.convert(a.amount, a.currency, %4$L, f.today, 'spot'), a.amount) ELSE a.amount END)
+						THEN pipelines.convert(a.amount, a.currency, %4$L, f.today, 'spot') ELSE a.amount END)
 					>= coalesce(f.large_from, t.amount) THEN 'large' END], NULL) AS flags
 		FROM deal a
 		LEFT JOIN definition f ON f.p = a.p AND f.s = a.s
@@ -417,7 +424,7 @@ BEGIN
 	) r
 	WHERE r.flags <> '{}'$query$,
 		arms[1], arms[2], has_step::text, registration.currency,
-		pipelines._stalls_at(format('CASE f.stall_basis WHEN ''activity'' THEN a.began WHEN ''age'' THEN coalesce(a.created, %s) ELSE a.entered END', created),
+		pipelines._stalls_at(format('CASE f.stall_basis WHEN ''activity'' THEN %s WHEN ''age'' THEN coalesce(a.created, %s) ELSE a.entered END', last_activity, created),
 			'f'::text, 'f.zone'::text, 'f.calendar'::text));
 END
 $$;

@@ -66,7 +66,7 @@ BEGIN
 				SELECT c.pipeline_id_, c.stage_id_, c.to_stage_ AS to_,
 					CASE WHEN c.change_ IN ('new', 'left_open') THEN c.change_
 						 WHEN c.change_ = 'delete' THEN 'deleted'
-						 WHEN c.to_pipeline_ <> c.pipeline_id_ THEN 'transferred_out'
+						 WHEN c.to_pipeline_ IS DISTINCT FROM c.pipeline_id_ THEN 'transferred_out'
 						 WHEN c.change_ = 'reopen' THEN 'reopened'
 						 WHEN c.change_ = 'close' THEN coalesce(o.outcome, 'closed')
 						 ELSE 'moved' END AS kind
@@ -111,9 +111,9 @@ BEGIN
 	SELECT greatest(sum(c.reltuples) / 8, 1000), sum(pg_relation_size(p.relid)) INTO many, size
 	FROM pipelines._parts(deals) p
 	JOIN pg_class c ON c.oid = p.relid AND c.relkind = 'r';
-	-- no row takes less than a hundred bytes
-	IF size > 800 * 1024 ^ 2 OR NOT pipelines._key_is_number(deals)
-		OR NOT EXISTS (SELECT FROM pipelines._roles(deals) m WHERE m.role = 'created_at') THEN
+	-- no row takes less than eighty bytes, and 8388608 of them fit into a table
+	IF size > 640 * 1024 ^ 2 OR NOT pipelines._key_is_number(deals)
+		OR NOT EXISTS (SELECT FROM pipelines._roles(deals) m WHERE m.role = 'created_at' AND m.column_name IS NOT NULL) THEN
 		RETURN false;
 	END IF;
 	EXECUTE format('SELECT count(*) FROM (SELECT FROM %s h WHERE h.%I > $1 LIMIT $2) m', history, pipelines._own_column(history, 'valid_to'))
@@ -146,9 +146,10 @@ DECLARE
 	amount CONSTANT text := pipelines._report_amount(convert_to, '(%s AT TIME ZONE current_setting(''TimeZone''))::date');
 	currency CONSTANT text := CASE WHEN convert_to IS NULL THEN 'r.currency_' ELSE quote_literal(convert_to) || '::text' END;
 	chosen CONSTANT text := CASE WHEN limited THEN ' AND (r.pipeline_id_ = $3 OR r.to_pipeline_ = $3)' ELSE '' END;
-	created CONSTANT text := coalesce((SELECT format('CAST(c.%I AS timestamptz)', m.column_name) FROM pipelines._roles(deals) m WHERE m.role = 'created_at'),
-		'CAST(NULL AS timestamptz)');
-	seconds CONSTANT text := 'CASE WHEN %2$s IS NOT NULL THEN date_part(''epoch'', greatest(%1$s - %2$s, interval ''0'')) END';
+	created CONSTANT text := coalesce((SELECT format('CAST(c.%I AS timestamptz)', m.column_name) FROM pipelines._roles(deals) m
+									   WHERE m.role = 'created_at' AND m.column_name IS NOT NULL), 'CAST(NULL AS timestamptz)');
+	-- as _seconds_since() measures
+	seconds CONSTANT text := 'CASE WHEN isfinite(%2$s) AND isfinite(%1$s) THEN date_part(''epoch'', greatest(%1$s - %2$s, interval ''0'')) END';
 	-- that a version ended by a move is mostly seen from what rows are grouped by
 	seen CONSTANT boolean := NOT past AND NOT pipelines._secured(deals);
 	matches text;
@@ -156,10 +157,10 @@ DECLARE
 BEGIN
 	SELECT string_agg(format('c.%I = m.key%s_', m.column_name, m.n), ' AND ' ORDER BY m.n),
 		pipelines._moves_at(deals, by, past,
-			format(', %s AS began_, %s AS amount_, coalesce(%s, %L::text) AS currency_, ((%s) AND %s <= $1) IS TRUE AS moved_,
-				(%s = 1 AND %s) IS TRUE AS first_, (%s AND %s) IS TRUE AS again_',
+			format(', %1$s AS began_, %2$s AS amount_, coalesce(%3$s, %4$L::text) AS currency_, %6$s <= $1 AS ended_, ((%5$s) AND %6$s <= $1) IS TRUE AS moved_,
+				(%7$s = 1 AND %8$s) IS TRUE AS first_, (%9$s AND %8$s) IS TRUE AS again_',
 				valid_from, pipelines._column(deals, 'amount', 'numeric', true), pipelines._column(deals, 'currency', 'text', true), tracked.currency,
-				pipelines._visit_ends(deals), valid_to, version, begun, again, begun)
+				pipelines._visit_ends(deals), valid_to, version, begun, again)
 			|| string_agg(format(', h.%I AS key%s_', m.history_column, m.n), '' ORDER BY m.n),
 			format('%s AND (%s = 1 OR %s)', begun, version, again))
 	INTO matches, moves
@@ -233,13 +234,13 @@ BEGIN
 		format(seconds, '$1', 'r.created_at_'), pipelines._rows_at(deals, by, past, true), format(amount, '$1'),
 		CASE WHEN tabled
 			 THEN format('creation AS MATERIALIZED (
-			SELECT pipelines._instants(CAST(%s AS bigint), %s) AS instants FROM %s c
-		), ', replace(pipelines._column(deals, 'key1'), 'd.', 'c.'), created, deals)
+			SELECT pipelines._instants(CAST(c.%I AS bigint), %s) AS instants FROM %s c
+		), ', (SELECT m.column_name FROM pipelines._roles(deals) m WHERE m.role = 'key1'), created, deals)
 			 ELSE '' END,
 		CASE WHEN seen
-			 THEN '(r.stage_id_ <> r.to_stage_ OR r.pipeline_id_ <> r.to_pipeline_ OR r.to_stage_ IS NULL OR r.change_ IN (''close'', ''reopen''))'
+			 THEN 'r.ended_ AND (r.stage_id_ <> r.to_stage_ OR r.pipeline_id_ <> r.to_pipeline_ OR r.to_stage_ IS NULL OR r.change_ IN (''close'', ''reopen''))'
 			 ELSE 'r.moved_' END,
-		CASE WHEN seen THEN '' ELSE ', 9' END);
+		CASE WHEN seen THEN ', r.ended_' ELSE ', 9' END);
 END
 $$;
 COMMENT ON FUNCTION pipelines._flow_events(regclass, text, boolean, text, boolean, boolean) IS
@@ -378,7 +379,7 @@ BEGIN
 			CROSS JOIN LATERAL generate_series((s.span_ >> 32)::integer, (s.span_ & 4294967295)::integer) w(k)
 			GROUP BY 1, 2, 3, 4, 5
 		)
-		SELECT ((z.ends[w.k] AT TIME ZONE z.zone)::date - 1), w.pipeline_id_, q.name, w.stage_id_, s.name, d.position, d.outcome, w.by_, coalesce(w.currency_, %22$L::text),
+		SELECT ((z.ends[w.k] AT TIME ZONE z.zone)::date - 1), w.pipeline_id_, q.name, w.stage_id_, s.name, d.position, d.outcome, w.by_, w.currency_,
 			w.n, w.unpriced, w.amount,
 			CASE WHEN d.outcome = 'won' THEN w.amount
 				 WHEN d.outcome IN ('lost', 'disqualified', 'done') THEN 0::numeric
@@ -400,16 +401,16 @@ BEGIN
 		) d ON true
 		ORDER BY 1, w.pipeline_id_, d.position, w.stage_id_, w.by_, 9$sql$,
 			pipelines._column(deals, 'pipeline_id', NULL::text, true), pipelines._column(deals, 'stage_id', NULL::text, true),
-			pipelines._column(deals, 'currency', 'text', true), pipelines._column(deals, 'amount', 'numeric', true),
+			format('coalesce(%s, %L)', pipelines._column(deals, 'currency', 'text', true), t.currency), pipelines._column(deals, 'amount', 'numeric', true),
 			pipelines._column(deals, 'probability', 'numeric', true), pipelines._column(deals, 'forecast_category', 'text', true),
 			y.expression,
 			pipelines._own_column(t.history, 'valid_from'), pipelines._own_column(t.history, 'valid_to'), t.history,
 			y.joined,
-			pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'), pipelines._column(deals, 'currency', 'text'),
+			pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'), format('coalesce(%s, %L)', pipelines._column(deals, 'currency', 'text'), t.currency),
 			pipelines._column(deals, 'amount', 'numeric'), pipelines._column(deals, 'probability', 'numeric'),
 			pipelines._column(deals, 'forecast_category', 'text'), x.expression, pipelines._column(deals, 'changed_at'),
 			pipelines._deals_source(deals, NULL::name[]),
-			CASE WHEN chosen IS NULL THEN '' ELSE ' AND v.pipeline_id_ = $3' END, t.currency)
+			CASE WHEN chosen IS NULL THEN '' ELSE ' AND v.pipeline_id_ = $3' END)
 		FROM pipelines.tracked_table t, pipelines._dimension(deals, by) x, pipelines._dimension_of_past(deals, by) y
 		WHERE t.relation = deals)
 	USING known, ends, chosen, weeks, zones;

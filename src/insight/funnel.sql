@@ -274,7 +274,7 @@ BEGIN
 		SELECT m.pipeline_id_, f.pipeline_name, m.stage_id_, f.stage_name, f.position,
 			m.to_pipeline_, t.pipeline_name, m.to_stage_, t.stage_name, t.position, t.outcome,
 			CASE WHEN m.change_ = 'delete' THEN 'delete'
-				 WHEN m.to_pipeline_ <> m.pipeline_id_ THEN 'transfer'
+				 WHEN m.to_pipeline_ IS DISTINCT FROM m.pipeline_id_ THEN 'transfer'
 				 WHEN m.change_ = 'reopen' THEN 'reopen'
 				 WHEN t.outcome NOT IN ('open', 'on_hold') THEN 'close'
 				 WHEN t.outcome = 'on_hold' THEN 'hold'
@@ -305,7 +305,8 @@ On a protected table a move into a pipeline that the reader may not see has no t
 Errors: 22023 an instant before the history of an adopted table; 23S01 unknown pipeline; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
 
 -- The stays that ended by $1, and where each led.  Readers of a protected table
--- don't see where a deal went: there the next stay tells, if they may see it.
+-- don't see where a deal went: there the next stay tells, if they may see it, and
+-- if it is the next one.
 CREATE FUNCTION pipelines._moves_at(deals regclass, by text, past boolean, extra text DEFAULT '', also text DEFAULT NULL)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
@@ -318,8 +319,8 @@ AS $$
 			FROM (%s) e
 			LEFT JOIN (
 				SELECT y.key_, y.version_,
-					CASE WHEN y.change_ <> 'delete' THEN lead(y.pipeline_id_) OVER w END AS to_pipeline_,
-					CASE WHEN y.change_ <> 'delete' THEN lead(y.stage_id_) OVER w END AS to_stage_
+					CASE WHEN y.change_ <> 'delete' AND lead(y.entered_) OVER w <= y.exited_ THEN lead(y.pipeline_id_) OVER w END AS to_pipeline_,
+					CASE WHEN y.change_ <> 'delete' AND lead(y.entered_) OVER w <= y.exited_ THEN lead(y.stage_id_) OVER w END AS to_stage_
 				FROM (%s) y
 				WINDOW w AS (PARTITION BY y.key_ ORDER BY y.version_)) n ON n.key_ = e.key_ AND n.version_ = e.version_$sql$,
 			pipelines._stays_at($1, $2, $3, true, $4, $5), pipelines._stays_at($1, NULL::text, $3, false, '')) END

@@ -227,9 +227,15 @@ table_of_hashes(const Instants *instants)
 	{
 		const KeyInstant *item = &instants->items[i];
 		uint64		slot = hash_key(item->key) & (slots - 1);
+		uint64		steps = 0;
 
+		/* keys may have been chosen so that they collide */
 		while (items[slot].at != NO_INSTANT && items[slot].key != item->key)
+		{
 			slot = (slot + 1) & (slots - 1);
+			if (++steps % 1024 == 0)
+				CHECK_FOR_INTERRUPTS();
+		}
 		items[slot] = *item;
 	}
 	return table;

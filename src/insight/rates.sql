@@ -165,30 +165,41 @@ AS $$
 		pipelines._column($1, 'amount', 'numeric', true),
 		format('coalesce(%s, %L::text)', pipelines._column($1, 'currency', 'text', true), t.currency),
 		pipelines._column($1, 'closed_on', 'date', true),
-		x.expression,
+		-- what was changed after the closing doesn't count
+		CASE WHEN y.history IS NULL THEN x.expression
+			 ELSE format('(SELECT CAST(g.%I AS text) FROM %s g WHERE %s AND g.%I = %s AND g.%I = %s ORDER BY g.%I LIMIT 1)',
+				y.history, t.history, k.same, k.episode, pipelines._column($1, 'episode', NULL, true),
+				k.closed_at, pipelines._column($1, 'closed_at', NULL, true), pipelines._own_column(t.history, 'version')) END,
 		pipelines._own_column(t.history, 'valid_to'), t.history,
 		x.joined,
 		CASE WHEN $4 = 'r.amount_' THEN 'r.currency_' ELSE 'CAST(NULL AS text)' END,
 		pipelines._own_column(t.history, 'change'), $3)
-	FROM pipelines.tracked_table t, pipelines._dimension_of_past($1, $2) x
+	FROM pipelines.tracked_table t
+	CROSS JOIN pipelines._dimension_of_past($1, $2) x
+	CROSS JOIN pipelines._dimension($1, $2) y
+	CROSS JOIN (SELECT string_agg(format('g.%1$I = h.%1$I', m.history_column), ' AND ' ORDER BY m.n) FILTER (WHERE m.role ~ '^key[1-9]') AS same,
+					   max(m.history_column::text) FILTER (WHERE m.role = 'episode') AS episode,
+					   max(m.history_column::text) FILTER (WHERE m.role = 'closed_at') AS closed_at
+				FROM pipelines._roles($1) m) k
 	WHERE t.relation = $1
 $$;
 COMMENT ON FUNCTION pipelines._reopened_at(regclass, text, boolean, text) IS
 	'Closings that a reopening ended, as SQL text.';
 
 -- The changes that closed a deal by the instant $1, to be joined to r as e: one for
--- each episode that ended so.  A deal that was made closed was never on its way
--- (R-1.3), and its key may have had an earlier life.
+-- each episode that ended so, whatever closings superseded it (R-2.26).  A deal
+-- that was made closed was never on its way (R-1.3), and its key may have had an
+-- earlier life.
 CREATE FUNCTION pipelines._closed_join(deals regclass, past boolean)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT format(' LEFT JOIN (SELECT %s AS key_, %s AS episode_ FROM %s h WHERE h.%I = ''close''%s) e ON e.key_ = r.key_ AND e.episode_ = r.episode_',
+	SELECT format(' LEFT JOIN (SELECT %s AS key_, %s AS episode_ FROM %s h WHERE h.%I = ''close'' AND %s IS NULL%s) e ON e.key_ = r.key_ AND e.episode_ = r.episode_',
 				  CASE WHEN pipelines._key_is_number($1) THEN format('CAST(%s AS bigint)', pipelines._column($1, 'key1', NULL, true))
 					   ELSE pipelines._key_as_text($1, 'h', true) END,
 				  pipelines._column($1, 'episode', NULL, true), t.history,
-				  pipelines._own_column(t.history, 'change'),
+				  pipelines._own_column(t.history, 'change'), pipelines._column($1, 'closed_at', NULL, true),
 				  CASE WHEN $2 THEN format(' AND h.%I <= $1', pipelines._own_column(t.history, 'valid_to')) ELSE '' END)
 	FROM pipelines.tracked_table t
 	WHERE t.relation = $1
@@ -286,7 +297,7 @@ BEGIN
 				avg(%3$s) FILTER (WHERE o.outcome = 'won' AND x.closed) AS mean_value,
 				count(*) FILTER (WHERE o.outcome = 'won' AND x.closed) AS won,
 				count(*) FILTER (WHERE o.outcome = 'lost' AND x.closed) AS lost,
-				avg(date_part('epoch', greatest(r.closed_at_ - r.created_at_, interval '0')))
+				avg(CASE WHEN r.created_at_ IS NOT NULL THEN date_part('epoch', greatest(r.closed_at_ - r.created_at_, interval '0')) END)
 					FILTER (WHERE o.outcome = 'won' AND x.closed AND e.key_ IS NOT NULL) AS cycle
 			FROM %4$s%5$s
 			CROSS JOIN LATERAL (SELECT (r.closed_on_ >= o.lo_day AND r.closed_on_ < o.hi_day) IS TRUE AS closed,

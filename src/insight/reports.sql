@@ -113,9 +113,10 @@ AS $$
 				  x.list, $1, k.matches,
 				  CASE WHEN t.live IS NULL THEN ''
 					   ELSE format(' WHERE %s IS NULL OR EXISTS (SELECT FROM %s l WHERE %s)', k.first,
-								   pipelines._deals_source($1, NULL::name[]), replace(k.matches, 'a.', 'l.')) END)
+								   pipelines._deals_source($1, NULL::name[]), k.live_matches) END)
 	FROM pipelines.tracked_table t
 	CROSS JOIN (SELECT string_agg(format('a.%1$I = c.%1$I', m.column_name), ' AND ' ORDER BY m.n) AS matches,
+					   string_agg(format('l.%1$I = c.%1$I', m.column_name), ' AND ' ORDER BY m.n) AS live_matches,
 					   min(format('c.%I', m.column_name)) AS first
 				FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]') k
 	CROSS JOIN (
@@ -193,22 +194,20 @@ LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT CASE WHEN x.history IS NULL THEN x.expression ELSE format($sql$CASE
-			WHEN %1$s IS NOT NULL AND %2$s > %3$s
+			WHEN %1$s IS NOT NULL AND %2$s IS DISTINCT FROM %1$s
 			THEN (SELECT v.value
-				  FROM (SELECT h.%4$I AS version, CAST(h.%5$I AS text) AS value
-						FROM %6$s h
-						WHERE %7$s AND h.%4$I < %8$s AND %9$s = %10$s
-							AND h.%4$I > coalesce((SELECT max(c.%4$I) FROM %6$s c
-												   WHERE %11$s AND c.%4$I < %8$s AND c.%12$I = 'close'), 0)
+				  FROM (SELECT h.%3$I AS version, CAST(h.%4$I AS text) AS value
+						FROM %5$s h
+						WHERE %6$s AND h.%3$I < %7$s AND %8$s = %9$s AND %10$s = %1$s
 						UNION ALL
-						SELECT %8$s, %13$s) v
+						SELECT %7$s, %11$s) v
 				  ORDER BY v.version
 				  LIMIT 1)
-			ELSE %13$s END$sql$,
-		pipelines._column($1, 'closed_at'), pipelines._column($1, 'changed_at'), pipelines._column($1, 'stage_entered_at'),
+			ELSE %11$s END$sql$,
+		pipelines._column($1, 'closed_at'), pipelines._column($1, 'changed_at'),
 		pipelines._own_column(t.history, 'version'), x.history, t.history, pipelines._key_match($1, 'h', 'd'),
 		pipelines._column($1, 'version'), pipelines._column($1, 'episode', NULL, true), pipelines._column($1, 'episode'),
-		pipelines._key_match($1, 'c', 'd'), pipelines._own_column(t.history, 'change'), x.expression) END
+		pipelines._column($1, 'closed_at', NULL, true), x.expression) END
 	FROM pipelines.tracked_table t, pipelines._dimension($1, $2) x
 	WHERE t.relation = $1
 $$;
