@@ -178,6 +178,21 @@ SELECT moved > 0 AS moved FROM pipelines.merge_stages('Trade', 'New', 'Talks');
 SELECT life('20', false, 'trades');
 
 --
+-- A deal that came into a pause from another pipeline can be pushed back from as far as it counts there
+--
+SELECT pipelines.create_pipeline('Here', stages => '["A1", "A2", "A3", {"name": "Hold A", "outcome": "on_hold"}, {"name": "Won A", "outcome": "won"}]') AS here,
+	pipelines.create_pipeline('There', stages => '["B1", "B2", "B3", {"name": "Hold B", "outcome": "on_hold"}, {"name": "Won B", "outcome": "won"}]') AS there \gset
+INSERT INTO pipelines.stage_map SELECT :here, pipelines.stage_id('Here', 'A' || n), :there, pipelines.stage_id('There', 'B' || n) FROM generate_series(1, 3) n;
+SELECT pipelines.create_deals('gone_over', currency => 'EUR');
+INSERT INTO gone_over (deal_id, pipeline_id, stage_id) SELECT n, :here, pipelines.stage_id('Here', 'A3') FROM generate_series(1, 3) n;
+UPDATE gone_over SET stage_id = pipelines.stage_id('Here', 'Hold A') WHERE deal_id = 2;
+UPDATE gone_over SET pipeline_id = :there, stage_id = pipelines.stage_id('There', 'Hold B') WHERE deal_id < 3;
+UPDATE gone_over SET pipeline_id = :there, stage_id = pipelines.stage_id('There', 'B2') WHERE deal_id = 3;
+UPDATE gone_over SET stage_id = pipelines.stage_id('There', 'Hold B') WHERE deal_id = 3;
+SELECT try(format('SELECT pipelines.push_back(''gone_over'', %L, ''x'', stage => ''B1'') IS NULL', n)) FROM generate_series(1, 3) n;
+SELECT g.deal_id, s.name AS stage FROM gone_over g JOIN pipelines.stage s USING (stage_id) ORDER BY 1;
+
+--
 -- Activities are looked up by the key, whatever stands beside it
 --
 CREATE TABLE beside (id integer PRIMARY KEY, extra json, phase text, amount numeric);

@@ -365,7 +365,7 @@ keep_plan(const DealContext *deal, const char *query, int nextra, const Oid *ext
 {
 	DealsTable *table = unconstify(DealsTable *, deal->table);
 	TupleDesc	desc = RelationGetDescr(deal->rel);
-	Oid			types[INDEX_MAX_KEYS + 2];
+	Oid			types[INDEX_MAX_KEYS + 3];
 	SPIPlanPtr	plan;
 
 	for (int i = 0; i < table->nkeys; i++)
@@ -470,7 +470,7 @@ stage_before_pause(const DealContext *deal, const DealState *old)
 	const PipelineDef *pipeline = definitions_pipeline(old->pipeline_id);
 	const StageDef *stage = pipeline == NULL ? NULL :
 		definitions_stage(pipeline, old->stage_id);
-	Datum		args[INDEX_MAX_KEYS + 2];
+	Datum		args[INDEX_MAX_KEYS + 3];
 	Datum	   *pauses;
 	int			npauses = 0;
 	int32		result = 0;
@@ -489,22 +489,26 @@ stage_before_pause(const DealContext *deal, const DealState *old)
 	args[table->nkeys] = Int32GetDatum(old->episode);
 	args[table->nkeys + 1] = PointerGetDatum(construct_array(pauses, npauses, INT4OID,
 															 sizeof(int32), true, TYPALIGN_INT));
+	args[table->nkeys + 2] = Int32GetDatum(old->pipeline_id);
 
 	run_as(table->owner, &saved);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (table->pause_plan == NULL)
 	{
-		static const Oid extra[] = {INT4OID, INT4ARRAYOID};
+		static const Oid extra[] = {INT4OID, INT4ARRAYOID, INT4OID};
 		StringInfoData query;
 		const char *stage_column = NULL;
+		const char *pipeline_column = NULL;
 
 		for (int i = 0; i < table->ntracked; i++)
 		{
 			if (table->tracked[i].attnum == table->role[ROLE_STAGE_ID])
 				stage_column = pstrdup(HISTORY_COLUMN(table->tracked[i].history_attnum));
+			else if (table->tracked[i].attnum == table->role[ROLE_PIPELINE_ID])
+				pipeline_column = pstrdup(HISTORY_COLUMN(table->tracked[i].history_attnum));
 		}
-		if (stage_column == NULL)
+		if (stage_column == NULL || pipeline_column == NULL)
 			elog(ERROR, "the history of table %u lacks the stage", table->root);
 		initStringInfo(&query);
 		appendStringInfo(&query, "SELECT h.%s FROM %s AS h WHERE ",
@@ -514,9 +518,12 @@ stage_before_pause(const DealContext *deal, const DealState *old)
 						 HISTORY_COLUMN(table->history_episode), table->nkeys + 1);
 		appendStringInfo(&query, " AND h.%s OPERATOR(pg_catalog.<>) ALL ($%d)",
 						 stage_column, table->nkeys + 2);
+		/* what it was in another pipeline is no stage of this one */
+		appendStringInfo(&query, " AND h.%s OPERATOR(pg_catalog.=) $%d",
+						 pipeline_column, table->nkeys + 3);
 		appendStringInfo(&query, " ORDER BY h.%s DESC LIMIT 1",
 						 HISTORY_COLUMN(table->history_column[HISTORY_VERSION]));
-		table->pause_plan = keep_plan(deal, query.data, 2, extra);
+		table->pause_plan = keep_plan(deal, query.data, 3, extra);
 	}
 	if (SPI_execute_plan(table->pause_plan, args, NULL, false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "SPI_execute_plan failed");
