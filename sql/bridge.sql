@@ -302,6 +302,7 @@ UPDATE hidden SET pipeline_id = pipelines.pipeline_id('Sales'), stage_id = st('Q
 RESET pipelines.event_time;
 SET ROLE regress_bridge_reader;
 SELECT * FROM legs($$'hidden'$$, $$'2026-03-10 12:00'$$, $$'2026-03-12'$$);
+SELECT * FROM legs($$'hidden'$$, $$'2026-03-14'$$, $$'infinity'$$);
 SELECT leg, reason, value, amount_before, amount_after FROM pipelines.changes('hidden', '2026-03-10 12:00', '2026-03-12');
 SELECT * FROM legs($$'hidden'$$, $$'2026-03-12'$$, $$'2026-03-14'$$);
 SELECT * FROM legs($$'hidden'$$, $$'2026-03-10 12:00'$$, $$'2026-03-14'$$);

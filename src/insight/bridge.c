@@ -870,7 +870,7 @@ fold_life(Bridge *bridge)
 	Version    *last = &bridge->versions[bridge->nversions - 1];
 	bool		deleted = last->deleted && last->to <= bridge->to;
 	/* the next version is one that the reader may not see: in another pipeline */
-	bool		hidden = !deleted && last->to <= bridge->to &&
+	bool		hidden = !deleted && last->to <= bridge->to && last->to != DT_NOEND &&
 		standing(last, last->to, true) != STANDING_CLOSED;
 	Standing	s0 = first->from <= bridge->from ? standing(first, bridge->from, false) : STANDING_ABSENT;
 	Standing	s1 = deleted ? STANDING_ABSENT : hidden ? STANDING_OUT : standing(last, bridge->to, false);
