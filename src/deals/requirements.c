@@ -549,13 +549,14 @@ missing_activities(const DealContext *deal, const StageDef *stage, int32 episode
 {
 	DealsTable *table = unconstify(DealsTable *, deal->table);
 	Datum		args[INDEX_MAX_KEYS + 2];
-	Datum	   *kinds = palloc(sizeof(Datum) * stage->nactivities);
+	int			nkinds = stage->nactivities;
+	Datum	   *kinds = palloc(sizeof(Datum) * nkinds);
 	char	   *activity = OidIsValid(table->activity) ? relation_name(table->activity) : NULL;
 	char	   *missing = NULL;
 	MemoryContext caller = CurrentMemoryContext;
 	RunAs		saved;
 
-	for (int i = 0; i < stage->nactivities; i++)
+	for (int i = 0; i < nkinds; i++)
 		kinds[i] = CStringGetTextDatum(stage->activities[i]);
 	if (activity == NULL)
 	{
@@ -574,8 +575,8 @@ missing_activities(const DealContext *deal, const StageDef *stage, int32 episode
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	args[table->nkeys + 1] = episode_begin(deal, episode, args);
-	args[table->nkeys] = PointerGetDatum(construct_array(kinds, stage->nactivities, TEXTOID,
-														 -1, false, TYPALIGN_INT));
+	args[table->nkeys] = PointerGetDatum(construct_array(kinds, nkinds, TEXTOID, -1, false,
+														 TYPALIGN_INT));
 
 	run_as(relation_owner(table->activity), &saved);
 	if (table->activity_plan == NULL)

@@ -965,10 +965,15 @@ static void
 add_node(ScoreState *state, ScoreEntry *entry, int furthest, int stage,
 		 TimestampTz from, TimestampTz to)
 {
+	uint32		steps = 0;
+
 	for (int32 i = entry->nodes; i != NOTHING; i = state->nodes[i].next)
 	{
 		ScoreNode  *node = &state->nodes[i];
 
+		/* a deal may have gone to and fro for ever */
+		if (++steps % 1024 == 0)
+			CHECK_FOR_INTERRUPTS();
 		if (node->furthest != furthest || node->stage != stage)
 			continue;
 		/* they follow each other, or are told by versions of one visit */
