@@ -186,8 +186,8 @@ ALTER TABLE close_together DROP COLUMN created_at CASCADE;
 RESET client_min_messages;
 SELECT count(*) > 10 AS rows, count(mean_age_days) FILTER (WHERE kind = 'left_open') AS ages FROM pipelines.flow('close_together', since => '-infinity');
 -- a name that looks like a qualified one
-CREATE TABLE dotted ("record.id" integer PRIMARY KEY, phase text, "a.worth" numeric, made timestamptz NOT NULL DEFAULT now(), gone boolean NOT NULL DEFAULT false);
-INSERT INTO dotted ("record.id", phase, "a.worth", made) SELECT n, 'Some', n, now() - interval '1 day' FROM generate_series(1, 1100) n;
+CREATE TABLE dotted ("data.record.id" integer PRIMARY KEY, phase text, "a.worth" numeric, made timestamptz NOT NULL DEFAULT now(), gone boolean NOT NULL DEFAULT false);
+INSERT INTO dotted ("data.record.id", phase, "a.worth", made) SELECT n, 'Some', n, now() - interval '1 day' FROM generate_series(1, 1100) n;
 SELECT count(*) > 0 AS adopted FROM pipelines.adopt('dotted', stage => 'phase', amount => 'a.worth', currency => 'EUR', columns => '{"created_at": "made"}', live => 'NOT gone', apply => true);
 SELECT clock_timestamp() AS between \gset
 UPDATE dotted SET pipeline_id = 2, stage_id = (SELECT stage_id FROM pipelines.stage WHERE name = 'Asked');
