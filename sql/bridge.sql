@@ -161,6 +161,15 @@ UPDATE late SET amount = 11;
 SELECT * FROM legs($$'late'$$, '(SELECT at FROM mark)', 'now()');
 SELECT * FROM legs($$'late'$$, '(SELECT at FROM mark)', 'now()', 'weighted => true');
 SELECT deal, leg, value, amount_before, amount_after FROM pipelines.changes('late', (SELECT at FROM mark)) ORDER BY leg;
+-- open for a while between two instants at which it was closed
+UPDATE mark SET at = clock_timestamp();
+SELECT count(*) FROM pipelines.change_outcome('Late', 'Trial', 'open', apply_to => 'all', probability => 50);
+SELECT count(*) FROM pipelines.change_outcome('Late', 'Trial', 'lost', apply_to => 'all');
+SET pipelines.event_time = '2020-01-01';
+INSERT INTO late (deal_id, pipeline_id, stage_id, amount) VALUES (2, :late, pipelines.stage_id('Late', 'Trial'), 20);
+RESET pipelines.event_time;
+SELECT * FROM legs($$'late'$$, '(SELECT at FROM mark)', 'now()');
+SELECT deal, leg, value FROM pipelines.changes('late', (SELECT at FROM mark)) ORDER BY deal, leg;
 -- what came after the closing is no part of it, however little is read
 SELECT pipelines.create_deals('later', currency => 'EUR');
 SET pipelines.event_time = '2026-01-01';

@@ -138,7 +138,7 @@ typedef struct StagePast
 	int64		id;				/* pipeline and stage; key of the hash table */
 	int			count;
 	StageVersion *versions;		/* oldest first */
-	bool		redefined;		/* do the two instants differ? */
+	bool		redefined;		/* do the two instants differ, or what was between? */
 	DealGroup  *groups;
 } StagePast;
 
@@ -438,7 +438,7 @@ mark_redefined(Bridge *bridge)
 
 			if (b->from > bridge->from && b->from <= bridge->to &&
 				(a->outcome != b->outcome || a->omitted != b->omitted))
-				bridge->whole = true;
+				bridge->whole = stage->redefined = true;
 		}
 	}
 }
