@@ -254,8 +254,7 @@ LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT format('SELECT %1$s AS key, h.%2$I AS began FROM %3$s l JOIN %3$s h ON %4$s AND h.%5$I = 1 WHERE l.%6$I = ''delete''',
-		CASE WHEN pipelines._key_is_number($1) THEN format('CAST(%s AS bigint)', pipelines._column($1, 'key1', NULL, true))
-			 ELSE pipelines._key_as_text($1, 'h', true) END,
+		pipelines._report_key($1, true),
 		pipelines._own_column(t.history, 'valid_from'), t.history,
 		(SELECT string_agg(format('h.%1$I = l.%1$I', m.history_column), ' AND ' ORDER BY m.n)
 		 FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]'),

@@ -196,8 +196,7 @@ LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT format(' LEFT JOIN (SELECT %s AS key_, %s AS episode_ FROM %s h WHERE h.%I = ''close'' AND %s IS NULL%s) e ON e.key_ = r.key_ AND e.episode_ = r.episode_',
-				  CASE WHEN pipelines._key_is_number($1) THEN format('CAST(%s AS bigint)', pipelines._column($1, 'key1', NULL, true))
-					   ELSE pipelines._key_as_text($1, 'h', true) END,
+				  pipelines._report_key($1, true),
 				  pipelines._column($1, 'episode', NULL, true), t.history,
 				  pipelines._own_column(t.history, 'change'), pipelines._column($1, 'closed_at', NULL, true),
 				  CASE WHEN $2 THEN format(' AND h.%I <= $1', pipelines._own_column(t.history, 'valid_to')) ELSE '' END)

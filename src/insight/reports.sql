@@ -73,6 +73,18 @@ $$;
 COMMENT ON FUNCTION pipelines._key_is_number(regclass) IS
 	'Is the key of a deals table one integer?';
 
+-- The key by which the rows of a deal (d, or h of the history) are put together.
+CREATE FUNCTION pipelines._report_key(deals regclass, of_history boolean)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE WHEN pipelines._key_is_number($1) THEN format('CAST(%s AS bigint)', pipelines._column($1, 'key1', NULL, $2))
+				ELSE pipelines._key_as_text($1, CASE WHEN $2 THEN 'h' ELSE 'd' END, $2) END
+$$;
+COMMENT ON FUNCTION pipelines._report_key(regclass, boolean) IS
+	'The key of a deal as SQL text: a bigint, or a text where keys are no numbers.';
+
 CREATE FUNCTION pipelines._key_match(deals regclass, history text, row_alias text)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 2000
@@ -243,9 +255,7 @@ AS $$
 				  CASE WHEN $4 THEN (SELECT y.expression FROM pipelines._dimension($1, $2) y) ELSE pipelines._dimension_of_row($1, $2) END,
 				  CASE WHEN $3 THEN pipelines._past_source($1) ELSE pipelines._deals_source($1, NULL::name[]) END)
 	FROM (
-		SELECT format('%s AS key_, ', CASE WHEN pipelines._key_is_number($1)
-										   THEN format('CAST(%s AS bigint)', pipelines._column($1, 'key1'))
-										   ELSE pipelines._key_as_text($1, 'd', false) END)
+		SELECT format('%s AS key_, ', pipelines._report_key($1, false))
 			|| string_agg(format('%s AS %s_', CASE WHEN r.role = 'currency'
 											  THEN format('coalesce(%s, %s)', pipelines._column($1, r.role, r.type),
 														  (SELECT quote_nullable(t.currency) || '::text' FROM pipelines.tracked_table t WHERE t.relation = $1))
@@ -271,8 +281,7 @@ AS $$
 			%6$s AS entered_, h.%7$I AS exited_, %8$s IS NOT NULL AS closed_, h.%9$I AS change_, %10$s AS by_%15$s
 		FROM %11$s h%12$s
 		WHERE ((%13$s)%14$s%16$s)$sql$,
-		CASE WHEN pipelines._key_is_number($1) THEN format('CAST(%s AS bigint)', pipelines._column($1, 'key1', NULL, true))
-			 ELSE pipelines._key_as_text($1, 'h', true) END,
+		pipelines._report_key($1, true),
 		pipelines._own_column(t.history, 'version'), pipelines._column($1, 'episode', NULL, true),
 		pipelines._column($1, 'pipeline_id', NULL, true), pipelines._column($1, 'stage_id', NULL, true),
 		pipelines._column($1, 'stage_entered_at', NULL, true), pipelines._own_column(t.history, 'valid_to'),
