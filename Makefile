@@ -187,6 +187,7 @@ REGRESS = \
 	access_as_if \
 	reports \
 	flow \
+	lives \
 	daily_views \
 	load_order \
 	sales_units \

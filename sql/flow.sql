@@ -104,11 +104,14 @@ BEGIN
 		SELECT deal_id, version, NULL, changed_at, 'infinity', pipeline_id, stage_id, amount FROM %2$I
 	), pair AS (
 		SELECT v.*, b.change AS before, n.pipeline_id AS to_pipeline, n.stage_id AS to_stage, s.outcome, o.outcome AS was,
-			coalesce(d.created_at, CASE WHEN v.deal_id IN (SELECT deal_id FROM %1$I WHERE change = 'delete') THEN f.valid_from END) AS created
+			-- of a life that ended, since its first version; of the one that goes on, as its row says
+			CASE WHEN EXISTS (SELECT FROM %1$I e WHERE e.deal_id = v.deal_id AND e.change = 'delete' AND e.version >= v.version)
+				 THEN (SELECT b.valid_from FROM %1$I b WHERE b.deal_id = v.deal_id AND b.version
+					= 1 + coalesce((SELECT max(e.version) FROM %1$I e WHERE e.deal_id = v.deal_id AND e.change = 'delete' AND e.version < v.version), 0))
+				 ELSE d.created_at END AS created
 		FROM version v
 		LEFT JOIN version b ON (b.deal_id, b.version) = (v.deal_id, v.version - 1)
 		LEFT JOIN version n ON (n.deal_id, n.version) = (v.deal_id, v.version + 1) AND v.change <> 'delete'
-		LEFT JOIN version f ON (f.deal_id, f.version) = (v.deal_id, 1)
 		LEFT JOIN %2$I d ON d.deal_id = v.deal_id
 		LEFT JOIN pipelines.pipeline_stage s ON (s.pipeline_id, s.stage_id) = (n.pipeline_id, n.stage_id)
 		LEFT JOIN pipelines.pipeline_stage o ON (o.pipeline_id, o.stage_id) = (v.pipeline_id, v.stage_id)

@@ -122,6 +122,19 @@ SELECT stage_name, deals, amount, weighted FROM deals_board WHERE outcome = 'ope
 SELECT stage_name, sum(weighted) AS weighted FROM deals_current WHERE outcome = 'open' GROUP BY 1, position ORDER BY position;
 SELECT bucket, month, deals, pipeline, weighted FROM deals_forecast WHERE pipeline > 0 ORDER BY bucket;
 SELECT deal, effective_probability, probability_source FROM pipelines.scores('deals', 'Sales') ORDER BY deal::bigint;
+-- and so does every report; one bucket for deals without a day, one for the one that has one
+SELECT n, amount, weighted FROM pipelines.load('deals', NULL) UNION ALL
+SELECT sum(deals), sum(amount), sum(weighted) FROM deals_board WHERE outcome = 'open' UNION ALL
+SELECT sum(deals_count), sum(amount), sum(weighted) FROM pipelines.board('deals') WHERE outcome = 'open';
+SELECT category, bucket, deals, amount, weighted FROM pipelines.forecast_report('deals', 'weighted', by => '{}') WHERE deals > 0;
+SELECT deal, probability FROM pipelines.review('deals', since => '2024-02-01') WHERE outcome = 'open' ORDER BY deal::bigint;
+-- what a stage or a deal is taken for comes before a score
+SELECT deal, probability FROM pipelines.forecast_deals('deals', 'weighted', overdue => 'carry', overrides => '[{"stage": "Lead", "probability": 1}, {"deal": "9", "probability": 2}]') ORDER BY 1;
+-- of the past, by what was known then
+SELECT sum(weighted) AS weighted, count(*) FROM (SELECT round(d.amount * s.effective_probability / 100, 6) AS weighted
+	FROM pipelines.as_of(NULL::deals, '2024-02-09') d JOIN pipelines.scores('deals', as_of => '2024-02-09') s ON s.deal = d.deal_id::text) x;
+SELECT round(weighted, 6) AS weighted, n FROM pipelines.load('deals', NULL, as_of => '2024-02-09');
+SELECT round(sum(weighted), 6) AS weighted, sum(deals_count) FROM pipelines.board('deals', as_of => '2024-02-09') WHERE outcome = 'open';
 SELECT count(*) FROM (TABLE before EXCEPT TABLE deals) x;
 SELECT count(*) FROM deals_history WHERE version > 3;
 -- a feature reaches the views

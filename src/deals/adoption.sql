@@ -405,6 +405,11 @@ BEGIN
 				   pipelines._own_column(target::regclass, 'version'),
 				   CASE WHEN partitioned THEN ', ' || quote_ident(valid_to) ELSE '' END);
 	EXECUTE format('CREATE INDEX ON %s (%I)', target, valid_to);
+	-- reports ask which keys came back after a deletion: see _returned()
+	EXECUTE format('CREATE INDEX ON %s (%s, %I) WHERE %I = %L', target,
+				   (SELECT string_agg(quote_ident(k.name), ', ' ORDER BY k.n)
+					FROM unnest(_create_history.key) WITH ORDINALITY k(name, n)),
+				   pipelines._own_column(target::regclass, 'version'), pipelines._own_column(target::regclass, 'change'), 'delete');
 	IF partitioned THEN
 		EXECUTE format('CREATE TABLE %s.%I PARTITION OF %s DEFAULT', relation.relnamespace::regnamespace,
 					   relation.relname || '_history_default', target);

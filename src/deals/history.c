@@ -32,6 +32,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/index.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "deals/deals.h"
@@ -433,7 +434,8 @@ history_append(const DealsTable *table, TupleDesc tupdesc,
 }
 
 /*
- * Enter all rows in one index, which is on plain columns only.
+ * Enter the rows in one index, which is on plain columns only; where it has a
+ * condition, those that meet it.
  */
 static void
 insert_index_entries(PendingRows *rows, Relation history, Oid indexid)
@@ -442,6 +444,8 @@ insert_index_entries(PendingRows *rows, Relation history, Oid indexid)
 	IndexInfo  *info = BuildIndexInfo(index);
 	IndexUniqueCheck check = index->rd_index->indisunique ?
 		UNIQUE_CHECK_YES : UNIQUE_CHECK_NO;
+	AttrNumber	condition_column = InvalidAttrNumber;
+	Datum		condition_value = (Datum) 0;
 	Datum		values[INDEX_MAX_KEYS];
 	bool		nulls[INDEX_MAX_KEYS];
 	MemoryContext per_row = AllocSetContextCreate(CurrentMemoryContext,
@@ -449,10 +453,23 @@ insert_index_entries(PendingRows *rows, Relation history, Oid indexid)
 												  ALLOCSET_SMALL_SIZES);
 	MemoryContext oldcontext = MemoryContextSwitchTo(per_row);
 
+	if (info->ii_Predicate != NIL &&
+		!index_on_one_value(index, &condition_column, &condition_value))
+		elog(ERROR, "index \"%s\" has a condition that was not expected",
+			 RelationGetRelationName(index));
 	for (int i = 0; i < rows->nrows && info->ii_ReadyForInserts; i++)
 	{
 		TupleTableSlot *slot = rows->slots[i];
 
+		if (condition_column != InvalidAttrNumber)
+		{
+			bool		isnull;
+			Datum		value = slot_getattr(slot, condition_column, &isnull);
+
+			if (isnull || !DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID,
+																value, condition_value)))
+				continue;
+		}
 		FormIndexDatum(info, slot, NULL, values, nulls);
 		compat_index_insert(index, values, nulls, &slot->tts_tid, history, check, info);
 		MemoryContextReset(per_row);

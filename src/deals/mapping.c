@@ -32,6 +32,7 @@
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "catalog/pg_am.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_operator.h"
@@ -673,6 +674,30 @@ always_filled(const DealsTable *table, Relation rel, AttrNumber history_attnum)
 }
 
 /*
+ * Is an index only on the rows in which a text column has one value?  That much
+ * of a condition runs no code but ours: by the collations that are accepted
+ * here, texts are equal where their bytes are.
+ */
+bool
+index_on_one_value(Relation index, AttrNumber *attnum, Datum *value)
+{
+	List	   *predicate = RelationGetIndexPredicate(index);
+	OpExpr	   *expr;
+
+	if (list_length(predicate) != 1 || !IsA(linitial(predicate), OpExpr))
+		return false;
+	expr = linitial_node(OpExpr, predicate);
+	if (expr->opno != TextEqualOperator ||
+		(expr->inputcollid != DEFAULT_COLLATION_OID && expr->inputcollid != C_COLLATION_OID) ||
+		!IsA(linitial(expr->args), Var) || !IsA(lsecond(expr->args), Const) ||
+		lsecond_node(Const, expr->args)->constisnull)
+		return false;
+	*attnum = linitial_node(Var, expr->args)->varattno;
+	*value = lsecond_node(Const, expr->args)->constvalue;
+	return true;
+}
+
+/*
  * May rows be put into the history below the executor?  Only where the
  * executor would do nothing that we leave out, and where no code but that of
  * index access methods would run.
@@ -713,9 +738,12 @@ history_is_plain(const DealsTable *table, Relation rel, Relation history)
 	foreach(lc, indexes)
 	{
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		AttrNumber	attnum;
+		Datum		value;
 
 		if (!index->rd_index->indimmediate || index->rd_index->indisexclusion ||
-			!heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) ||
+			(!heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) &&
+			 !index_on_one_value(index, &attnum, &value)) ||
 			!heap_attisnull(index->rd_indextuple, Anum_pg_index_indexprs, NULL))
 			plain = false;
 		index_close(index, AccessShareLock);

@@ -189,6 +189,12 @@ extern char *equality_of_type(Oid type);
 extern AttrNumber deals_column(const DealsTable *table, TupleDesc tupdesc,
 							   const char *name);
 
+/*
+ * Is an index only on the rows in which a text column has one value?  Which;
+ * palloc'd.
+ */
+extern bool index_on_one_value(Relation index, AttrNumber *attnum, Datum *value);
+
 /* to be called at the end of each transaction and aborted subtransaction */
 extern void mapping_forget_locks(void);
 extern void mapping_free_retired(void);

@@ -476,6 +476,18 @@ $$;
 COMMENT ON FUNCTION pipelines._scored(regclass) IS
 	'Are there scores for the deals of a table?';
 
+-- Do scores count in reports on the table?  Asked when a report's query is made:
+-- where they don't, it knows nothing of them.
+CREATE FUNCTION pipelines._scores_count(deals regclass)
+RETURNS boolean
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 2000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT pipelines._scores_used() AND pipelines._scored($1)
+$$;
+COMMENT ON FUNCTION pipelines._scores_count(regclass) IS
+	'Are there scores for the deals of a table, and does any pipeline use them?';
+
 -- By how much scores make the weighted sums of T_board more or less: a pass of
 -- its own over the deals of the pipelines that use scores, if there are any.
 CREATE FUNCTION pipelines._board_scores(deals regclass)

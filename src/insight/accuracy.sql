@@ -59,6 +59,8 @@ DECLARE
 	target record;
 	day record;
 	stage record;
+	-- one day later than anywhere
+	furthest CONSTANT date := (as_of AT TIME ZONE 'UTC')::date + 1;
 BEGIN
 	IF deals IS NULL OR horizons IS NULL OR period IS NULL OR periods IS NULL OR as_of IS NULL
 		OR array_position(horizons, NULL) IS NOT NULL
@@ -74,7 +76,7 @@ BEGIN
 				  DETAIL = format('%s periods of kind "%s", forecast %s days before they end.', periods, period, array_to_string(horizons, ', ')),
 				  HINT = 'period is week, month, quarter or year; periods is 1 to 1000; there are 1 to 20 horizons of 0 to 3660 days.';
 	END IF;
-	SELECT t.history, t.currency, t.tracked_since, pipelines._own_column(t.history, 'valid_from') AS valid_from,
+	SELECT t.currency, t.tracked_since, pipelines._own_column(t.history, 'valid_from') AS valid_from,
 		   pipelines._own_column(t.history, 'valid_to') AS valid_to
 	INTO part
 	FROM pipelines.tracked_table t
@@ -87,15 +89,15 @@ BEGIN
 	SELECT array_agg(q.pipeline_id) AS pipeline_id, array_agg(p.starts) AS starts, array_agg(h.horizon) AS horizon,
 		   array_agg(CASE WHEN h.horizon IS NULL THEN as_of ELSE (p.ends - h.horizon)::timestamp AT TIME ZONE q.time_zone END) AS at
 	INTO target
-	FROM pipelines._past_periods(period, periods, calendar, as_of::date) p
-	CROSS JOIN pipelines.pipeline q
+	FROM pipelines.pipeline q
+	CROSS JOIN LATERAL pipelines._past_periods(period, periods, calendar, (as_of AT TIME ZONE q.time_zone)::date) p
 	CROSS JOIN (SELECT DISTINCT x FROM unnest(horizons || NULL::integer) x) h(horizon);
 	SELECT array_agg(x.pipeline_id) AS pipeline_id, array_agg(x.starts) AS starts, array_agg(x.day) AS day,
 		   array_agg(x.first_at) AS first_at, array_agg(x.last_at) AS last_at
 	INTO day
 	FROM (
 		SELECT t.pipeline_id, p.starts, g::date AS day, min(t.at) AS first_at, max(t.at) AS last_at
-		FROM pipelines._past_periods(period, periods, calendar, as_of::date) p
+		FROM pipelines._past_periods(period, periods + 1, calendar, furthest) p
 		CROSS JOIN LATERAL generate_series(p.starts, p.ends - 1, interval '1 day') g
 		JOIN unnest(target.pipeline_id, target.starts, target.at) t(pipeline_id, starts, at) ON t.starts = p.starts
 		GROUP BY 1, 2, 3) x;
@@ -117,7 +119,7 @@ BEGIN
 
 	RETURN QUERY EXECUTE format($sql$
 		WITH period AS (
-			SELECT p.starts, p.ends, p.label FROM pipelines._past_periods($2, $3, $4, $1::date) p
+			SELECT p.starts, p.ends, p.label FROM pipelines._past_periods($2, $3 + 1, $4, $24) p
 		), target AS NOT MATERIALIZED (
 			SELECT t.* FROM unnest($7, $8, $9, $10) t(pipeline_id, starts, horizon, at)
 		), day AS NOT MATERIALIZED (
@@ -174,11 +176,12 @@ BEGIN
 		pipelines._column(deals, 'amount', 'numeric'::text, true), pipelines._column(deals, 'probability', 'numeric'::text, true),
 		pipelines._column(deals, 'forecast_category', 'text'::text, true), part.valid_from, part.valid_to,
 		CASE WHEN by IS NULL THEN 'NULL::text' ELSE pipelines._deal_dimension(deals, by, true, false) END,
-		part.history)
+		pipelines._history_source(deals))
 	USING as_of, period, periods, calendar, horizons, part.tracked_since,
 		  target.pipeline_id, target.starts, target.horizon, target.at,
 		  day.pipeline_id, day.starts, day.day, day.first_at, day.last_at,
-		  stage.pipeline_id, stage.starts, stage.horizon, stage.at, stage.stage_id, stage.outcome, stage.probability, stage.forecast_category;
+		  stage.pipeline_id, stage.starts, stage.horizon, stage.at, stage.stage_id, stage.outcome, stage.probability, stage.forecast_category,
+		  furthest;
 END
 $$;
 COMMENT ON FUNCTION pipelines.forecast_accuracy(regclass, integer[], text, integer, text, text, timestamptz) IS

@@ -5,39 +5,36 @@
 -------------------------------------------------------------------------------
 
 -- The deals of a board (d), with their definitions (p, ps, s, e) as in T_current;
--- in the past as they and their stages were at $1.
-CREATE FUNCTION pipelines._board_from(deals regclass, present boolean)
+-- in the past as they and their stages were at $1.  scored: the query has a table
+-- score of what scores() said then.
+CREATE FUNCTION pipelines._board_from(deals regclass, present boolean, scored boolean)
 RETURNS text
 LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT CASE WHEN $2 THEN pipelines._deal_from($1)
 		ELSE format($sql$
-	FROM (SELECT a.* FROM pipelines.as_of(NULL::%1$s, $1) a) d
+	FROM %1$s d
 	LEFT JOIN pipelines.pipeline p ON p.pipeline_id = %2$s
-	LEFT JOIN (
-		SELECT x.pipeline_id, x.stage_id, x.position, x.outcome, x.probability, x.forecast_category, x.colour, x.archived_at
-		FROM pipelines.pipeline_stage x WHERE x.changed_at <= $1 OR x.version = 1
-		UNION ALL
-		SELECT x.pipeline_id, x.stage_id, x.position, x.outcome, x.probability, x.forecast_category, x.colour, x.archived_at
-		FROM pipelines.pipeline_stage_history x WHERE x.valid_to > $1 AND (x.valid_from <= $1 OR x.version = 1)
-	) ps ON ps.pipeline_id = %2$s AND ps.stage_id = %3$s
-	LEFT JOIN pipelines.stage s ON s.stage_id = %3$s
+	LEFT JOIN pipelines.definitions_as_of(NULL::pipelines.pipeline_stage, $1) ps ON ps.pipeline_id = %2$s AND ps.stage_id = %3$s
+	LEFT JOIN pipelines.stage s ON s.stage_id = %3$s%6$s
 	CROSS JOIN LATERAL (
 		SELECT coalesce(ps.outcome NOT IN ('open', 'on_hold'), false) AS closed,
 			   CASE WHEN ps.outcome = 'won' THEN 100::numeric
 					WHEN ps.outcome IN ('lost', 'disqualified', 'done') THEN 0::numeric
-					ELSE coalesce(%4$s, ps.probability) END AS probability,
+					ELSE coalesce(%7$s%4$s, ps.probability) END AS probability,
 			   CASE WHEN ps.outcome = 'won' THEN 'closed'
 					WHEN ps.outcome IN ('lost', 'disqualified', 'done') THEN 'omitted'
 					ELSE coalesce(%5$s, ps.forecast_category,
 								  CASE WHEN ps.outcome = 'on_hold' THEN 'omitted' ELSE 'pipeline' END)
 					END AS category
-	) e$sql$, $1, pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'),
-			pipelines._column($1, 'probability', 'numeric'), pipelines._column($1, 'forecast_category', 'text'))
+	) e$sql$, pipelines._past_source($1), pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'),
+			pipelines._column($1, 'probability', 'numeric'), pipelines._column($1, 'forecast_category', 'text'),
+			CASE WHEN $3 THEN format(E'\n\tLEFT JOIN score z ON z.deal = %s', pipelines._key_as_text($1, 'd')) ELSE '' END,
+			CASE WHEN $3 THEN 'z.effective_probability, ' ELSE '' END)
 		END
 $$;
-COMMENT ON FUNCTION pipelines._board_from(regclass, boolean) IS
+COMMENT ON FUNCTION pipelines._board_from(regclass, boolean, boolean) IS
 'The FROM clause of a board, as SQL text; $1 is the instant.';
 
 CREATE FUNCTION pipelines.board(deals regclass, by text DEFAULT NULL, stages text[] DEFAULT NULL, pipeline text DEFAULT NULL,
@@ -52,6 +49,7 @@ AS $$
 #variable_conflict use_column
 DECLARE
 	present CONSTANT boolean := as_of >= now();
+	scored CONSTANT boolean := NOT present AND pipelines._scores_count(deals);
 	wanted integer := CASE WHEN board.pipeline IS NOT NULL THEN pipelines.pipeline_id(board.pipeline, NULL::text) END;
 	by_stage CONSTANT boolean := coalesce(board.by, 'stage_id') IN ('stage', 'stage_id');
 	by_pipeline CONSTANT boolean := board.by IN ('pipeline', 'pipeline_id');
@@ -60,6 +58,8 @@ DECLARE
 	value text;
 	sort text;
 	part record;
+	definitions CONSTANT text := CASE WHEN present THEN 'pipelines.pipeline_stage'
+									  ELSE 'pipelines.definitions_as_of(NULL::pipelines.pipeline_stage, $1)' END;
 	columns text;
 	source text;
 	query text;
@@ -139,7 +139,7 @@ BEGIN
 	-- the columns: all live stages in order, all live pipelines, or all values that the deals have
 	columns := CASE WHEN by_stage THEN
 			'SELECT row_number() OVER (ORDER BY q.pipeline_id, t.position, t.stage_id)::integer, n.name, q.pipeline_id, t.stage_id, NULL::text, t.outcome, t.colour, q.name
-			 FROM pipelines.pipeline q JOIN pipelines.pipeline_stage t ON t.pipeline_id = q.pipeline_id JOIN pipelines.stage n ON n.stage_id = t.stage_id
+			 FROM pipelines.pipeline q JOIN ' || definitions || ' t ON t.pipeline_id = q.pipeline_id JOIN pipelines.stage n ON n.stage_id = t.stage_id
 			 WHERE ($2 IS NULL OR q.pipeline_id = $2) AND ($3 IS NULL OR t.stage_id = ANY ($3)) AND ($4 IS NULL OR q.layout_id = $4)
 				AND (t.archived_at IS NULL AND q.archived_at IS NULL OR EXISTS (SELECT FROM total o WHERE o.c_pipeline = q.pipeline_id AND o.c_stage = t.stage_id))'
 		WHEN by_pipeline THEN
@@ -158,11 +158,11 @@ BEGIN
 			 WHERE a.attrelid = board.deals AND a.attname = board.by)) END;
 
 	-- the definitions that are joined to the deals
-	source := replace(pipelines._board_from(deals, present), 'now()', '$1');
+	source := replace(pipelines._board_from(deals, present, scored), 'now()', '$1');
 	source := substr(source, strpos(source, 'LEFT JOIN pipelines.pipeline p'));
 
 	query := format($sql$
-		WITH total AS (
+		WITH %21$stotal AS (
 			SELECT %1$s AS c_pipeline, %2$s AS c_stage, %3$s AS c_value, coalesce(%4$s, %5$L::text) AS c_currency,
 				   count(*) FILTER (WHERE k.shown) AS deals, count(*) FILTER (WHERE k.shown AND %6$s IS NULL) AS unpriced,
 				   coalesce(sum(%6$s) FILTER (WHERE k.shown), 0) AS amount,
@@ -192,7 +192,7 @@ BEGIN
 		CASE WHEN by_stage THEN pipelines._column(deals, 'stage_id', NULL::text, false) ELSE 'NULL::integer' END,
 		value, pipelines._column(deals, 'currency', 'text'::text, false), part.currency,
 		pipelines._column(deals, 'amount', 'numeric'::text, false),
-		replace(pipelines._board_from(deals, present), 'now()', '$1'),
+		replace(pipelines._board_from(deals, present, scored), 'now()', '$1'),
 		concat_ws(' AND ', 'true',
 			format('($2 IS NULL OR %s = $2)', pipelines._column(deals, 'pipeline_id', NULL::text, false)),
 			format('($3 IS NULL OR %s = ANY ($3))', pipelines._column(deals, 'stage_id', NULL::text, false)),
@@ -202,10 +202,13 @@ BEGIN
 			 WHEN by_pipeline THEN pipelines._column(deals, 'pipeline_id', NULL::text, false) ELSE value END,
 		replace(sort, 'now()', '$1'), part.keys, part.key, replace(concat_ws(', ', part.texts, part.fields, part.figures), 'now()', '$1'),
 		CASE WHEN present THEN 'FROM ' || pipelines._deals_source(deals, NULL::name[])
-			 ELSE format('FROM pipelines.as_of(NULL::%s, $1)', deals) END,
+			 ELSE 'FROM ' || pipelines._past_source(deals) END,
 		part.inner_keys, part.outer_keys, part.same_keys, source,
 		-- there is one, and few are wanted: by its key, not by reading all
-		CASE WHEN present THEN ' LIMIT 1' ELSE '' END);
+		CASE WHEN present THEN ' LIMIT 1' ELSE '' END,
+		CASE WHEN scored
+			 THEN format('score AS MATERIALIZED (SELECT z.deal, z.effective_probability FROM pipelines.scores(%L::regclass, NULL::text, $1) z), ', deals)
+			 ELSE '' END);
 	query := query || CASE WHEN as_json THEN $sql$
 		SELECT NULL::integer, NULL::text, NULL::integer, NULL::integer, NULL::text, NULL::text, NULL::bigint, NULL::bigint, NULL::numeric, NULL::numeric,
 			   NULL::jsonb, NULL::integer,

@@ -850,6 +850,28 @@ last_open(Bridge *bridge, int *index)
 	return point_at(NULL, 0, false);
 }
 
+/*
+ * The version with which a life began inside the interval, if that was closed
+ * and is in scope but for that: such a deal was never on its way (R-1.3), and yet
+ * what the interval has won has it (R-10.1).
+ */
+static Version *
+made_closed(Bridge *bridge)
+{
+	for (int i = 0; i < bridge->nversions; i++)
+	{
+		Version    *version = &bridge->versions[i];
+
+		if (version->from >= version->to)
+			continue;
+		if (standing(version, version->from, false) == STANDING_CLOSED && version->missing == 0 &&
+			(version->category == NULL || strcmp(version->category, "omitted") != 0))
+			return version;
+		break;
+	}
+	return NULL;
+}
+
 static Leg
 closing_leg(const Version *version, TimestampTz at, bool before)
 {
@@ -936,7 +958,21 @@ fold_life(Bridge *bridge)
 	}
 
 	if (entry.version == NULL && exit.version == NULL)
+	{
+		Version    *made = s0 == STANDING_ABSENT ? made_closed(bridge) : NULL;
+
+		if (made != NULL)
+		{
+			Point		point = point_at(made, made->from, false);
+			Numeric		value = weigh(bridge, price(bridge, made, made->from), point_probability(&point));
+
+			if (bridge->currency == NULL)
+				entry_currency = made->currency;
+			put_leg(bridge, LEG_CREATED, REASON_NONE, entry_currency, made, value, false);
+			put_leg(bridge, closing_leg(made, made->from, false), REASON_NONE, entry_currency, made, value, true);
+		}
 		return;
+	}
 
 	if (entry.version != NULL)
 	{

@@ -76,44 +76,47 @@ COMMENT ON FUNCTION pipelines._condition_columns(regclass, text) IS
 
 -- The deals or their history as one arm of a query: FROM and the columns of a
 -- deal that conditions look at.  A column that is not tracked is that of the
--- present row, also in the past (NULL where the deal is gone).
-CREATE FUNCTION pipelines._bridge_from(deals regclass, of_history boolean, conditions text[])
+-- present row, also in the past (NULL where the deal is gone).  A version whose
+-- columns don't say whether it is a deal, since they weren't tracked yet or the
+-- deal is gone, is one.
+CREATE FUNCTION pipelines._bridge_from(deals regclass, of_history boolean, filter text)
 RETURNS text
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	history regclass := (SELECT t.history FROM pipelines.tracked_table t WHERE t.relation = _bridge_from.deals);
-	result text := CASE WHEN of_history THEN format('%s h', history) ELSE format('%s d', deals) END;
-	condition text;
+	registration record;
+	result text;
 	columns text;
 	present boolean;
-	n integer := 0;
+	unsaid text := of_history::text;
 BEGIN
+	SELECT t.history, t.live INTO registration FROM pipelines.tracked_table t WHERE t.relation = _bridge_from.deals;
+	result := CASE WHEN of_history THEN format('%s h', registration.history) ELSE format('%s d', deals) END;
 	SELECT string_agg(CASE WHEN NOT of_history THEN format('d.%I AS %I', a.attname, w.name)
 				WHEN m.history_column IS NULL THEN format('n.%I AS %I', a.attname, w.name)
 				ELSE format('CAST(h.%I AS %s) AS %I', m.history_column, format_type(a.atttypid, a.atttypmod), w.name) END, ', '),
 		   coalesce(bool_or(m.history_column IS NULL), false) AND of_history
 	INTO columns, present
-	FROM (SELECT DISTINCT k.name, k.attnum FROM unnest(conditions) c (text), pipelines._condition_columns(_bridge_from.deals, c.text) k) w
+	FROM (SELECT DISTINCT k.name, k.attnum
+		  FROM unnest(ARRAY[filter, registration.live]) c (text), pipelines._condition_columns(_bridge_from.deals, c.text) k) w
 	JOIN pg_attribute a ON a.attrelid = _bridge_from.deals AND a.attnum = w.attnum
 	LEFT JOIN pipelines._layout_columns(_bridge_from.deals) m ON m.attnum = a.attnum;
 	IF present THEN
-		result := result || format(' LEFT JOIN %s n ON %s', deals,
-			(SELECT string_agg(format('n.%I = h.%I', m.column_name, m.history_column), ' AND ' ORDER BY m.n)
-			 FROM pipelines._roles(_bridge_from.deals) m WHERE m.role ~ '^key[1-9]'));
+		SELECT result || format(' LEFT JOIN %s n ON %s', deals, string_agg(format('n.%I = h.%I', m.column_name, m.history_column), ' AND ' ORDER BY m.n)),
+			min(format('n.%I IS NULL', m.column_name))
+		INTO result, unsaid
+		FROM pipelines._roles(_bridge_from.deals) m WHERE m.role ~ '^key[1-9]';
 	END IF;
-	FOREACH condition IN ARRAY conditions LOOP
-		n := n + 1;
-		CONTINUE WHEN condition IS NULL;
-		result := result || format(E' CROSS JOIN LATERAL (SELECT (%s\n) IS TRUE AS met FROM (SELECT %s) x) c%s',
-								   condition, coalesce(columns, '1'), n);
-	END LOOP;
-	RETURN result;
+	RETURN concat(result,
+		CASE WHEN filter IS NOT NULL
+			 THEN format(E' CROSS JOIN LATERAL (SELECT (%s\n) IS TRUE AS met FROM (SELECT %s) x) c1', filter, coalesce(columns, '1')) END,
+		CASE WHEN registration.live IS NOT NULL
+			 THEN format(E' CROSS JOIN LATERAL (SELECT coalesce((%s\n), %s) AS met FROM (SELECT %s) x) c2', registration.live, unsaid, coalesce(columns, '1')) END);
 END
 $$;
-COMMENT ON FUNCTION pipelines._bridge_from(regclass, boolean, text[]) IS
-'What stands after FROM for the deals (d) or their history (h), with the conditions as c1.met, c2.met, ..., as SQL text.';
+COMMENT ON FUNCTION pipelines._bridge_from(regclass, boolean, text) IS
+'What stands after FROM for the deals (d) or their history (h), with what meets a filter as c1.met, and what counts as a deal as c2.met (if there are such conditions), as SQL text.';
 
 -- The query of bridge.c: all versions that were valid at any time from $1 to $2,
 -- in no order.  Further parameters: $3 pipelines, $4 owners, $5 days of the
@@ -176,7 +179,7 @@ BEGIN
 			CASE WHEN NOT listed THEN 'NULL::text'
 				WHEN keys LIKE '%, %' THEN format('ROW(%s)::text', keys) ELSE format('%s::text', keys) END,
 			keys,
-			pipelines._bridge_from(deals, of_history, ARRAY[filter, registration.live]),
+			pipelines._bridge_from(deals, of_history, filter),
 			concat_ws(' AND ',
 				CASE WHEN of_history THEN format('%s > $1', ended) END,
 				format('%s <= $2', began),
@@ -269,7 +272,7 @@ SET search_path = pg_catalog, pg_temp
 SET parallel_tuple_cost = 0.01
 AS 'MODULE_PATHNAME', 'pipelines_bridge';
 COMMENT ON FUNCTION pipelines.bridge(regclass, timestamptz, timestamptz, text[], text[], daterange, text, boolean, text, text) IS
-'What led from the open pipeline of one instant to that of another: start plus the legs is end, exactly, for every scope and any two instants. In scope are open deals that count in forecasts (not of category omitted), of the pipelines (names, codes or ids) and owners given, expected to close on days of the range, for which the filter is true (a condition over columns of the deals: immutable functions of pg_catalog only; a column that is not tracked is taken from the present row). weighted: amount times probability. One row a leg and currency, or converted to one currency: at the rate of the day of each instant, of the closing for closed deals; an amount without a rate at only one of them counts in fx. A deal made and closed in between makes both legs; changes before a closing, and what the closing itself sets, go to increased and decreased, and won is the amount it was won with. Definitions count as they were at each instant. Errors: 22023 (the instants, or nothing is known of the first one), 42601, 42703, 42804, 0A000 (the filter), 23S01 (no such pipeline).';
+'What led from the open pipeline of one instant to that of another: start plus the legs is end, exactly, for every scope and any two instants. In scope are open deals that count in forecasts (not of category omitted), of the pipelines (names, codes or ids) and owners given, expected to close on days of the range, for which the filter is true (a condition over columns of the deals: immutable functions of pg_catalog only; a column that is not tracked is taken from the present row). weighted: amount times probability, the deal''s own or that of its stage; scores don''t count here. One row a leg and currency, or converted to one currency: at the rate of the day of each instant, of the closing for closed deals; an amount without a rate at only one of them counts in fx. A deal made and closed in between makes both legs, also one that was made closed; changes before a closing, and what the closing itself sets, go to increased and decreased, and won is the amount it was won with. Definitions count as they were at each instant. Errors: 22023 (the instants, or nothing is known of the first one), 42601, 42703, 42804, 0A000 (the filter), 23S01 (no such pipeline).';
 
 CREATE FUNCTION pipelines.changes(deals regclass, "from" timestamptz DEFAULT now() - interval '7 days', "to" timestamptz DEFAULT now(),
 		pipelines text[] DEFAULT NULL, owners text[] DEFAULT NULL, expected daterange DEFAULT NULL, filter text DEFAULT NULL,
@@ -330,6 +333,7 @@ DECLARE
 	began text;
 	created text;
 	last_activity text;
+	scored CONSTANT boolean := pipelines._scores_count(deals);
 	has_step CONSTANT boolean := EXISTS (SELECT FROM pipelines._roles(deals) r WHERE r.role = 'next_action_at' AND r.column_name IS NOT NULL);
 BEGIN
 	SELECT t.* INTO registration FROM pipelines.tracked_table t WHERE t.relation = _review_query.deals;
@@ -356,9 +360,9 @@ BEGIN
 			pipelines._column(deals, 'next_action_at', 'timestamptz'::text, of_history),
 			pipelines._column(deals, 'stage_entered_at', 'timestamptz'::text, of_history),
 			CASE WHEN of_history THEN 'NULL::timestamptz' ELSE pipelines._column(deals, 'created_at', 'timestamptz'::text) END,
-			pipelines._bridge_from(deals, of_history, ARRAY[registration.live]), began,
+			pipelines._bridge_from(deals, of_history, NULL), began,
 			CASE WHEN of_history THEN format(' AND h.%I > least($1, $2)', pipelines._own_column(registration.history, 'valid_to')) ELSE '' END,
-			CASE WHEN registration.live IS NOT NULL THEN ' AND c1.met' ELSE '' END);
+			CASE WHEN registration.live IS NOT NULL THEN ' AND c2.met' ELSE '' END);
 	END LOOP;
 	SELECT format('(SELECT %s FROM (SELECT a.began AS %I, %s) d)', pipelines._last_activity(deals, '$1'),
 			max(m.column_name::text) FILTER (WHERE m.role = 'changed_at'),
@@ -401,7 +405,7 @@ BEGIN
 		round((extract(epoch FROM $1 - r.entered) / 86400)::numeric, 2)
 	FROM (
 		SELECT a.key::text AS deal, a.p, f.pipeline_name, a.s, f.stage_name, f.outcome, a.owner, a.currency, a.amount, a.step, a.entered, a.expected,
-			CASE f.outcome WHEN 'won' THEN 100 WHEN 'open' THEN coalesce(a.probability, f.probability) WHEN 'on_hold' THEN coalesce(a.probability, f.probability) ELSE 0 END AS probability,
+			CASE WHEN f.outcome = 'won' THEN 100 WHEN f.outcome IN ('open', 'on_hold') THEN coalesce(%6$sa.probability, f.probability) ELSE 0 END AS probability,
 			CASE WHEN a.began <= $2 THEN a.amount ELSE b.amount END AS amount_before,
 			CASE WHEN a.began <= $2 THEN f.stage_name ELSE (SELECT n.name FROM pipelines.stage n WHERE n.stage_id = b.s) END AS stage_before,
 			CASE WHEN a.began <= $2 THEN a.expected ELSE b.expected END AS expected_before,
@@ -420,12 +424,14 @@ BEGIN
 		FROM deal a
 		LEFT JOIN definition f ON f.p = a.p AND f.s = a.s
 		LEFT JOIN tenth t ON t.p = a.p AND t.currency IS NOT DISTINCT FROM a.currency
-		LEFT JOIN earlier b ON b.key = a.key AND a.began > $2
+		LEFT JOIN earlier b ON b.key = a.key AND a.began > $2%7$s
 	) r
 	WHERE r.flags <> '{}'$query$,
 		arms[1], arms[2], has_step::text, registration.currency,
 		pipelines._stalls_at(format('CASE f.stall_basis WHEN ''activity'' THEN %s WHEN ''age'' THEN coalesce(a.created, %s) ELSE a.entered END', last_activity, created),
-			'f'::text, 'f.zone'::text, 'f.calendar'::text));
+			'f'::text, 'f.zone'::text, 'f.calendar'::text),
+		CASE WHEN scored THEN 'z.effective_probability, ' ELSE '' END,
+		CASE WHEN scored THEN format(E'\n\t\tLEFT JOIN pipelines.scores(%L::regclass, NULL::text, $1) z ON z.deal = a.key::text', deals) ELSE '' END);
 END
 $$;
 COMMENT ON FUNCTION pipelines._review_query(regclass) IS

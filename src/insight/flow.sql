@@ -82,7 +82,7 @@ BEGIN
 		ORDER BY g.pipeline_id_,
 			array_position('{new,transferred_in,reopened,moved,transferred_out,won,lost,disqualified,done,closed,deleted,left_open}'::text[], g.kind),
 			f.position, g.stage_id_, t.position, g.to_, g.by_, g.currency_$sql$,
-		pipelines._flow_events(deals, by, as_of < now(), convert_to, chosen IS NOT NULL, pipelines._many_moves(deals, begin_at)),
+		pipelines._flow_events(deals, by, pipelines._is_past(as_of), convert_to, chosen IS NOT NULL, pipelines._many_moves(deals, begin_at)),
 		CASE WHEN chosen IS NULL THEN '' ELSE ' WHERE k.pipeline_id_ = $3' END)
 	USING as_of, begin_at, chosen;
 END
@@ -127,8 +127,8 @@ COMMENT ON FUNCTION pipelines._many_moves(regclass, timestamptz) IS
 -- What flow() counts, as WITH clause of a query over event.  The history is read
 -- once: a version counts for the move that ended it (moved_), for the beginning of
 -- the deal (first_), or for both.  A deal's age counts from its created_at; of one
--- that has been deleted since, from the beginning of its history.  Those, and the
--- lives that followed a deletion, are looked for only if there may have been one.
+-- that has been deleted since, from its first version.  Those, and the lives that
+-- followed a deletion, are looked for only if there may have been one.
 CREATE FUNCTION pipelines._flow_events(deals regclass, by text, past boolean, convert_to text, limited boolean, tabled boolean)
 RETURNS text
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100000
@@ -142,8 +142,11 @@ DECLARE
 	-- of a version: a life may have begun with it, the first one or one after a deletion
 	begun CONSTANT text := format('%1$s = %2$s AND %2$s > $2 AND %2$s <= $1', pipelines._column(deals, 'stage_entered_at', NULL, true), valid_from);
 	again CONSTANT text := format('%s > 1 AND %s > 1', version, pipelines._column(deals, 'episode', NULL, true));
-	-- the amount of a row (r) on the day of an instant
-	amount CONSTANT text := pipelines._report_amount(convert_to, '(%s AT TIME ZONE current_setting(''TimeZone''))::date');
+	-- the amount of a row (r) on the day of an instant, where its pipeline is
+	zones CONSTANT text := (SELECT coalesce(string_agg(format('WHEN %s THEN %L', p.pipeline_id, p.time_zone), ' ' ORDER BY p.pipeline_id),
+											'WHEN 0 THEN NULL') FROM pipelines.pipeline p);
+	amount CONSTANT text := pipelines._report_amount(convert_to,
+		format('(%%s AT TIME ZONE CASE r.pipeline_id_ %s ELSE current_setting(''TimeZone'') END)::date', replace(zones, '%', '%%')));
 	currency CONSTANT text := CASE WHEN convert_to IS NULL THEN 'r.currency_' ELSE quote_literal(convert_to) || '::text' END;
 	chosen CONSTANT text := CASE WHEN limited THEN ' AND (r.pipeline_id_ = $3 OR r.to_pipeline_ = $3)' ELSE '' END;
 	created CONSTANT text := coalesce((SELECT format('CAST(c.%I AS timestamptz)', m.column_name) FROM pipelines._roles(deals) m
@@ -152,6 +155,7 @@ DECLARE
 	seconds CONSTANT text := 'CASE WHEN isfinite(%2$s) AND isfinite(%1$s) THEN date_part(''epoch'', greatest(%1$s - %2$s, interval ''0'')) END';
 	-- that a version ended by a move is mostly seen from what rows are grouped by
 	seen CONSTANT boolean := NOT past AND NOT pipelines._secured(deals);
+	returned CONSTANT boolean := pipelines._returned(deals);
 	matches text;
 	moves text;
 BEGIN
@@ -166,16 +170,16 @@ BEGIN
 	INTO matches, moves
 	FROM pipelines._roles(deals) m
 	WHERE m.role ~ '^key[1-9]';
-	RETURN format($sql$WITH %19$sversion AS MATERIALIZED (
+	RETURN format($sql$WITH %16$sversion AS MATERIALIZED (
 			SELECT r.pipeline_id_, r.stage_id_, r.to_pipeline_, r.to_stage_, r.change_, r.by_, %1$s AS currency_,
-				r.first_, %20$s AS moved_, count(*) FILTER (WHERE r.again_) > 0 AS again_, count(*) AS n,
+				r.first_, %17$s AS moved_, count(*) FILTER (WHERE r.again_) > 0 AS again_, count(*) AS n,
 				count(x.amount) AS priced, sum(x.amount) AS amount, count(y.amount) AS priced_before, sum(y.amount) AS amount_before,
 				sum(r.seconds_) AS seconds, count(r.seconds_) AS aged
 			FROM (SELECT m.*, %2$s AS seconds_ FROM (%3$s) m%4$s WHERE m.exited_ > $2) r
 			CROSS JOIN LATERAL (SELECT %5$s AS amount) x
 			CROSS JOIN LATERAL (SELECT %6$s AS amount) y
 			WHERE true%7$s
-			GROUP BY 1, 2, 3, 4, 5, 6, 7, 8%21$s
+			GROUP BY 1, 2, 3, 4, 5, 6, 7, 8%18$s
 		), begun AS MATERIALIZED (
 			SELECT r.pipeline_id_, r.stage_id_, r.by_, %1$s AS currency_, r.again_, count(*) AS n, count(x.amount) AS priced, sum(x.amount) AS amount
 			FROM (%8$s) r
@@ -186,7 +190,7 @@ BEGIN
 			SELECT EXISTS (SELECT FROM version v WHERE v.change_ = 'delete' OR v.again_ OR v.moved_ AND v.aged < v.n)
 				OR EXISTS (SELECT FROM begun b WHERE b.again_) AS possible
 		), gone AS MATERIALIZED (
-			SELECT DISTINCT g.key, g.began
+			SELECT g.key, g.began, g.first, g.last
 			FROM (%10$s) g
 			WHERE (SELECT p.possible FROM deletion p)
 		), event AS (
@@ -211,26 +215,30 @@ BEGIN
 			SELECT r.pipeline_id_, r.stage_id_, r.to_pipeline_, r.to_stage_, r.change_, r.by_, %1$s, 0, 0, NULL::numeric, sum(%12$s), count(r.created_)
 			FROM (SELECT m.*, g.began AS created_
 				  FROM (%3$s) m
-				  JOIN gone g ON g.key = m.key_
-				  LEFT JOIN %13$s c ON %14$s
-				  WHERE m.exited_ > $2 AND m.moved_ AND %15$s IS NULL) r
+				  JOIN gone g ON g.key = m.key_ AND g.first <= m.version_ AND m.version_ <= g.last
+				  WHERE m.exited_ > $2 AND m.moved_) r
 			WHERE (SELECT p.possible FROM deletion p)%7$s
 			GROUP BY 1, 2, 3, 4, 5, 6, 7
 			UNION ALL
 			SELECT r.pipeline_id_, r.stage_id_, NULL::integer, NULL::integer, 'left_open'::text, r.by_, %1$s, count(*), count(x.amount), sum(x.amount),
-				sum(%16$s), count(r.created_at_)
-			FROM (SELECT s.*, s.pipeline_id_ AS to_pipeline_ FROM (%17$s) s) r
+				sum(%13$s), count(r.created_at_)
+			FROM (SELECT s.*, s.pipeline_id_ AS to_pipeline_ FROM (%14$s) s) r
 			LEFT JOIN pipelines._stages_at($1) o ON o.pipeline_id = r.pipeline_id_ AND o.stage_id = r.stage_id_
-			CROSS JOIN LATERAL (SELECT %18$s AS amount) x
+			CROSS JOIN LATERAL (SELECT %15$s AS amount) x
 			WHERE coalesce(o.outcome IN ('open', 'on_hold'), false)%7$s
 			GROUP BY 1, 2, 3, 4, 5, 6, 7
 		)$sql$,
-		currency, CASE WHEN tabled THEN 'pipelines._seconds_since((SELECT c.instants FROM creation c), m.key_, m.exited_)' ELSE format(seconds, 'm.exited_', created) END,
-		moves, CASE WHEN tabled THEN '' ELSE format(' LEFT JOIN %s c ON %s', deals, matches) END,
+		currency,
+		format(CASE WHEN returned THEN 'CASE WHEN b.key IS NULL OR m.version_ > b.last THEN %s END' ELSE '%s' END,
+			   CASE WHEN tabled THEN 'pipelines._seconds_since((SELECT c.instants FROM creation c), m.key_, m.exited_)' ELSE format(seconds, 'm.exited_', created) END),
+		moves,
+		CASE WHEN tabled THEN '' ELSE format(' LEFT JOIN %s c ON %s', deals, matches) END
+		|| CASE WHEN returned
+				THEN format(' LEFT JOIN (SELECT g.key, max(g.last) AS last FROM (%s) g GROUP BY g.key) b ON b.key = m.key_', pipelines._deletions(deals)) ELSE '' END,
 		format(amount, 'r.exited_'), format(amount, 'r.began_'), chosen,
 		pipelines._beginnings(deals, by, false), format(amount, 'r.at_'), pipelines._deletions(deals),
 		pipelines._beginnings(deals, by, true),
-		format(seconds, 'r.exited_', 'r.created_'), deals, matches, created,
+		format(seconds, 'r.exited_', 'r.created_'),
 		format(seconds, '$1', 'r.created_at_'), pipelines._rows_at(deals, by, past, true), format(amount, '$1'),
 		CASE WHEN tabled
 			 THEN format('creation AS MATERIALIZED (
@@ -246,24 +254,26 @@ $$;
 COMMENT ON FUNCTION pipelines._flow_events(regclass, text, boolean, text, boolean, boolean) IS
 	'What flow() counts between the instants $2 and $1, as SQL text: a WITH clause whose query event has pipeline_id_, stage_id_, to_pipeline_, to_stage_, change_, by_, currency_, n, priced, amount, seconds, aged. limited: to the pipeline $3; tabled: as _many_moves() says.';
 
--- The deals that were ever deleted, whether they came back or not, and when their
--- history began.
+-- The lives that ended in a deletion, whether their keys came back or not.
 CREATE FUNCTION pipelines._deletions(deals regclass)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT format('SELECT %1$s AS key, h.%2$I AS began FROM %3$s l JOIN %3$s h ON %4$s AND h.%5$I = 1 WHERE l.%6$I = ''delete''',
-		pipelines._report_key($1, true),
-		pipelines._own_column(t.history, 'valid_from'), t.history,
-		(SELECT string_agg(format('h.%1$I = l.%1$I', m.history_column), ' AND ' ORDER BY m.n)
-		 FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]'),
-		pipelines._own_column(t.history, 'version'), pipelines._own_column(t.history, 'change'))
+	SELECT format('SELECT %1$s AS key, h.%2$I AS began, l.first, l.last
+			FROM (SELECT %3$s, e.%4$I AS last, coalesce(lag(e.%4$I) OVER (PARTITION BY %3$s ORDER BY e.%4$I), 0) + 1 AS first
+				  FROM %5$s e WHERE e.%6$I = ''delete'') l
+			JOIN %5$s h ON %7$s AND h.%4$I = l.first',
+		pipelines._report_key($1, true), pipelines._own_column(t.history, 'valid_from'), k.names, pipelines._own_column(t.history, 'version'), t.history,
+		pipelines._own_column(t.history, 'change'), k.matches)
 	FROM pipelines.tracked_table t
+	CROSS JOIN (SELECT string_agg(format('e.%I', m.history_column), ', ' ORDER BY m.n) AS names,
+					   string_agg(format('h.%1$I = l.%1$I', m.history_column), ' AND ' ORDER BY m.n) AS matches
+				FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]') k
 	WHERE t.relation = $1
 $$;
 COMMENT ON FUNCTION pipelines._deletions(regclass) IS
-	'The deals that were ever deleted, as SQL text: key and began, the beginning of their history.';
+	'The lives that ended in a deletion, as SQL text: key, began, and the first and last of their versions.';
 
 -- Beginnings of lives after the instant $2 and by $1: of the present row of a deal,
 -- and, where they followed a deletion, of all versions.
@@ -293,7 +303,7 @@ AS $$
 		-- a version ends when it begins, or later: so the index on the ends serves
 		SELECT pipelines._column($1, 'pipeline_id', NULL, true), pipelines._column($1, 'stage_id', NULL, true),
 			y.expression, pipelines._column($1, 'currency', 'text', true), pipelines._column($1, 'amount', 'numeric', true),
-			format('h.%I', pipelines._own_column(t.history, 'valid_from')), format('%s h%s', t.history, y.joined),
+			format('h.%I', pipelines._own_column(t.history, 'valid_from')), format('%s h%s', pipelines._history_source($1), y.joined),
 			format('h.%I > $2 AND %s', pipelines._own_column(t.history, 'valid_to'), pipelines._column($1, 'stage_entered_at', NULL, true)),
 			format('h.%I', pipelines._own_column(t.history, 'version')), pipelines._column($1, 'episode', NULL, true),
 			(SELECT string_agg(format('l.%1$I = h.%1$I', m.history_column), ' AND ' ORDER BY m.n)
@@ -336,6 +346,7 @@ DECLARE
 	ends timestamptz[];
 BEGIN
 	PERFORM pipelines._need_deals(deals);
+	PERFORM pipelines._is_past(as_of);
 	IF weeks IS NULL OR weeks < 1 OR weeks > 5200 THEN
 		RAISE EXCEPTION 'weeks can''t be %', coalesce(weeks::text, 'null')
 			USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a number from 1 to 5200.';
@@ -403,7 +414,7 @@ BEGIN
 			format('coalesce(%s, %L)', pipelines._column(deals, 'currency', 'text', true), t.currency), pipelines._column(deals, 'amount', 'numeric', true),
 			pipelines._column(deals, 'probability', 'numeric', true), pipelines._column(deals, 'forecast_category', 'text', true),
 			y.expression,
-			pipelines._own_column(t.history, 'valid_from'), pipelines._own_column(t.history, 'valid_to'), t.history,
+			pipelines._own_column(t.history, 'valid_from'), pipelines._own_column(t.history, 'valid_to'), pipelines._history_source(deals),
 			y.joined,
 			pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'), format('coalesce(%s, %L)', pipelines._column(deals, 'currency', 'text'), t.currency),
 			pipelines._column(deals, 'amount', 'numeric'), pipelines._column(deals, 'probability', 'numeric'),
@@ -417,7 +428,7 @@ END
 $$;
 COMMENT ON FUNCTION pipelines.trend(regclass, integer, text, text, timestamptz) IS
 'Where the deals stood at the end of each of the last weeks before as_of: n, unpriced (without an amount), amount and weighted, per pipeline, stage and currency, and by a column of T or an expression over its columns (a tracked column as it was then).
-week_end is the Sunday; what counts is the instant at which it ends in the time zone of the pipeline.  Probabilities, categories, positions and outcomes are those of the definitions at that instant.
+week_end is the Sunday; what counts is the instant at which it ends in the time zone of the pipeline.  Probabilities, categories, positions and outcomes are those of the definitions at that instant; scores don''t count here.
 Errors: 22023 weeks not from 1 to 5200; 23S01 unknown pipeline; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
 
 -- The way of one deal, version by version: what the history knows of it, and

@@ -137,9 +137,10 @@ SET parallel_tuple_cost = 0
 AS $$
 #variable_conflict use_column
 DECLARE
-	past CONSTANT boolean := as_of < now();
+	past CONSTANT boolean := pipelines._is_past(as_of);
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
 	bounded CONSTANT boolean := since IS NOT NULL OR until IS NOT NULL;
+	lives CONSTANT boolean := pipelines._returned(deals);
 	steps integer[];
 	member text;
 	inside text := 'true';
@@ -184,10 +185,10 @@ BEGIN
 			FROM (%6$s) r
 			LEFT JOIN pipelines._stages_at($1) o ON o.pipeline_id = r.pipeline_id_ AND o.stage_id = r.stage_id_%7$s%8$s
 		) x%9$s%10$s$sql$,
-		inside, pipelines._stays_at(deals, NULL::text, past, true, ''),
+		inside, pipelines._stays_at(deals, NULL::text, past, true, lives => lives),
 		(SELECT pipelines._own_column(t.history, 'valid_to') FROM pipelines.tracked_table t WHERE t.relation = deals),
 		pipelines._column(deals, 'stage_entered_at', NULL::text, true),
-		member, pipelines._rows_at(deals, by, past),
+		member, pipelines._rows_at(deals, by, past, lives => lives),
 		CASE WHEN cohort = 'created_in' AND bounded THEN ' LEFT JOIN period w ON w.pipeline_id = r.pipeline_id_' ELSE '' END,
 		CASE WHEN mature_only
 			 THEN ' LEFT JOIN unnest($7, $8) c(pipeline_id, p90) ON c.pipeline_id = r.pipeline_id_' ELSE '' END,
@@ -256,7 +257,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	past CONSTANT boolean := as_of < now();
+	past CONSTANT boolean := pipelines._is_past(as_of);
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
 	bounded CONSTANT boolean := since IS NOT NULL OR until IS NOT NULL;
 BEGIN

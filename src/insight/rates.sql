@@ -52,15 +52,16 @@ COMMENT ON FUNCTION pipelines._report_stages(timestamptz, date, date, interval) 
 -- to $3 (o).  Of the stages the planner knows nothing, and would take most
 -- conditions on them for such as hardly a deal fulfils: in the form
 -- coalesce(..., false) they count as a half.
-CREATE FUNCTION pipelines._report_from(deals regclass, by text, past boolean, span interval DEFAULT NULL, open_only boolean DEFAULT false)
+CREATE FUNCTION pipelines._report_from(deals regclass, by text, past boolean, span interval DEFAULT NULL, open_only boolean DEFAULT false,
+	lives boolean DEFAULT false)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT format('(%s) r LEFT JOIN pipelines._report_stages($1, $2, $3, %L::interval) o ON o.pipeline_id = r.pipeline_id_ AND o.stage_id = r.stage_id_',
-				  pipelines._rows_at($1, $2, $3, $5), $4)
+				  pipelines._rows_at($1, $2, $3, $5, $6), $4)
 $$;
-COMMENT ON FUNCTION pipelines._report_from(regclass, text, boolean, interval, boolean) IS
+COMMENT ON FUNCTION pipelines._report_from(regclass, text, boolean, interval, boolean, boolean) IS
 	'The FROM clause of a report on deals: r their rows at $1, o their stages, with the period from $2 to $3, as SQL text.';
 
 CREATE FUNCTION pipelines.win_rate(deals regclass, since date DEFAULT NULL, until date DEFAULT NULL, by text DEFAULT NULL,
@@ -74,7 +75,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	past CONSTANT boolean := as_of < now();
+	past CONSTANT boolean := pipelines._is_past(as_of);
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
 	amount CONSTANT text := pipelines._report_amount(convert_to, 'coalesce(r.closed_on_, o.today)');
 	reopened text := '';
@@ -170,7 +171,7 @@ AS $$
 			 ELSE format('(SELECT CAST(g.%I AS text) FROM %s g WHERE %s AND g.%I = %s AND g.%I = %s ORDER BY g.%I LIMIT 1)',
 				y.history, t.history, k.same, k.episode, pipelines._column($1, 'episode', NULL, true),
 				k.closed_at, pipelines._column($1, 'closed_at', NULL, true), pipelines._own_column(t.history, 'version')) END,
-		pipelines._own_column(t.history, 'valid_to'), t.history,
+		pipelines._own_column(t.history, 'valid_to'), pipelines._history_source($1),
 		x.joined,
 		CASE WHEN $4 = 'r.amount_' THEN 'r.currency_' ELSE 'CAST(NULL AS text)' END,
 		pipelines._own_column(t.history, 'change'), $3)
@@ -190,20 +191,20 @@ COMMENT ON FUNCTION pipelines._reopened_at(regclass, text, boolean, text) IS
 -- each episode that ended so, whatever closings superseded it (R-2.26).  A deal
 -- that was made closed was never on its way (R-1.3), and its key may have had an
 -- earlier life.
-CREATE FUNCTION pipelines._closed_join(deals regclass, past boolean)
+CREATE FUNCTION pipelines._closed_join(deals regclass, past boolean, lives boolean DEFAULT false)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT format(' LEFT JOIN (SELECT %s AS key_, %s AS episode_ FROM %s h WHERE h.%I = ''close'' AND %s IS NULL%s) e ON e.key_ = r.key_ AND e.episode_ = r.episode_',
-				  pipelines._report_key($1, true),
-				  pipelines._column($1, 'episode', NULL, true), t.history,
+	SELECT format(' LEFT JOIN (SELECT %s AS key_, %s AS episode_ FROM %s h%s WHERE h.%I = ''close'' AND %s IS NULL%s) e ON e.key_ = r.key_ AND e.episode_ = r.episode_',
+				  pipelines._report_key($1, true, $3),
+				  pipelines._column($1, 'episode', NULL, true), t.history, CASE WHEN $3 THEN (pipelines._life($1, 'h', true)).joined END,
 				  pipelines._own_column(t.history, 'change'), pipelines._column($1, 'closed_at', NULL, true),
 				  CASE WHEN $2 THEN format(' AND h.%I <= $1', pipelines._own_column(t.history, 'valid_to')) ELSE '' END)
 	FROM pipelines.tracked_table t
 	WHERE t.relation = $1
 $$;
-COMMENT ON FUNCTION pipelines._closed_join(regclass, boolean) IS
+COMMENT ON FUNCTION pipelines._closed_join(regclass, boolean, boolean) IS
 	'A join with the changes that closed deals by the instant $1, as SQL text.';
 
 CREATE FUNCTION pipelines.cycle(deals regclass, since date DEFAULT NULL, until date DEFAULT NULL, by text DEFAULT NULL,
@@ -216,8 +217,9 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	past CONSTANT boolean := as_of < now();
+	past CONSTANT boolean := pipelines._is_past(as_of);
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
+	lives CONSTANT boolean := (from_stage IS NOT NULL OR without_hold) AND pipelines._returned(deals);
 	began text := 'r.created_at_';
 	joins text := '';
 	stage integer;
@@ -235,11 +237,11 @@ BEGIN
 		END IF;
 		began := 'f.entered_';
 		joins := format(' LEFT JOIN (SELECT x.key_, min(x.entered_) AS entered_ FROM (%s) x WHERE x.stage_id_ = $5 GROUP BY x.key_) f ON f.key_ = r.key_',
-						pipelines._stays_at(deals, NULL::text, past, false, ''));
+						pipelines._stays_at(deals, NULL::text, past, lives => lives));
 	END IF;
 	IF without_hold THEN
 		joins := joins || format(' LEFT JOIN (SELECT x.key_, sum(x.exited_ - x.entered_) AS held FROM (%s) x JOIN pipelines._stages_at($1) q ON q.pipeline_id = x.pipeline_id_ AND q.stage_id = x.stage_id_ AND q.outcome = ''on_hold'' WHERE NOT x.closed_ GROUP BY x.key_) k ON k.key_ = r.key_',
-								 pipelines._stays_at(deals, NULL::text, past, true, ''));
+								 pipelines._stays_at(deals, NULL::text, past, true, lives => lives));
 	END IF;
 	RETURN QUERY EXECUTE format($sql$
 		SELECT g.pipeline_id_, p.name, g.by_, g.n, g.unknown,
@@ -261,7 +263,7 @@ BEGIN
 		pipelines._measured('y.began', 'y.ended', 'y.zone', business, calendar, days),
 		began,
 		CASE WHEN without_hold THEN ' - coalesce(k.held, interval ''0'')' ELSE '' END,
-		pipelines._report_from(deals, by, past), joins || pipelines._closed_join(deals, past),
+		pipelines._report_from(deals, by, past, lives => lives), joins || pipelines._closed_join(deals, past, lives),
 		CASE closed_as WHEN 'any' THEN 'o.outcome NOT IN (''open'', ''on_hold'')' ELSE format('o.outcome = %L', closed_as) END,
 		CASE WHEN chosen IS NULL THEN '' ELSE ' AND r.pipeline_id_ = $4' END)
 	USING as_of, since, until, chosen, stage;
@@ -282,7 +284,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	past CONSTANT boolean := as_of < now();
+	past CONSTANT boolean := pipelines._is_past(as_of);
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
 BEGIN
 	PERFORM pipelines._need_deals(deals);
@@ -331,8 +333,9 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	past CONSTANT boolean := as_of < now();
+	past CONSTANT boolean := pipelines._is_past(as_of);
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
+	scored CONSTANT boolean := pipelines._scores_count(deals);
 BEGIN
 	PERFORM pipelines._need_deals(deals);
 	RETURN QUERY EXECUTE format($sql$
@@ -343,13 +346,13 @@ BEGIN
 				count(*) FILTER (WHERE o.outcome = 'on_hold') AS on_hold,
 				count(*) FILTER (WHERE x.amount IS NULL) AS unpriced,
 				sum(x.amount) AS amount,
-				sum(x.amount * coalesce(r.probability_, o.probability) * 0.01)
+				sum(x.amount * coalesce(%5$sr.probability_, o.probability) * 0.01)
 					FILTER (WHERE coalesce(r.forecast_category_, o.forecast_category, CASE o.outcome WHEN 'on_hold' THEN 'omitted' ELSE 'pipeline' END) <> 'omitted') AS weighted,
 				max(x.amount) AS largest,
 				count(*) FILTER (WHERE r.expected_close_on_ < o.today) AS overdue,
 				count(*) FILTER (WHERE (r.next_action_at_ >= $1) IS NOT TRUE) AS without_next_action,
 				avg(date_part('epoch', $1 - r.created_at_)) AS age
-			FROM %2$s
+			FROM %2$s%6$s
 			CROSS JOIN LATERAL (SELECT %3$s AS amount) x
 			WHERE coalesce(o.outcome IN ('open', 'on_hold'), false)%4$s
 			GROUP BY 1, 2, 3
@@ -359,7 +362,9 @@ BEGIN
 		CASE WHEN convert_to IS NULL THEN 'r.currency_' ELSE quote_literal(convert_to) || '::text' END,
 		pipelines._report_from(deals, by, past, open_only => true),
 		pipelines._report_amount(convert_to, 'o.today'),
-		CASE WHEN chosen IS NULL THEN '' ELSE ' AND r.pipeline_id_ = $4' END)
+		CASE WHEN chosen IS NULL THEN '' ELSE ' AND r.pipeline_id_ = $4' END,
+		CASE WHEN scored THEN 'z.effective_probability, ' ELSE '' END,
+		CASE WHEN scored THEN format(' LEFT JOIN pipelines.scores(%L::regclass, NULL::text, $1) z ON z.deal = CAST(r.key_ AS text)', deals) ELSE '' END)
 	USING as_of, NULL::date, NULL::date, chosen;
 END
 $$;

@@ -73,17 +73,69 @@ $$;
 COMMENT ON FUNCTION pipelines._key_is_number(regclass) IS
 	'Is the key of a deals table one integer?';
 
+-- A key that is deleted and comes back is another deal: its versions count on, and
+-- so do its episodes, but it has nothing else of its earlier lives (R-2.36).
+CREATE FUNCTION pipelines._returned(deals regclass)
+RETURNS boolean
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	-- compared, and not equal, so that each deletion looks for its own key, and
+	-- not all of them for any
+	query CONSTANT text := (
+		SELECT format('SELECT EXISTS (SELECT FROM %1$s l WHERE l.%2$I = ''delete'' AND (EXISTS (SELECT FROM %3$s d WHERE %4$s AND %5$s > l.%6$I)
+			OR EXISTS (SELECT FROM %1$s h WHERE %7$s AND h.%6$I > l.%6$I)))',
+			t.history, pipelines._own_column(t.history, 'change'), t.relation, pipelines._key_match(deals, 'l', 'd'),
+			pipelines._column(deals, 'version'), pipelines._own_column(t.history, 'version'), k.matches)
+		FROM pipelines.tracked_table t
+		CROSS JOIN (SELECT string_agg(format('h.%1$I = l.%1$I', m.history_column), ' AND ' ORDER BY m.n) AS matches
+					FROM pipelines._roles(deals) m WHERE m.role ~ '^key[1-9]') k
+		WHERE t.relation = _returned.deals);
+	result boolean := false;
+BEGIN
+	IF query IS NOT NULL THEN
+		EXECUTE query INTO result;
+	END IF;
+	RETURN result;
+END
+$$;
+COMMENT ON FUNCTION pipelines._returned(regclass) IS
+	'Did any key of a deals table come back after its deal was deleted?  Fast by the index on the deletions of the history.';
+
+-- Which life of its key a version is of, from 0 on; l is what this joins to it.
+CREATE FUNCTION pipelines._life(deals regclass, alias text, of_history boolean, OUT expression text, OUT joined text)
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format('coalesce(width_bucket(%s.%I - 1, l.ends_), 0)', $2,
+			CASE WHEN $3 THEN pipelines._own_column(t.history, 'version') ELSE max(m.column_name::text) FILTER (WHERE m.role = 'version') END),
+		format(' LEFT JOIN (SELECT %1$s, array_agg(e.%2$I ORDER BY e.%2$I) AS ends_ FROM %3$s e WHERE e.%4$I = ''delete'' GROUP BY %1$s) l ON %5$s',
+			string_agg(format('e.%I', m.history_column), ', ' ORDER BY m.n) FILTER (WHERE m.role ~ '^key[1-9]'),
+			pipelines._own_column(t.history, 'version'), t.history, pipelines._own_column(t.history, 'change'),
+			string_agg(format('l.%I = %s.%I', m.history_column, $2, CASE WHEN $3 THEN m.history_column ELSE m.column_name END), ' AND ' ORDER BY m.n)
+				FILTER (WHERE m.role ~ '^key[1-9]'))
+	FROM pipelines.tracked_table t, pipelines._roles($1) m
+	WHERE t.relation = $1
+	GROUP BY t.history
+$$;
+COMMENT ON FUNCTION pipelines._life(regclass, text, boolean) IS
+	'Which life of its key a row is of, as SQL text, and the join (l) that it needs.';
+
 -- The key by which the rows of a deal (d, or h of the history) are put together.
-CREATE FUNCTION pipelines._report_key(deals regclass, of_history boolean)
+-- lives: and those of each life of a key by themselves.
+CREATE FUNCTION pipelines._report_key(deals regclass, of_history boolean, lives boolean DEFAULT false)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT CASE WHEN pipelines._key_is_number($1) THEN format('CAST(%s AS bigint)', pipelines._column($1, 'key1', NULL, $2))
-				ELSE pipelines._key_as_text($1, CASE WHEN $2 THEN 'h' ELSE 'd' END, $2) END
+	SELECT CASE WHEN $3 THEN format('(%s || ''#'' || %s)', pipelines._key_as_text($1, x.alias, $2), (pipelines._life($1, x.alias, $2)).expression)
+				WHEN pipelines._key_is_number($1) THEN format('CAST(%s AS bigint)', pipelines._column($1, 'key1', NULL, $2))
+				ELSE pipelines._key_as_text($1, x.alias, $2) END
+	FROM (VALUES (CASE WHEN $2 THEN 'h' ELSE 'd' END)) x(alias)
 $$;
-COMMENT ON FUNCTION pipelines._report_key(regclass, boolean) IS
-	'The key of a deal as SQL text: a bigint, or a text where keys are no numbers.';
+COMMENT ON FUNCTION pipelines._report_key(regclass, boolean, boolean) IS
+	'The key of a deal as SQL text: a bigint, or a text where keys are no numbers, or which life it is counts.';
 
 CREATE FUNCTION pipelines._key_match(deals regclass, history text, row_alias text)
 RETURNS text
@@ -113,42 +165,68 @@ $$;
 COMMENT ON FUNCTION pipelines._key_is(regclass, text, boolean, text) IS
 	'The condition that a row is that of a deal whose key is in a list of texts, as SQL text.';
 
--- The deals at the instant $1 when that is past, in the form of T: tracked
--- columns as they were, the others from the present row, if there is one.  The
--- condition that says which rows are deals is asked of the present row.
-CREATE FUNCTION pipelines._past_source(deals regclass)
+-- The deals at an instant that is past ($1, unless it is given as text), in the
+-- form of T: tracked columns as they were, the others from the present row, if
+-- there is one, and of the same life of the key.  Which rows are deals is asked of what stands there then; one that
+-- doesn't say, since its columns weren't tracked yet or the deal is gone, is one.
+CREATE FUNCTION pipelines._past_source(deals regclass, instant text DEFAULT '$1')
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT format('(SELECT %1$s FROM pipelines.as_of(CAST(NULL AS %2$s), $1) a LEFT JOIN %2$s c ON %3$s%4$s)',
-				  x.list, $1, k.matches,
-				  CASE WHEN t.live IS NULL THEN ''
-					   ELSE format(' WHERE %s IS NULL OR EXISTS (SELECT FROM %s l WHERE %s)', k.first,
-								   pipelines._deals_source($1, NULL::name[]), k.live_matches) END)
+	SELECT CASE WHEN t.live IS NULL THEN format('(%s)', p.source)
+				ELSE format(E'(SELECT %s FROM (%s) l WHERE coalesce((%s\n), l.pipelines_unsaid))', x.names, p.source, t.live) END
 	FROM pipelines.tracked_table t
 	CROSS JOIN (SELECT string_agg(format('a.%1$I = c.%1$I', m.column_name), ' AND ' ORDER BY m.n) AS matches,
-					   string_agg(format('l.%1$I = c.%1$I', m.column_name), ' AND ' ORDER BY m.n) AS live_matches,
 					   min(format('c.%I', m.column_name)) AS first
 				FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]') k
-	CROSS JOIN (
+	LEFT JOIN pipelines._life($1, 'a', false) life ON pipelines._returned($1)
+	CROSS JOIN LATERAL (
 		SELECT string_agg(CASE
 			WHEN m.role ~ '^key[1-9]' OR m.role IN ('version', 'changed_at') OR m.history_column IS NOT NULL
 				OR EXISTS (SELECT FROM pg_attribute h WHERE h.attrelid = t.history AND h.attname = a.attname AND h.attnum > 0 AND NOT h.attisdropped)
 			THEN format('a.%I', a.attname)
 			WHEN m.role = 'created_at'
-			THEN format('coalesce(c.%1$I, (SELECT f.%2$I FROM %3$s f WHERE %4$s AND f.%5$I = 1)) AS %1$I', a.attname,
+			THEN format('coalesce(c.%1$I, (SELECT f.%2$I FROM %3$s f WHERE %4$s AND f.%5$I = %6$s)) AS %1$I', a.attname,
 						pipelines._own_column(t.history, 'valid_from'), t.history,
-						pipelines._key_match($1, 'f', 'a'), pipelines._own_column(t.history, 'version'))
-			ELSE format('c.%I', a.attname) END, ', ' ORDER BY a.attnum) AS list
+						pipelines._key_match($1, 'f', 'a'), pipelines._own_column(t.history, 'version'),
+						CASE WHEN life.expression IS NULL THEN '1' ELSE format('coalesce(l.ends_[%s], 0) + 1', life.expression) END)
+			ELSE format('c.%I', a.attname) END, ', ' ORDER BY a.attnum) AS list,
+			string_agg(format('l.%I', a.attname), ', ' ORDER BY a.attnum) AS names
 		FROM pipelines.tracked_table t
 		JOIN pg_attribute a ON a.attrelid = t.relation AND a.attnum > 0 AND NOT a.attisdropped
 		LEFT JOIN pipelines._roles($1) m ON m.column_name = a.attname
 		WHERE t.relation = $1) x
+	CROSS JOIN LATERAL (SELECT format('SELECT %1$s%5$s FROM pipelines.as_of(CAST(NULL AS %2$s), %3$s) a%6$s LEFT JOIN %2$s c ON %4$s%7$s',
+									  x.list, $1, $2, k.matches,
+									  CASE WHEN t.live IS NULL THEN ''
+										   WHEN EXISTS (SELECT FROM pipelines._condition_columns($1, t.live) w
+														LEFT JOIN pipelines._layout_columns($1) m ON m.attnum = w.attnum
+														WHERE m.history_attnum IS NULL) THEN format(', %s IS NULL AS pipelines_unsaid', k.first)
+										   ELSE ', true AS pipelines_unsaid' END,
+									  life.joined,
+									  -- all lives but that of the present row have ended
+									  CASE WHEN life.expression IS NOT NULL
+										   THEN format(' AND %s = coalesce(cardinality(l.ends_), 0)', life.expression) END) AS source) p
 	WHERE t.relation = $1
 $$;
-COMMENT ON FUNCTION pipelines._past_source(regclass) IS
-	'What stands after FROM for the deals as they were at the instant $1, as SQL text.';
+COMMENT ON FUNCTION pipelines._past_source(regclass, text) IS
+	'What stands after FROM for the deals as they were at an instant, as SQL text.';
+
+-- The history, without the versions that say that they are no deals; of what it
+-- doesn't know, the present row says it.
+CREATE FUNCTION pipelines._history_source(deals regclass)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE WHEN t.live IS NULL THEN t.history::text
+				ELSE format('(SELECT h.* FROM %s WHERE c2.met)', pipelines._bridge_from($1, true, NULL)) END
+	FROM pipelines.tracked_table t
+	WHERE t.relation = $1
+$$;
+COMMENT ON FUNCTION pipelines._history_source(regclass) IS
+	'What stands after FROM for the versions of deals that have ended, as SQL text.';
 
 CREATE FUNCTION pipelines._is_expression(deals regclass, expression text) RETURNS boolean
 LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100
@@ -246,16 +324,18 @@ COMMENT ON FUNCTION pipelines._dimension_of_past(regclass, text) IS
 
 -- One row per deal as it was at the instant $1.  open_only: those that are closed
 -- don't matter; then no closing has to be looked for, which only one process could.
-CREATE FUNCTION pipelines._rows_at(deals regclass, by text, past boolean, open_only boolean DEFAULT false)
+-- lives: key_ is of one life of a key; to be asked for only if any came back.
+CREATE FUNCTION pipelines._rows_at(deals regclass, by text, past boolean, open_only boolean DEFAULT false, lives boolean DEFAULT false)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT format('SELECT %s, %s AS by_ FROM %s d', x.list,
+	SELECT format('SELECT %s, %s AS by_ FROM %s d%s', x.list,
 				  CASE WHEN $4 THEN (SELECT y.expression FROM pipelines._dimension($1, $2) y) ELSE pipelines._dimension_of_row($1, $2) END,
-				  CASE WHEN $3 THEN pipelines._past_source($1) ELSE pipelines._deals_source($1, NULL::name[]) END)
+				  CASE WHEN $3 THEN pipelines._past_source($1) ELSE pipelines._deals_source($1, NULL::name[]) END,
+				  CASE WHEN $5 THEN (pipelines._life($1, 'd', false)).joined ELSE '' END)
 	FROM (
-		SELECT format('%s AS key_, ', pipelines._report_key($1, false))
+		SELECT format('%s AS key_, ', pipelines._report_key($1, false, $5))
 			|| string_agg(format('%s AS %s_', CASE WHEN r.role = 'currency'
 											  THEN format('coalesce(%s, %s)', pipelines._column($1, r.role, r.type),
 														  (SELECT quote_nullable(t.currency) || '::text' FROM pipelines.tracked_table t WHERE t.relation = $1))
@@ -266,13 +346,14 @@ AS $$
 				('currency', 'text'), ('owner', 'text'), ('probability', 'numeric'), ('forecast_category', 'text')) r(role, type)
 	) x
 $$;
-COMMENT ON FUNCTION pipelines._rows_at(regclass, text, boolean, boolean) IS
+COMMENT ON FUNCTION pipelines._rows_at(regclass, text, boolean, boolean, boolean) IS
 	'The deals as they were at the instant $1 (past: it is not the present), as SQL text.  Columns: the roles, each with _ behind it, key_ and by_.';
 
 -- The stays that had ended by the instant $1, and those that ran then.
--- ended_only: without the latter; extra: further columns of the history (h).
+-- ended_only: without the latter; extra: further columns of the history (h);
+-- lives: as of _rows_at().
 CREATE FUNCTION pipelines._stays_at(deals regclass, by text, past boolean, ended_only boolean DEFAULT false, extra text DEFAULT '',
-									also text DEFAULT NULL)
+									also text DEFAULT NULL, lives boolean DEFAULT false)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
@@ -281,14 +362,14 @@ AS $$
 			%6$s AS entered_, h.%7$I AS exited_, %8$s IS NOT NULL AS closed_, h.%9$I AS change_, %10$s AS by_%15$s
 		FROM %11$s h%12$s
 		WHERE ((%13$s)%14$s%16$s)$sql$,
-		pipelines._report_key($1, true),
+		pipelines._report_key($1, true, $7),
 		pipelines._own_column(t.history, 'version'), pipelines._column($1, 'episode', NULL, true),
 		pipelines._column($1, 'pipeline_id', NULL, true), pipelines._column($1, 'stage_id', NULL, true),
 		pipelines._column($1, 'stage_entered_at', NULL, true), pipelines._own_column(t.history, 'valid_to'),
 		pipelines._column($1, 'closed_at', NULL, true), pipelines._own_column(t.history, 'change'),
 		x.expression,
-		t.history,
-		x.joined,
+		pipelines._history_source($1),
+		x.joined || CASE WHEN $7 THEN (pipelines._life($1, 'h', true)).joined ELSE '' END,
 		pipelines._visit_ends($1),
 		CASE WHEN $3 THEN format(' AND h.%I <= $1', pipelines._own_column(t.history, 'valid_to')) ELSE '' END, $5,
 		' OR ' || $6)
@@ -296,11 +377,11 @@ AS $$
 		UNION ALL
 		SELECT r.key_, r.version_, r.episode_, r.pipeline_id_, r.stage_id_, r.stage_entered_at_, CAST(NULL AS timestamptz),
 			r.closed_at_ IS NOT NULL, CAST(NULL AS text), r.by_
-		FROM (%s) r$sql$, pipelines._rows_at($1, $2, $3)) END
+		FROM (%s) r$sql$, pipelines._rows_at($1, $2, $3, lives => $7)) END
 	FROM pipelines.tracked_table t, pipelines._dimension_of_past($1, $2) x
 	WHERE t.relation = $1
 $$;
-COMMENT ON FUNCTION pipelines._stays_at(regclass, text, boolean, boolean, text, text) IS
+COMMENT ON FUNCTION pipelines._stays_at(regclass, text, boolean, boolean, text, text, boolean) IS
 	'The stays in stages as they were known at the instant $1 (past: it is not the present), as SQL text.  Columns key_, version_, episode_, pipeline_id_, stage_id_, entered_, exited_ (NULL: it runs), closed_, change_, by_, and what extra adds. also: a condition for further versions of the history.';
 
 -- The pipeline that a report is limited to, NULL for NULL; an error for what is
@@ -322,6 +403,22 @@ END
 $$;
 COMMENT ON FUNCTION pipelines._report_pipeline(regclass, text) IS
 	'The pipeline of a report by its name, code or id.';
+
+CREATE FUNCTION pipelines._is_past(as_of timestamptz)
+RETURNS boolean
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF as_of IS NULL THEN
+		RAISE EXCEPTION 'as_of must not be null'
+			USING ERRCODE = 'null_value_not_allowed', HINT = 'Leave it out for the present.';
+	END IF;
+	RETURN as_of < now();
+END
+$$;
+COMMENT ON FUNCTION pipelines._is_past(timestamptz) IS
+	'Is the instant of a report in the past?  Raises 22004 for NULL.';
 
 -- An argument that is one of a few words.
 CREATE FUNCTION pipelines._check_word(argument text, value text, words text[])

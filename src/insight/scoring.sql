@@ -495,6 +495,7 @@ DECLARE
 	rows text;
 	probability text;
 	part record;
+	life record;
 BEGIN
 	IF deals IS NULL OR as_of IS NULL THEN
 		RAISE EXCEPTION 'deals and as_of must not be null' USING ERRCODE = 'null_value_not_allowed';
@@ -536,13 +537,22 @@ BEGIN
 		pipelines._deals_source(deals, NULL::name[]),
 		CASE WHEN NOT present THEN format('WHERE %s <= $2', pipelines._column(deals, 'changed_at', NULL::text, false)) ELSE '' END);
 	IF NOT present THEN
-		rows := rows || format(' UNION ALL SELECT %s, %s, %s, %s, coalesce(%s, (SELECT min(g.%I) FROM %s g WHERE %s)), %s, %s FROM %s h LEFT JOIN %s d ON %s WHERE h.%I <= $2 AND h.%I > $2',
+		-- the present row may be of a later life of the key
+		IF pipelines._returned(deals) THEN
+			SELECT l.joined AS joined, format(' AND %s = coalesce(cardinality(l.ends_), 0)', l.expression) AS alive,
+				   format(' AND g.%I > coalesce(l.ends_[%s], 0)', pipelines._own_column(part.history, 'version'), l.expression) AS since
+			INTO life
+			FROM pipelines._life(deals, 'h', true) l;
+		ELSE
+			SELECT '' AS joined, '' AS alive, '' AS since INTO life;
+		END IF;
+		rows := rows || format(' UNION ALL SELECT %s, %s, %s, %s, coalesce(%s, (SELECT min(g.%I) FROM %s g WHERE %s)), %s, %s FROM %s LEFT JOIN %s d ON %s WHERE h.%I <= $2 AND h.%I > $2',
 			part.history_key, pipelines._column(deals, 'pipeline_id', NULL::text, true), pipelines._column(deals, 'stage_id', NULL::text, true),
 			pipelines._column(deals, 'furthest_stage_id', NULL::text, true),
 			pipelines._column(deals, 'created_at', 'timestamptz'::text, false),
-			part.valid_from, part.history, part.same_history,
+			part.valid_from, part.history, part.same_history || life.since,
 			pipelines._column(deals, 'probability', 'numeric'::text, true), part.history_features,
-			part.history, deals, part.same_deal, part.valid_from, part.valid_to);
+			part.history::text || ' h' || life.joined, deals, part.same_deal || life.alive, part.valid_from, part.valid_to);
 	END IF;
 	-- an application's own column may be a copy of the stage's probability
 	probability := CASE WHEN EXISTS (SELECT FROM pipelines.tracked_table t WHERE t.relation = scores.deals AND t.application ? 'scale')

@@ -128,7 +128,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	past CONSTANT boolean := as_of < now();
+	past CONSTANT boolean := pipelines._is_past(as_of);
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
 	stays text;
 	zones text := '';
@@ -141,7 +141,7 @@ BEGIN
 		SELECT x.key_, x.version_, x.pipeline_id_, x.stage_id_, x.by_, x.entered_, x.exited_, x.change_
 		FROM (%s) x%s
 		WHERE NOT x.closed_%s$sql$,
-		pipelines._stays_at(deals, by, past, false, ''),
+		pipelines._stays_at(deals, by, past, lives => measure <> 'visit' AND pipelines._returned(deals)),
 		CASE WHEN since IS NULL AND until IS NULL THEN ''
 			 ELSE $sql$ JOIN (SELECT z.pipeline_id, coalesce($2::timestamp AT TIME ZONE z.zone, '-infinity') AS lo,
 								coalesce($3::timestamp AT TIME ZONE z.zone, 'infinity') AS hi
@@ -214,7 +214,8 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	past CONSTANT boolean := as_of < now();
+	past CONSTANT boolean := pipelines._is_past(as_of);
+	lives CONSTANT boolean := pipelines._returned(deals);
 	keys text[];
 BEGIN
 	PERFORM pipelines._need_deals(deals);
@@ -223,7 +224,7 @@ BEGIN
 		FROM pipelines._roles(deals) r WHERE r.role ~ '^key[1-9]';
 	END IF;
 	RETURN QUERY EXECUTE format($sql$
-		SELECT CAST(g.key_ AS text), g.pipeline_id_, d.pipeline_name, g.stage_id_, d.stage_name, d.position, d.outcome,
+		SELECT %3$s, g.pipeline_id_, d.pipeline_name, g.stage_id_, d.stage_name, d.position, d.outcome,
 			g.visits, g.running, g.first_entered, g.last_entered, g.last_exited, g.latest, g.cumulative,
 			sum(g.cumulative) OVER (PARTITION BY g.key_, g.stage_id_)
 		FROM (
@@ -237,25 +238,27 @@ BEGIN
 		) g
 		LEFT JOIN pipelines._stages_at($1) d ON d.pipeline_id = g.pipeline_id_ AND d.stage_id = g.stage_id_
 		ORDER BY g.key_, g.first_entered, d.position$sql$,
-		CASE WHEN keys IS NULL THEN pipelines._stays_at(deals, NULL::text, past, false, '')
-			 ELSE pipelines._stays_of(deals, past, '$2') END,
-		pipelines._measured('x.entered_', 'coalesce(x.exited_, $1)', 'NULL', business, calendar, false))
+		CASE WHEN keys IS NULL THEN pipelines._stays_at(deals, NULL::text, past, lives => lives)
+			 ELSE pipelines._stays_of(deals, past, '$2', lives) END,
+		pipelines._measured('x.entered_', 'coalesce(x.exited_, $1)', 'NULL', business, calendar, false),
+		-- without its life
+		CASE WHEN lives THEN 'regexp_replace(g.key_, ''#[0-9]+$'', '''')' ELSE 'CAST(g.key_ AS text)' END)
 	USING as_of, keys;
 END
 $$;
 COMMENT ON FUNCTION pipelines.stage_times(regclass, text, boolean, text, timestamptz) IS
-'How long each deal, or one (the text form of its key), was in each stage (R-3.1): visits; running: it is there; first_entered, last_entered, last_exited; latest_time: of the last visit, running or not; cumulative_time: of all of them in this pipeline; stage_time: of all of them in this stage in whatever pipeline (R-2.15).  Closed stages: no time, the clock stops at the closing (R-3.2).
+'How long each deal, or one (the text form of its key), was in each stage (R-3.1): visits; running: it is there; first_entered, last_entered, last_exited; latest_time: of the last visit, running or not; cumulative_time: of all of them in this pipeline; stage_time: of all of them in this stage in whatever pipeline (R-2.15).  Closed stages: no time, the clock stops at the closing (R-3.2).  A key that was deleted and came back has rows for each of its lives.
 business: hours of a business calendar, the standard one or the one named.  Errors: 22P02 no key, 22023 an instant before the history of an adopted table.';
 
 -- The stays of one deal; its key is in a parameter of the query.
-CREATE FUNCTION pipelines._stays_of(deals regclass, past boolean, parameter text)
+CREATE FUNCTION pipelines._stays_of(deals regclass, past boolean, parameter text, lives boolean)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT format('SELECT s.* FROM (%s AND %s) s UNION ALL SELECT r.key_, r.version_, r.episode_, r.pipeline_id_, r.stage_id_, r.stage_entered_at_, CAST(NULL AS timestamptz), r.closed_at_ IS NOT NULL, CAST(NULL AS text), r.by_ FROM (%s WHERE %s) r',
-				  pipelines._stays_at($1, NULL::text, $2, true, ''), pipelines._key_is($1, 'h', true, $3),
-				  pipelines._rows_at($1, NULL::text, $2), pipelines._key_is($1, 'd', false, $3))
+				  pipelines._stays_at($1, NULL::text, $2, true, lives => $4), pipelines._key_is($1, 'h', true, $3),
+				  pipelines._rows_at($1, NULL::text, $2, lives => $4), pipelines._key_is($1, 'd', false, $3))
 $$;
-COMMENT ON FUNCTION pipelines._stays_of(regclass, boolean, text) IS
+COMMENT ON FUNCTION pipelines._stays_of(regclass, boolean, text, boolean) IS
 	'The stays of one deal, as SQL text.';

@@ -211,16 +211,11 @@ LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE COST 2000
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	source text := pipelines._deals_source(deals, NULL::name[]);
-	condition text;
+	source text := CASE WHEN options ->> 'at' IS NULL THEN pipelines._deals_source(deals, NULL::name[])
+						ELSE pipelines._past_source(deals, format('%L::timestamptz', options ->> 'at')) END;
 	scale text;
 	list text;
 BEGIN
-	IF options ->> 'at' IS NOT NULL THEN
-		SELECT t.live INTO condition FROM pipelines.tracked_table t WHERE t.relation = _fact_source.deals;
-		source := format(E'(SELECT * FROM pipelines.as_of(NULL::%s, %L::timestamptz)%s\n)', deals, options ->> 'at',
-						 E' WHERE ' || condition);
-	END IF;
 	IF coalesce(options #> '{overrides,deals}', '{}') = '{}' THEN
 		RETURN source || ' d';
 	END IF;
@@ -311,15 +306,16 @@ AS $$
 		FROM pipelines.pipeline_stage_history s
 		WHERE s.valid_from <= ($1 ->> 'at')::timestamptz AND ($1 ->> 'at')::timestamptz < s.valid_to
 	)
-	SELECT coalesce(string_agg(format('(%s, %s, %L::text, %L::boolean, %L::numeric, %L::text, %L::text, %L::date)',
+	SELECT coalesce(string_agg(format('(%s, %s, %L::text, %L::boolean, %L::numeric, %L::text, %L::text, %L::date, %L::boolean)',
 			s.pipeline_id, s.stage_id, s.outcome, c.closed,
 			CASE WHEN s.outcome = 'won' THEN 100 WHEN c.closed THEN 0 ELSE coalesce(o.probability, s.probability) END,
 			CASE WHEN s.outcome = 'won' THEN 'closed' WHEN c.closed THEN 'omitted'
 				 ELSE coalesce(c.category, CASE WHEN s.outcome = 'on_hold' THEN 'omitted' ELSE 'pipeline' END) END,
 			CASE WHEN c.closed THEN s.outcome WHEN coalesce(c.category, s.outcome) IN ('omitted', 'on_hold') THEN 'done' ELSE 'open' END,
-			(coalesce(($1 ->> 'at')::timestamptz, now()) AT TIME ZONE coalesce(p.time_zone, current_setting('TimeZone')))::date),
+			(coalesce(($1 ->> 'at')::timestamptz, now()) AT TIME ZONE coalesce(p.time_zone, current_setting('TimeZone')))::date,
+			coalesce(p.use_scores AND NOT c.closed AND o.probability IS NULL, false)),
 			', ' ORDER BY s.pipeline_id, s.stage_id),
-		'(NULL::integer, NULL::integer, NULL::text, NULL::boolean, NULL::numeric, NULL::text, NULL::text, NULL::date)')
+		'(NULL::integer, NULL::integer, NULL::text, NULL::boolean, NULL::numeric, NULL::text, NULL::text, NULL::date, NULL::boolean)')
 	FROM stage s
 	LEFT JOIN pipelines.pipeline p ON p.pipeline_id = s.pipeline_id
 	LEFT JOIN jsonb_to_recordset($1 #> '{overrides,stages}') AS o (pipeline integer, stage integer, probability numeric, category text)
@@ -327,7 +323,7 @@ AS $$
 	CROSS JOIN LATERAL (SELECT s.outcome NOT IN ('open', 'on_hold') AS closed, coalesce(o.category, s.forecast_category) AS category) c
 $$;
 COMMENT ON FUNCTION pipelines._stage_facts(jsonb) IS
-	'Outcome, probability and category of each stage, and the day that it is in its pipeline, as SQL text of rows.';
+	'Outcome, probability and category of each stage, the day that it is in its pipeline, and whether scores stand in for its probability, as SQL text of rows.';
 
 CREATE FUNCTION pipelines._fact_text(deals regclass, dimensions text[], kind text, options jsonb)
 RETURNS text
@@ -344,6 +340,7 @@ DECLARE
 	closed_on text := pipelines._column(deals, 'closed_on', 'date');
 	instant text := coalesce(quote_literal(options ->> 'at') || '::timestamptz', 'now()');
 	by_unit boolean := 'unit' = ANY (dimensions);
+	scored CONSTANT boolean := pipelines._scores_count(deals);
 	value text := 'x.raw';
 	day text;
 	overdue text;
@@ -411,8 +408,8 @@ BEGIN
 						WHEN %15$s = 'omitted' THEN 'done'
 						ELSE 'open' END AS counts_as
 			FROM %16$s
-			LEFT JOIN (VALUES %17$s) k (pipeline_id, stage_id, outcome, closed, probability, category, counts_as, today)
-				ON k.pipeline_id = %18$s AND k.stage_id = %19$s
+			LEFT JOIN (VALUES %17$s) k (pipeline_id, stage_id, outcome, closed, probability, category, counts_as, today, scored)
+				ON k.pipeline_id = %18$s AND k.stage_id = %19$s%23$s
 			%20$s
 		) x%21$s$sql$,
 		value, pipelines._period_key('x.day', kind, options ->> 'calendar'), CASE WHEN by_unit THEN ', u.units_text' ELSE '' END,
@@ -422,12 +419,15 @@ BEGIN
 		overdue,
 		CASE WHEN t.is_money THEN format('coalesce(%s, %s)', pipelines._column(deals, 'currency', 'text'), quote_nullable(registration.currency) || '::text')
 			 ELSE 'NULL::text' END,
-		pipelines._fact_measure(deals, options), probability, said,
+		pipelines._fact_measure(deals, options),
+		CASE WHEN scored THEN format('%s, CASE WHEN k.scored THEN z.score END', pipelines._own_probability(deals, 'k.probability')) ELSE probability END, said,
 		pipelines._fact_source(deals, options), pipelines._stage_facts(options),
 		pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'),
 		'WHERE ' || pipelines._deal_expression(deals, t.filter, 'boolean'::regtype, format('the filter of forecast type "%s"', t.code)),
 		unit_join,
-		CASE WHEN options ->> 'rates' = 'frozen' THEN pipelines._column(deals, 'closed_at', 'timestamptz') ELSE 'NULL::timestamptz' END);
+		CASE WHEN options ->> 'rates' = 'frozen' THEN pipelines._column(deals, 'closed_at', 'timestamptz') ELSE 'NULL::timestamptz' END,
+		CASE WHEN scored THEN format(E'\n\t\t\tLEFT JOIN pipelines.scores(%L::regclass, NULL::text, %s) z ON z.deal = %s', deals, instant,
+									 pipelines._key_expression(deals, 'd')) ELSE '' END);
 END
 $$;
 COMMENT ON FUNCTION pipelines._fact_text(regclass, text[], text, jsonb) IS

@@ -225,20 +225,16 @@ sub state_of
 	my $definition = defined_at($program, $image->{stage}, $seq);
 	my %state = (image => $image, seq => $seq, outcome => $definition->{outcome}, reason => '');
 	my $omitted = $image->{category} ne '' ? $image->{category} eq 'omitted' : $definition->{omitted};
-	if ($definition->{outcome} ne 'open' && $definition->{outcome} ne 'on_hold')
-	{
-		$state{standing} = 'closed';
-	}
-	else
-	{
-		my $reason = '';
-		$reason = 'other' if $omitted || ($scope->{filter} && !$scope->{filter}{code}->($image));
-		$reason = 'date' if $scope->{expected} && ($image->{expected} eq '' || $image->{expected} lt $scope->{expected}[0] || $image->{expected} ge $scope->{expected}[1]);
-		$reason = 'owner' if $scope->{owners} && !grep { $_ eq $image->{owner} } @{ $scope->{owners} };
-		$reason = 'pipeline' if $scope->{pipelines} && !grep { $_ == $image->{pipeline} } @{ $scope->{pipelines} };
-		$state{standing} = $reason eq '' ? 'in' : 'out';
-		$state{reason} = $reason;
-	}
+	my $closed = $definition->{outcome} ne 'open' && $definition->{outcome} ne 'on_hold';
+	# where a closing counts is not for its stage to say
+	$omitted = $image->{category} eq 'omitted' if $closed;
+	my $reason = '';
+	$reason = 'other' if $omitted || ($scope->{filter} && !$scope->{filter}{code}->($image));
+	$reason = 'date' if $scope->{expected} && ($image->{expected} eq '' || $image->{expected} lt $scope->{expected}[0] || $image->{expected} ge $scope->{expected}[1]);
+	$reason = 'owner' if $scope->{owners} && !grep { $_ eq $image->{owner} } @{ $scope->{owners} };
+	$reason = 'pipeline' if $scope->{pipelines} && !grep { $_ == $image->{pipeline} } @{ $scope->{pipelines} };
+	$state{standing} = $closed ? 'closed' : $reason eq '' ? 'in' : 'out';
+	$state{reason} = $reason;
 	return \%state;
 }
 
@@ -311,6 +307,14 @@ sub legs_of_life
 			$exit_leg = $closed ? $closed->{outcome} : 'deleted';
 			$priced = $closed ? $states[ $i + 1 ]{image} : $end->{image};
 		}
+	}
+	# made closed
+	if (!$in && !$end && $first->{standing} eq 'absent' && @states > 1 && $states[1]{standing} eq 'closed' && $states[1]{reason} eq '')
+	{
+		my $image = $states[1]{image};
+		my $value = $price->($states[1], $image);
+		$tell->('created', '', $image->{currency}, $value, !defined $image->{amount});
+		$tell->($states[1]{outcome}, '', $image->{currency}, -$value, !defined $image->{amount});
 	}
 	return unless $in || $end;
 
