@@ -60,6 +60,8 @@ SELECT count(*) AS plan FROM pipelines.adoption_plan;
 SELECT * FROM pipelines.verify('opportunity');
 -- CORE 17: nothing is known of the time before
 SELECT try('SELECT * FROM pipelines.as_of(NULL::opportunity, now() - interval ''1 day'')');
+SELECT r, split_part(try(format('SELECT * FROM pipelines.%s now() - interval ''1 day'')', r)), ' at ', 1) AS error
+FROM unnest(ARRAY['stalled(''opportunity'', as_of =>', 'stalling(''opportunity'', now(), as_of =>', 'next_steps(''opportunity'', as_of =>', 'candidates(''opportunity'', as_of =>']) r;
 SELECT count(*) AS now FROM pipelines.as_of(NULL::opportunity, now());
 -- rows that are not live count nowhere in the views, and are tracked all the same
 SELECT sum(deals) AS live FROM opportunity_board;

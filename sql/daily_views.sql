@@ -88,6 +88,19 @@ SELECT count(*) AS differences FROM (
 	SELECT deal_id FROM deals d JOIN pipelines.pipeline_stage ps USING (pipeline_id, stage_id)
 	WHERE ps.outcome = 'open' AND ps.stall_limit IS NOT NULL AND CASE ps.stall_basis WHEN 'age' THEN created_at WHEN 'activity' THEN d.changed_at ELSE stage_entered_at END + ps.stall_limit <= now() + interval '20 days'
 	EXCEPT (SELECT deal::bigint FROM pipelines.stalled('deals') UNION ALL SELECT deal::bigint FROM pipelines.stalling('deals', now() + interval '20 days'))) x;
+-- the same as of an instant of the past (R-10.3), with the reasons, clocks and limits of that time
+SELECT deal, stage_name, basis, round(days_over, 1) AS days_over, reasons FROM pipelines.stalling('deals', now() - interval '20 days', as_of => now() - interval '35 days');
+SELECT count(*) AS differences FROM (
+	SELECT a.deal_id FROM pipelines.as_of(NULL::deals, now() - interval '35 days') a JOIN deals d USING (deal_id) JOIN pipelines.pipeline_stage ps ON ps.pipeline_id = a.pipeline_id AND ps.stage_id = a.stage_id
+	WHERE ps.outcome = 'open' AND CASE ps.stall_basis WHEN 'age' THEN d.created_at WHEN 'activity' THEN a.changed_at ELSE a.stage_entered_at END + ps.stall_limit <= now() - interval '20 days'
+	EXCEPT (SELECT deal::bigint FROM pipelines.stalled('deals', as_of => now() - interval '35 days')
+			UNION ALL SELECT deal::bigint FROM pipelines.stalling('deals', now() - interval '20 days', as_of => now() - interval '35 days'))) x;
+SELECT count(*) FROM pipelines.stalling('deals', now() - interval '40 days', as_of => now() - interval '35 days');
+BEGIN;
+UPDATE pipelines.pipeline_stage SET stall_limit = '100 days' WHERE stage_id IN (st('Lead'), st('Demo'));
+SELECT array_agg(deal) FROM pipelines.stalling('deals', now() + interval '20 days');
+SELECT array_agg(deal) FROM pipelines.stalling('deals', now() - interval '20 days', as_of => now() - interval '35 days');
+ROLLBACK;
 
 -- limits in business time (R-4.2): 8 hours, and two days and 4 hours; Tuesday, 5 March 2024 is a holiday
 SELECT pipelines.create_fiscal_calendar('Works', from_year => 2023, to_year => 2024) > 0 AS made;
@@ -189,6 +202,29 @@ SELECT deal, stage_name, next_stage_name, step, what FROM deals_next_steps;
 SELECT deal, stage_name, candidate_stage_name, amount FROM deals_candidates;
 INSERT INTO deals_activity (deal_id, kind, done_at) VALUES (2, 'demo', now());
 SELECT deal, step, what FROM pipelines.next_steps('deals', '2');
+-- as they were (R-10.3): what changed since, of deals, rules, demands and activities, changes nothing
+SELECT deal, step, what FROM pipelines.next_steps('deals', '2', as_of => now() - interval '1 day');
+SELECT deal, stage_name, candidate_stage_name, amount FROM pipelines.candidates('deals', as_of => now() - interval '48 days') ORDER BY 1;
+SELECT * INTO steps FROM pipelines.next_steps('deals');
+SELECT * INTO ready FROM pipelines.candidates('deals');
+SELECT clock_timestamp() AS at INTO mark;
+UPDATE pipelines.pipeline_stage SET exit_rule = 'source', entry_rule = 'amount >= 1' WHERE stage_id IN (st('Demo'), st('Offer'));
+DELETE FROM pipelines.stage_activity;
+UPDATE deals SET owner = 'zoe', amount = 1 WHERE deal_id < 4;
+SELECT (SELECT count(*) FROM pipelines.next_steps('deals', as_of => at) s FULL JOIN steps t ON s = t WHERE s IS NULL OR t IS NULL) AS steps,
+	(SELECT count(*) FROM pipelines.candidates('deals', as_of => at) s FULL JOIN ready t ON s = t WHERE s IS NULL OR t IS NULL) AS ready,
+	(SELECT count(*) FROM pipelines.next_steps('deals') s FULL JOIN steps t ON s = t WHERE s IS NULL OR t IS NULL) > 0 AS steps_now,
+	(SELECT count(*) FROM pipelines.candidates('deals') s FULL JOIN ready t ON s = t WHERE s IS NULL OR t IS NULL) > 0 AS ready_now
+FROM mark;
+-- an activity that was done in another episode: it counted before the deal was reopened
+BEGIN;
+INSERT INTO pipelines.stage_activity SELECT 1, st('Demo'), 'visit';
+CALL make(11, 20, 'Demo'); CALL move(11, 10, 'Lost'); CALL move(11, 5, 'Demo');
+INSERT INTO deals_activity (deal_id, kind, done_at) VALUES (11, 'visit', now() - interval '18 days');
+SELECT days, array(SELECT what FROM pipelines.next_steps('deals', '11', now() - days * interval '1 day') WHERE step = 'activity') AS missing
+FROM unnest('{19,15,8,4,0}'::integer[]) days;
+ROLLBACK;
+UPDATE deals d SET owner = w.owner, amount = w.amount FROM mark, LATERAL pipelines.as_of(NULL::deals, at) w WHERE w.deal_id = d.deal_id AND d.deal_id < 4;
 -- S80
 INSERT INTO deals_activity (deal_id, kind, direction, done_at) VALUES (1, 'mail', 'out', now() - interval '3 days'), (2, 'mail', 'out', now() - interval '3 days'), (2, 'mail', 'in', now() - interval '1 day'), (6, 'mail', 'out', now());
 SELECT deal_id, stage_name, round(days_waiting, 1) AS days_waiting, last_in_at FROM deals_unanswered;
@@ -205,7 +241,7 @@ SELECT count(*) > 0 AS granted FROM pipelines.grant_access('deals', 'regress_dai
 SET ROLE regress_daily_reader;
 SELECT sum(n) FROM deals_load;
 SELECT count(*) FROM deals_detail;
-SELECT count(*) FROM deals_next_steps;
+SELECT count(*), (SELECT count(*) FROM pipelines.next_steps('deals', as_of => now() - interval '47 days')) AS then, (SELECT count(*) FROM pipelines.candidates('deals', as_of => now() - interval '47 days')) AS ready FROM deals_next_steps;
 RESET ROLE;
 ALTER TABLE deals ENABLE ROW LEVEL SECURITY;
 CREATE POLICY mine ON deals FOR SELECT TO regress_daily_reader USING (owner = 'bob');

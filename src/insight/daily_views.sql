@@ -326,7 +326,7 @@ $$;
 COMMENT ON FUNCTION pipelines._rule_parts(regclass, text) IS
 	'The parts of an entry or exit rule, with the SQL text that checks each.';
 
-CREATE FUNCTION pipelines.next_steps(deals regclass, of_deal text DEFAULT NULL)
+CREATE FUNCTION pipelines.next_steps(deals regclass, of_deal text DEFAULT NULL, as_of timestamptz DEFAULT now())
 RETURNS TABLE (deal text, pipeline_id integer, pipeline_name text, stage_id integer, stage_name text, next_stage_name text,
 	owner text, step text, what text)
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 ROWS 1000
@@ -334,6 +334,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
+	past CONSTANT boolean := as_of < now();
 	s record;
 	parts text;
 	keys text[];
@@ -341,19 +342,20 @@ DECLARE
 BEGIN
 	PERFORM pipelines._need_deals(deals);
 	PERFORM FROM pipelines._roles(deals);
+	PERFORM pipelines._as_of_covered(deals, as_of);
 	IF of_deal IS NOT NULL THEN
 		SELECT pipelines._key_values(of_deal, count(*)::integer) INTO keys
 		FROM pipelines._roles(deals) r WHERE r.role ~ '^key[1-9]';
 	END IF;
 	FOR s IN
-		SELECT x.*, ps.exit_rule, n.stage_name AS next_name, n.entry_rule,
-			   EXISTS (SELECT FROM pipelines.stage_activity a WHERE a.pipeline_id = x.pipeline_id AND a.stage_id = x.stage_id) AS has_activities
-		FROM pipelines._stages_at(now()) x
-		JOIN pipelines.pipeline_stage ps ON ps.pipeline_id = x.pipeline_id AND ps.stage_id = x.stage_id
+		SELECT x.*, n.stage_name AS next_name, n.entry_rule AS next_rule,
+			   (SELECT array_agg(a.kind)
+				FROM pipelines.definitions_as_of(NULL::pipelines.stage_activity, CASE WHEN past THEN as_of ELSE 'infinity' END) a
+				WHERE a.pipeline_id = x.pipeline_id AND a.stage_id = x.stage_id) AS activities
+		FROM pipelines._stages_at(as_of) x
 		LEFT JOIN LATERAL (
-			SELECT y.stage_name, q.entry_rule
-			FROM pipelines._stages_at(now()) y
-			JOIN pipelines.pipeline_stage q ON q.pipeline_id = y.pipeline_id AND q.stage_id = y.stage_id
+			SELECT y.stage_name, y.entry_rule
+			FROM pipelines._stages_at(as_of) y
 			WHERE y.pipeline_id = x.pipeline_id AND y.position > x.position AND y.outcome IN ('open', 'won', 'done') AND NOT y.archived
 			ORDER BY NOT (y.mandatory AND y.outcome = 'open'), y.position
 			LIMIT 1) n ON true
@@ -363,14 +365,14 @@ BEGIN
 		SELECT string_agg(format('SELECT %L, %L%s', r.step, r.what, ' WHERE NOT ' || r.fulfilled), ' UNION ALL ' ORDER BY r.n) INTO parts
 		FROM (SELECT r.*, 1 AS n FROM pipelines._rule_parts(deals, s.exit_rule) r WHERE s.exit_rule IS NOT NULL
 			  UNION ALL
-			  SELECT r.*, 2 FROM pipelines._rule_parts(deals, s.entry_rule) r WHERE s.entry_rule IS NOT NULL) r;
-		IF s.has_activities THEN
+			  SELECT r.*, 2 FROM pipelines._rule_parts(deals, s.next_rule) r WHERE s.next_rule IS NOT NULL) r;
+		IF s.activities IS NOT NULL THEN
 			demands := format($sql$
-				SELECT 'activity', b.kind FROM pipelines.stage_activity b
-				WHERE b.pipeline_id = %1$s AND b.stage_id = %2$s
-					AND NOT EXISTS (SELECT FROM %3$s AND %4$s = b.kind AND %5$s IS NOT NULL AND %5$s >= %6$s)$sql$,
-				s.pipeline_id, s.stage_id, pipelines._activity_source(deals), pipelines._activity_column(deals, 'kind', 'text'),
-				pipelines._activity_column(deals, 'done_at', 'timestamptz'), pipelines._episode_began(deals));
+				SELECT 'activity', b.kind FROM unnest(%1$L::text[]) b(kind)
+				WHERE NOT EXISTS (SELECT FROM %2$s AND %3$s = b.kind AND %4$s >= %5$s%6$s)$sql$,
+				s.activities, pipelines._activity_source(deals), pipelines._activity_column(deals, 'kind', 'text'),
+				pipelines._activity_column(deals, 'done_at', 'timestamptz'), pipelines._episode_began(deals),
+				CASE WHEN past THEN format(' AND %s <= $1', pipelines._activity_column(deals, 'done_at', 'timestamptz')) ELSE '' END);
 			parts := concat_ws(' UNION ALL ', parts, demands);
 		END IF;
 		CONTINUE WHEN parts IS NULL;
@@ -381,16 +383,19 @@ BEGIN
 			WHERE %10$s = %2$s AND %11$s = %4$s%12$s
 			ORDER BY 1, 8 DESC, 9$sql$,
 			pipelines._key_as_text(deals, 'd', false), s.pipeline_id, s.pipeline_name, s.stage_id, s.stage_name, s.next_name,
-			pipelines._column(deals, 'owner', 'text'), pipelines._deals_source(deals, NULL::name[]), parts,
+			pipelines._column(deals, 'owner', 'text'),
+			CASE WHEN past THEN pipelines._past_source(deals) ELSE pipelines._deals_source(deals, NULL::name[]) END, parts,
 			pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'),
-			CASE WHEN keys IS NULL THEN '' ELSE ' AND ' || pipelines._key_is(deals, 'd', false, '$1') END)
-		USING keys;
+			CASE WHEN keys IS NULL THEN '' ELSE ' AND ' || pipelines._key_is(deals, 'd', false, '$2') END)
+		USING as_of, keys;
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION pipelines.next_steps(regclass, text) IS
+COMMENT ON FUNCTION pipelines.next_steps(regclass, text, timestamptz) IS
 'What is missing before an open deal, or one deal (the text form of its key), can go on to the next stage (S74): columns that the exit rule of its stage or the entry rule of the next one wants filled in, conditions of theirs that are not fulfilled, and activities that the stage demands and that were not done in the present episode.  No row: nothing is missing.
-step: column, condition, activity; unchecked: a condition that this table can''t be asked here.  View T_next_steps.  Errors: 22P02 no key, 55000 not a deals table.';
+step: column, condition, activity; unchecked: a condition that this table can''t be asked here.  View T_next_steps.
+as_of: by the rules, demands and activities of that instant; columns that are not tracked are those of the present row.
+Errors: 22023 an instant before the history of an adopted table, 22P02 no key, 55000 not a deals table.';
 
 -- When the present episode of a deal (d) began: what was done before it does not
 -- count.  The first one has no beginning that anything could come before.
@@ -399,16 +404,17 @@ RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT format('CASE WHEN %s = 1 THEN ''-infinity''::timestamptz ELSE coalesce((SELECT max(h.%I) FROM %s h WHERE %s AND h.%I IN (''reopen'', ''delete'')), ''-infinity''::timestamptz) END',
+	SELECT format('CASE WHEN %s = 1 THEN ''-infinity''::timestamptz ELSE coalesce((SELECT max(h.%I) FROM %s h WHERE %s AND h.%I < %s AND h.%I IN (''reopen'', ''delete'')), ''-infinity''::timestamptz) END',
 				  pipelines._column($1, 'episode'), pipelines._own_column(t.history, 'valid_to'), t.history,
-				  pipelines._key_match($1, 'h', 'd'), pipelines._own_column(t.history, 'change'))
+				  pipelines._key_match($1, 'h', 'd'), pipelines._own_column(t.history, 'version'), pipelines._column($1, 'version'),
+				  pipelines._own_column(t.history, 'change'))
 	FROM pipelines.tracked_table t
 	WHERE t.relation = $1
 $$;
 COMMENT ON FUNCTION pipelines._episode_began(regclass) IS
 	'When the present episode of a deal began, as SQL text.';
 
-CREATE FUNCTION pipelines.candidates(deals regclass, pipeline text DEFAULT NULL)
+CREATE FUNCTION pipelines.candidates(deals regclass, pipeline text DEFAULT NULL, as_of timestamptz DEFAULT now())
 RETURNS TABLE (deal text, pipeline_id integer, pipeline_name text, stage_id integer, stage_name text,
 	candidate_stage_id integer, candidate_stage_name text, candidate_position integer, owner text, amount numeric, currency text)
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 ROWS 1000
@@ -421,11 +427,11 @@ DECLARE
 	condition text;
 BEGIN
 	PERFORM pipelines._need_deals(deals);
+	PERFORM pipelines._as_of_covered(deals, as_of);
 	FOR s IN
-		SELECT x.*, ps.entry_rule
-		FROM pipelines._stages_at(now()) x
-		JOIN pipelines.pipeline_stage ps ON ps.pipeline_id = x.pipeline_id AND ps.stage_id = x.stage_id
-		WHERE ps.entry_rule IS NOT NULL AND NOT x.archived AND x.outcome IN ('open', 'won', 'done') AND (chosen IS NULL OR x.pipeline_id = chosen)
+		SELECT x.*
+		FROM pipelines._stages_at(as_of) x
+		WHERE x.entry_rule IS NOT NULL AND NOT x.archived AND x.outcome IN ('open', 'won', 'done') AND (chosen IS NULL OR x.pipeline_id = chosen)
 			AND (x.layout_id = (SELECT t.layout_id FROM pipelines.tracked_table t WHERE t.relation = deals)) IS NOT FALSE
 		ORDER BY x.pipeline_id, x.position, x.stage_id
 	LOOP
@@ -435,15 +441,19 @@ BEGIN
 		RETURN QUERY EXECUTE format($sql$
 			SELECT %1$s, b.pipeline_id, b.pipeline_name, b.stage_id, b.stage_name, %2$s, %3$L::text, %4$s, %5$s, %6$s, coalesce(%7$s, %8$L::text)
 			FROM %9$s d
-			LEFT JOIN pipelines._stages_at(now()) b ON b.pipeline_id = %10$s AND b.stage_id = %11$s
+			LEFT JOIN pipelines._stages_at($1) b ON b.pipeline_id = %10$s AND b.stage_id = %11$s
 			WHERE %10$s = %12$s AND coalesce(b.outcome IN ('open', 'on_hold') AND b.position < %4$s, false) AND %13$s
 			ORDER BY 1$sql$,
 			pipelines._key_as_text(deals, 'd', false), s.stage_id, s.stage_name, s.position,
 			pipelines._column(deals, 'owner', 'text'), pipelines._column(deals, 'amount', 'numeric'), pipelines._column(deals, 'currency', 'text'),
-			(SELECT t.currency FROM pipelines.tracked_table t WHERE t.relation = deals), pipelines._deals_source(deals, NULL::name[]),
-			pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'), s.pipeline_id, condition);
+			(SELECT t.currency FROM pipelines.tracked_table t WHERE t.relation = deals),
+			CASE WHEN as_of < now() THEN pipelines._past_source(deals) ELSE pipelines._deals_source(deals, NULL::name[]) END,
+			pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'), s.pipeline_id, condition)
+		USING as_of;
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION pipelines.candidates(regclass, text) IS
-'Deals that fulfil the entry rule of a stage further on in their pipeline (S71): ready to be sent there.  One row per deal and stage; stages without an entry rule have no candidates.  View T_candidates.  Errors: 23S01 unknown pipeline, 55000 not a deals table.';
+COMMENT ON FUNCTION pipelines.candidates(regclass, text, timestamptz) IS
+'Deals that fulfil the entry rule of a stage further on in their pipeline (S71): ready to be sent there.  One row per deal and stage; stages without an entry rule have no candidates.  View T_candidates.
+as_of: by the rules of that instant; columns that are not tracked are those of the present row.
+Errors: 22023 an instant before the history of an adopted table, 23S01 unknown pipeline, 55000 not a deals table.';

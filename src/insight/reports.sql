@@ -21,7 +21,8 @@
 CREATE FUNCTION pipelines._stages_at(at timestamptz)
 RETURNS TABLE (pipeline_id integer, pipeline_name text, layout_id integer, time_zone text, stage_id integer, stage_name text,
 	"position" integer, outcome text, probability numeric, forecast_category text, mandatory boolean,
-	stall_limit interval, stall_basis text, stall_time text, calendar text, archived boolean, merged_into integer)
+	stall_limit interval, stall_basis text, stall_time text, calendar text, archived boolean, merged_into integer,
+	entry_rule text, exit_rule text)
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000 ROWS 100
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -34,7 +35,9 @@ AS $$
 		   (SELECT k.name FROM pipelines.fiscal_calendar k WHERE k.calendar_id = p.calendar_id),
 		   CASE WHEN h.pipeline_id IS NULL THEN ps.archived_at IS NOT NULL ELSE h.archived_at IS NOT NULL END
 			OR p.archived_at IS NOT NULL AND p.archived_at <= $1,
-		   CASE WHEN h.pipeline_id IS NULL THEN ps.merged_into ELSE h.merged_into END
+		   CASE WHEN h.pipeline_id IS NULL THEN ps.merged_into ELSE h.merged_into END,
+		   CASE WHEN h.pipeline_id IS NULL THEN ps.entry_rule ELSE h.entry_rule END,
+		   CASE WHEN h.pipeline_id IS NULL THEN ps.exit_rule ELSE h.exit_rule END
 	FROM pipelines.pipeline_stage ps
 	JOIN pipelines.pipeline p ON p.pipeline_id = ps.pipeline_id
 	JOIN pipelines.stage s ON s.stage_id = ps.stage_id

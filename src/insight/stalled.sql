@@ -1,7 +1,7 @@
 -------------------------------------------------------------------------------
 -- stalled.sql
---   Deals that are longer where they are than they should be, now, at an instant
---   of the past, or by an instant to come (R-4.1 to R-4.5).
+--   Deals that are longer where they are than they should be, now or at an instant
+--   of the past, and those that will be by a later one (R-4.1 to R-4.5).
 --
 -- Nothing is stored: a limit that is changed applies to all deals at once, and
 -- an UPDATE of what is not tracked touches no clock.  When a limit is over says
@@ -124,7 +124,7 @@ COMMENT ON FUNCTION pipelines._stall_edge(timestamptz, interval, text, text, tex
 -- was entered a limit ago, and then asked exactly.  A clock that is
 -- not the stage's has no such range: there the deals of the stage are read.
 CREATE FUNCTION pipelines.stalling(deals regclass, until timestamptz, pipeline text DEFAULT NULL, respect_next_action boolean DEFAULT false,
-	max_future interval DEFAULT NULL, with_reasons boolean DEFAULT true)
+	max_future interval DEFAULT NULL, with_reasons boolean DEFAULT true, as_of timestamptz DEFAULT now())
 RETURNS TABLE (deal text, pipeline_id integer, pipeline_name text, stage_id integer, stage_name text, basis text, owner text,
 	amount numeric, currency text, stage_entered_at timestamptz, next_action_at timestamptz, stalled_at timestamptz, days_over numeric, reasons text[])
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100000 ROWS 100
@@ -134,17 +134,19 @@ AS $$
 DECLARE
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
 	layout CONSTANT integer := (SELECT t.layout_id FROM pipelines.tracked_table t WHERE t.relation = deals);
-	statement CONSTANT text := pipelines._stall_query(deals, pipelines._deals_source(deals, NULL::name[]),
+	statement CONSTANT text := pipelines._stall_query(deals,
+		CASE WHEN as_of < now() THEN pipelines._past_source(deals) ELSE pipelines._deals_source(deals, NULL::name[]) END,
 		format('coalesce(w.stalled_at > $1 AND w.stalled_at <= $3, false) AND %s = $4 AND %s = $5 AND %3$s >= $6 AND %3$s <= $7',
 			pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'), pipelines._column(deals, 'stage_entered_at')),
 		true, respect_next_action, with_reasons);
 	s record;
 BEGIN
 	PERFORM pipelines._need_deals(deals);
+	PERFORM pipelines._as_of_covered(deals, as_of);
 	FOR s IN
 		SELECT x.*, lo.entered - lo.slack AS lo, hi.entered + hi.slack AS hi
-		FROM (SELECT y.*, now() AS at FROM pipelines._stages_at(now()) y) x
-		CROSS JOIN LATERAL pipelines._stall_edge(x.at, x.stall_limit, x.stall_time, x.time_zone, x.calendar) lo
+		FROM pipelines._stages_at(as_of) x
+		CROSS JOIN LATERAL pipelines._stall_edge(as_of, x.stall_limit, x.stall_time, x.time_zone, x.calendar) lo
 		CROSS JOIN LATERAL pipelines._stall_edge(until, x.stall_limit, x.stall_time, x.time_zone, x.calendar) hi
 		WHERE x.outcome = 'open' AND x.stall_limit IS NOT NULL
 			AND (chosen IS NULL OR x.pipeline_id = chosen) AND (x.layout_id = layout) IS NOT FALSE
@@ -152,13 +154,13 @@ BEGIN
 	LOOP
 		-- nothing happens in a stage before it is entered
 		RETURN QUERY EXECUTE statement
-		USING now(), max_future, until, s.pipeline_id, s.stage_id,
+		USING as_of, max_future, until, s.pipeline_id, s.stage_id,
 			CASE WHEN s.stall_basis = 'stage' THEN s.lo ELSE '-infinity' END,
 			CASE WHEN s.stall_basis IN ('stage', 'activity') THEN s.hi ELSE 'infinity' END;
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION pipelines.stalling(regclass, timestamptz, text, boolean, interval, boolean) IS
-'Open deals that are not stalled yet and will be by the instant until if nothing happens to them, by pipeline, stage and stalled_at; days_over is negative: days of 24 hours to go.  Columns, and what is asked of a next action, are as in stalled().
+COMMENT ON FUNCTION pipelines.stalling(regclass, timestamptz, text, boolean, interval, boolean, timestamptz) IS
+'Open deals that are not stalled by as_of and will be by the instant until if nothing happens to them, by pipeline, stage and stalled_at; days_over is negative: days of 24 hours to go.  Columns, and what is asked of a next action, are as in stalled().
 One range of the index on (pipeline, stage, stage_entered_at) per stage: the time depends on how many deals will stall, not on how many there are.  For stages whose limit runs by age or by activity all deals of the stage are read.
-Error: 23S01 unknown pipeline.';
+Errors: 22023 an instant before the history of an adopted table; 23S01 unknown pipeline.';
