@@ -255,6 +255,24 @@ FROM pipelines.review('rev', large => 500, as_of => '2026-03-15 12:00') ORDER BY
 UPDATE pipelines.pipeline SET large_from = 5 WHERE pipeline_id = 1;
 SELECT deal, flags, pushed_days FROM pipelines.review('rev', since => '2026-03-01', as_of => '2026-03-08') ORDER BY deal::integer;
 SELECT count(*) FROM pipelines.review('rev', as_of => '2020-01-01');
+-- changes() has the same flags (R-10.4), of the deal at the second instant; one that is not there then has none
+BEGIN;
+SET LOCAL pipelines.event_time = '2026-03-13';
+DELETE FROM rev WHERE deal_id = 10;
+SELECT deal, leg, value, flags FROM pipelines.changes('rev', '2026-03-01', '2026-03-15 12:00') ORDER BY deal::integer, leg;
+SELECT deal, leg, value, flags FROM pipelines.changes('rev', '2026-03-11', '2026-03-12 12:00', pipelines => '{Sales}') ORDER BY deal::integer, leg;
+SELECT count(*) AS rows, count(*) FILTER (WHERE c.flags IS DISTINCT FROM CASE WHEN c.stage_after IS NOT NULL THEN coalesce(r.flags, '{}') END) AS wrong
+FROM (VALUES ('2026-01-01'::timestamptz, '2026-03-08'::timestamptz), ('2026-03-01', '2026-03-08'), ('2026-03-08', '2026-03-15 12:00'), ('-infinity', now())) i(since, at)
+CROSS JOIN LATERAL pipelines.changes('rev', since, at) c
+LEFT JOIN LATERAL pipelines.review('rev', since => since, as_of => at) r ON r.deal = c.deal;
+SELECT deal, leg, flags FROM pipelines.changes('rev', '2026-03-10', 'infinity') ORDER BY deal::integer;
+ROLLBACK;
+SELECT deal, leg, flags FROM pipelines.changes('lives', '2026-01-15', '2026-02-01 12:00') ORDER BY deal, leg;
+-- who does not look at the flags does not pay for them
+EXPLAIN (COSTS OFF) SELECT deal, leg, value FROM pipelines.changes('rev', '2026-03-01', '2026-03-15 12:00') WHERE value > 0;
+SELECT count(*) FROM pipelines.changes(NULL, '2026-03-01', '2026-03-15 12:00') WHERE flags IS NULL;
+SELECT flags FROM pipelines.changes('rev', '2026-03-01', '2026-02-01');
+SELECT flags FROM pipelines.changes('mark', '2026-03-01', '2026-03-15');
 -- the view is the last week to now; the largest tenth where nothing says what is large
 UPDATE pipelines.pipeline SET large_from = NULL WHERE pipeline_id = 1;
 INSERT INTO rev (deal_id, amount) SELECT 100 + n, n FROM generate_series(1, 12) n;

@@ -663,8 +663,8 @@ set_side(Bridge *bridge, Datum *values, bool *nulls, int first, Version *version
 static void
 put_change(Bridge *bridge, Leg leg, Reason reason, const char *currency, Numeric value)
 {
-	Datum		values[23] = {0};
-	bool		nulls[23] = {0};
+	Datum		values[24] = {0};
+	bool		nulls[24] = {0};
 
 	set_text(values, nulls, 0, bridge->versions[0].deal);
 	set_text(values, nulls, 1, currency);
@@ -673,6 +673,8 @@ put_change(Bridge *bridge, Leg leg, Reason reason, const char *currency, Numeric
 	values[4] = NumericGetDatum(value);
 	set_side(bridge, values, nulls, 5, bridge->before, bridge->from);
 	set_side(bridge, values, nulls, 6, bridge->after, bridge->to);
+	/* the flags, which only changes() itself knows */
+	nulls[23] = true;
 	tuplestore_putvalues(bridge->store, bridge->desc, values, nulls);
 }
 

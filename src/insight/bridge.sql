@@ -235,7 +235,8 @@ CREATE TYPE pipelines.deal_change AS (
 	owner_before text,
 	owner_after text,
 	expected_before date,
-	expected_after date
+	expected_after date,
+	flags text[]
 );
 COMMENT ON TYPE pipelines.deal_change IS 'A row of pipelines.changes(): a deal, one leg of the bridge that it makes, and what it was before and after. ..._before is NULL for a deal that was not there at the first instant, ..._after for one that is not at the second.';
 COMMENT ON COLUMN pipelines.deal_change.deal IS 'The deal: text form of its key.';
@@ -261,6 +262,7 @@ COMMENT ON COLUMN pipelines.deal_change.owner_before IS 'Owner at the first inst
 COMMENT ON COLUMN pipelines.deal_change.owner_after IS 'Owner at the second instant.';
 COMMENT ON COLUMN pipelines.deal_change.expected_before IS 'Day of the expected closing at the first instant.';
 COMMENT ON COLUMN pipelines.deal_change.expected_after IS 'Day of the expected closing at the second instant.';
+COMMENT ON COLUMN pipelines.deal_change.flags IS 'What a review would point out at the second instant, as in review(): new, moved, stalled, pushed, past_due, no_next_step, large; NULL for a deal that is not there then.';
 
 -- What is done with a row costs more than its way from another process.
 CREATE FUNCTION pipelines.bridge(deals regclass, "from" timestamptz DEFAULT now() - interval '7 days', "to" timestamptz DEFAULT now(),
@@ -274,16 +276,15 @@ AS 'MODULE_PATHNAME', 'pipelines_bridge';
 COMMENT ON FUNCTION pipelines.bridge(regclass, timestamptz, timestamptz, text[], text[], daterange, text, boolean, text, text) IS
 'What led from the open pipeline of one instant to that of another: start plus the legs is end, exactly, for every scope and any two instants. In scope are open deals that count in forecasts (not of category omitted), of the pipelines (names, codes or ids) and owners given, expected to close on days of the range, for which the filter is true (a condition over columns of the deals: immutable functions of pg_catalog only; a column that is not tracked is taken from the present row). weighted: amount times probability, the deal''s own or that of its stage; scores don''t count here. One row a leg and currency, or converted to one currency: at the rate of the day of each instant, of the closing for closed deals; an amount without a rate at only one of them counts in fx. A deal made and closed in between makes both legs, also one that was made closed; changes before a closing, and what the closing itself sets, go to increased and decreased, and won is the amount it was won with. Definitions count as they were at each instant. Errors: 22023 (the instants, or nothing is known of the first one), 42601, 42703, 42804, 0A000 (the filter), 23S01 (no such pipeline).';
 
-CREATE FUNCTION pipelines.changes(deals regclass, "from" timestamptz DEFAULT now() - interval '7 days', "to" timestamptz DEFAULT now(),
-		pipelines text[] DEFAULT NULL, owners text[] DEFAULT NULL, expected daterange DEFAULT NULL, filter text DEFAULT NULL,
-		weighted boolean DEFAULT false, currency text DEFAULT NULL, rate_set text DEFAULT 'spot')
+CREATE FUNCTION pipelines._changes(deals regclass, "from" timestamptz, "to" timestamptz, pipelines text[], owners text[],
+		expected daterange, filter text, weighted boolean, currency text, rate_set text)
 RETURNS SETOF pipelines.deal_change
 LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 ROWS 10000
 SET search_path = pg_catalog, pg_temp
 SET parallel_tuple_cost = 0.01
 AS 'MODULE_PATHNAME', 'pipelines_changes';
-COMMENT ON FUNCTION pipelines.changes(regclass, timestamptz, timestamptz, text[], text[], daterange, text, boolean, text, text) IS
-'The deals behind bridge(), with the same arguments: one row for each deal and leg, what the deal was before and after side by side. The values of a leg add up to the bridge''s. A deal that changed in scope without making a leg has one row with leg NULL and value 0. A key that was deleted and came back makes the legs of both lives.';
+COMMENT ON FUNCTION pipelines._changes(regclass, timestamptz, timestamptz, text[], text[], daterange, text, boolean, text, text) IS
+'What changes() returns, without the flags.';
 
 CREATE TYPE pipelines.deal_review AS (
 	deal text,
@@ -320,7 +321,7 @@ COMMENT ON COLUMN pipelines.deal_review.days_in_stage IS 'Days of 24 hours since
 -- The version at the earlier instant of a deal that changed since is in the
 -- history; of any other it is the same.  The history is read once for both
 -- instants; when a deal was made is looked up only where a limit asks for it.
-CREATE FUNCTION pipelines._review_query(deals regclass) RETURNS text
+CREATE FUNCTION pipelines._review_query(deals regclass, flags_only boolean) RETURNS text
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -333,7 +334,7 @@ DECLARE
 	began text;
 	created text;
 	last_activity text;
-	scored CONSTANT boolean := pipelines._scores_count(deals);
+	scored CONSTANT boolean := NOT flags_only AND pipelines._scores_count(deals);
 	has_step CONSTANT boolean := EXISTS (SELECT FROM pipelines._roles(deals) r WHERE r.role = 'next_action_at' AND r.column_name IS NOT NULL);
 BEGIN
 	SELECT t.* INTO registration FROM pipelines.tracked_table t WHERE t.relation = _review_query.deals;
@@ -400,12 +401,10 @@ BEGIN
 		GROUP BY a.p, a.currency
 		HAVING count(*) >= 10
 	)
-	SELECT r.deal, r.flags, r.p, r.pipeline_name, r.s, r.stage_name, r.outcome, r.owner, r.currency, r.amount, r.amount_before, r.probability,
-		r.stage_before, r.expected, r.expected_before, r.pushed_days, r.step,
-		round((extract(epoch FROM $1 - r.entered) / 86400)::numeric, 2)
+	SELECT r.deal, r.flags%6$s
 	FROM (
 		SELECT a.key::text AS deal, a.p, f.pipeline_name, a.s, f.stage_name, f.outcome, a.owner, a.currency, a.amount, a.step, a.entered, a.expected,
-			CASE WHEN f.outcome = 'won' THEN 100 WHEN f.outcome IN ('open', 'on_hold') THEN coalesce(%6$sa.probability, f.probability) ELSE 0 END AS probability,
+			CASE WHEN f.outcome = 'won' THEN 100 WHEN f.outcome IN ('open', 'on_hold') THEN coalesce(%7$sa.probability, f.probability) ELSE 0 END AS probability,
 			CASE WHEN a.began <= $2 THEN a.amount ELSE b.amount END AS amount_before,
 			CASE WHEN a.began <= $2 THEN f.stage_name ELSE (SELECT n.name FROM pipelines.stage n WHERE n.stage_id = b.s) END AS stage_before,
 			CASE WHEN a.began <= $2 THEN a.expected ELSE b.expected END AS expected_before,
@@ -424,18 +423,20 @@ BEGIN
 		FROM deal a
 		LEFT JOIN definition f ON f.p = a.p AND f.s = a.s
 		LEFT JOIN tenth t ON t.p = a.p AND t.currency IS NOT DISTINCT FROM a.currency
-		LEFT JOIN earlier b ON b.key = a.key AND a.began > $2%7$s
+		LEFT JOIN earlier b ON b.key = a.key AND a.began > $2%8$s
 	) r
 	WHERE r.flags <> '{}'$query$,
 		arms[1], arms[2], has_step::text, registration.currency,
 		pipelines._stalls_at(format('CASE f.stall_basis WHEN ''activity'' THEN %s WHEN ''age'' THEN coalesce(a.created, %s) ELSE a.entered END', last_activity, created),
 			'f'::text, 'f.zone'::text, 'f.calendar'::text),
+		CASE WHEN flags_only THEN '' ELSE ', r.p, r.pipeline_name, r.s, r.stage_name, r.outcome, r.owner, r.currency, r.amount, r.amount_before, r.probability,
+		r.stage_before, r.expected, r.expected_before, r.pushed_days, r.step, round((extract(epoch FROM $1 - r.entered) / 86400)::numeric, 2)' END,
 		CASE WHEN scored THEN 'z.effective_probability, ' ELSE '' END,
 		CASE WHEN scored THEN format(E'\n\t\tLEFT JOIN pipelines.scores(%L::regclass, NULL::text, $1) z ON z.deal = a.key::text', deals) ELSE '' END);
 END
 $$;
-COMMENT ON FUNCTION pipelines._review_query(regclass) IS
-'Text of the query behind review(); $1 the instant, $2 the earlier one, $3 from which amount on a deal is large.';
+COMMENT ON FUNCTION pipelines._review_query(regclass, boolean) IS
+'Text of the query behind review() and, of deal and flags only, behind changes(); $1 the instant, $2 the earlier one, $3 from which amount on a deal is large.';
 
 CREATE FUNCTION pipelines.review(deals regclass, since timestamptz DEFAULT NULL, large numeric DEFAULT NULL, as_of timestamptz DEFAULT now())
 RETURNS SETOF pipelines.deal_review
@@ -452,9 +453,44 @@ BEGIN
 	IF as_of < (SELECT t.tracked_since FROM pipelines.tracked_table t WHERE t.relation = deals) THEN
 		PERFORM pipelines._as_of_covered(deals, as_of);
 	END IF;
-	RETURN QUERY EXECUTE pipelines._review_query(deals)
+	RETURN QUERY EXECUTE pipelines._review_query(deals, false)
 		USING as_of, coalesce(since, as_of - interval '7 days'), large;
 END
 $$;
 COMMENT ON FUNCTION pipelines.review(regclass, timestamptz, numeric, timestamptz) IS
 'What a review of the pipeline should look at (S116, S86): deals that are new or have moved since an instant (a week before as_of unless given), closed ones included, and open deals that are stalled, were pushed, are past due, have no next step, or are large: from the amount given on, else from pipeline.large_from on (in the currency of the table), else the largest tenth of each pipeline and currency with ten deals or more. Definitions count as they were at as_of. With the rights of the caller, who needs SELECT on the history. Errors: 22023 where nothing is known of as_of.';
+
+CREATE FUNCTION pipelines._review_flags(deals regclass, since timestamptz, as_of timestamptz)
+RETURNS TABLE (deal text, flags text[])
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE COST 1000000 ROWS 1000
+SET search_path = pg_catalog, pg_temp
+SET parallel_tuple_cost = 0.01
+SET enable_mergejoin = off
+SET jit = off
+AS $$
+BEGIN
+	RETURN QUERY EXECUTE pipelines._review_query(deals, true) USING as_of, since, NULL::numeric;
+END
+$$;
+COMMENT ON FUNCTION pipelines._review_flags(regclass, timestamptz, timestamptz) IS
+'The deals of review() and their flags, also to the end of time.';
+
+-- Inlined, which a SET clause would prevent: so the join, which finds one row at
+-- most, is left out where nobody looks at the flags.
+CREATE FUNCTION pipelines.changes(deals regclass, "from" timestamptz DEFAULT now() - interval '7 days', "to" timestamptz DEFAULT now(),
+		pipelines text[] DEFAULT NULL, owners text[] DEFAULT NULL, expected daterange DEFAULT NULL, filter text DEFAULT NULL,
+		weighted boolean DEFAULT false, currency text DEFAULT NULL, rate_set text DEFAULT 'spot')
+RETURNS SETOF pipelines.deal_change
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 ROWS 10000
+AS $$
+	SELECT c.deal, c.currency, c.leg, c.reason, c.value, c.amount_before, c.amount_after, c.currency_before, c.currency_after,
+		c.pipeline_before, c.pipeline_after, c.stage_before, c.stage_after, c.outcome_before, c.outcome_after,
+		c.probability_before, c.probability_after, c.weighted_before, c.weighted_after, c.owner_before, c.owner_after,
+		c.expected_before, c.expected_after,
+		CASE WHEN c.stage_after IS NOT NULL THEN coalesce(f.flags, '{}') END
+	FROM pipelines._changes($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) c
+	LEFT JOIN (SELECT x.deal, pg_catalog.min(x.flags) AS flags FROM pipelines._review_flags($1, $2, $3) x GROUP BY x.deal) f
+		ON f.deal OPERATOR(pg_catalog.=) c.deal
+$$;
+COMMENT ON FUNCTION pipelines.changes(regclass, timestamptz, timestamptz, text[], text[], daterange, text, boolean, text, text) IS
+'The deals behind bridge(), with the same arguments: one row for each deal and leg, what the deal was before and after side by side. The values of a leg add up to the bridge''s. A deal that changed in scope without making a leg has one row with leg NULL and value 0. A key that was deleted and came back makes the legs of both lives. flags: what review() would say of the deal at the second instant, since the first one; a query that does not read them does not pay for them, unless an argument is a subquery or volatile.';

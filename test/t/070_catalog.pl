@@ -19,6 +19,7 @@ my %without_path = (
 	'adopt_in_batches' => 'commits',
 	# inlined, which a setting would prevent
 	'as_of' => 'inlined',
+	'changes' => 'inlined',
 	'_magnitude' => 'inlined',);
 
 my $here = "$FindBin::RealBin/..";
