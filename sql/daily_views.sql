@@ -193,6 +193,26 @@ SELECT count(*) FROM pipelines.journey('deals', '99');
 SELECT account, currency, deals, open_deals, won_deals, lost_deals, open_amount, weighted, won_amount, owners FROM deals_accounts ORDER BY account;
 -- S41
 SELECT deal_id, stage_name, changes, jsonb_path_query_array(visits, '$[*].stage') AS stages, activities FROM deals_detail WHERE deal_id IN (1, 7) ORDER BY 1;
+-- R-2.30: the closing put off, brought forward, not known, put off for ever; in this life of the key only
+SELECT deal_id, push_count, pushed_days FROM deals_detail WHERE push_count > 0;
+BEGIN;
+CALL make(11, 40); UPDATE deals SET expected_close_on = now()::date + 10 WHERE deal_id = 11;
+CALL at(39); UPDATE deals SET expected_close_on = now()::date + 60 WHERE deal_id = 11;
+CALL at(38); DELETE FROM deals WHERE deal_id = 11;
+CALL make(11, 37); CALL at(36); UPDATE deals SET expected_close_on = now()::date + 100 WHERE deal_id = 11;
+SELECT push_count, pushed_days, (SELECT reasons FROM deals_stalled WHERE deal_id = 11) FROM deals_detail WHERE deal_id = 11;
+CALL at(35); UPDATE deals SET expected_close_on = now()::date + 110, amount = 5 WHERE deal_id = 11;
+CALL at(34); UPDATE deals SET amount = 6 WHERE deal_id = 11;
+CALL at(33); UPDATE deals SET expected_close_on = now()::date + 102 WHERE deal_id = 11;
+CALL at(32); UPDATE deals SET expected_close_on = now()::date + 105 WHERE deal_id = 11;
+CALL at(31); UPDATE deals SET expected_close_on = NULL WHERE deal_id = 11;
+CALL at(30); UPDATE deals SET expected_close_on = now()::date + 140 WHERE deal_id = 11;
+CALL at(20); UPDATE deals SET expected_close_on = 'infinity' WHERE deal_id = 11;
+SELECT push_count, pushed_days, (SELECT reasons FROM deals_stalled WHERE deal_id = 11) FROM deals_detail WHERE deal_id = 11;
+SELECT reasons FROM pipelines.stalled('deals', as_of => now() - interval '26 days') WHERE deal = '11';
+SELECT deal, expected_close_on, pushed_days FROM pipelines.review('deals', since => now() - interval '25 days') WHERE deal = '11';
+SELECT deal, expected_close_on, pushed_days FROM pipelines.review('deals') WHERE deal = '11';
+ROLLBACK;
 -- S70
 INSERT INTO deals_activity (deal_id, kind, subject, due_at, owner) VALUES (1, 'call', 'price', now() + interval '1 day', 'joe'), (2, 'visit', NULL, now() - interval '1 day', NULL);
 UPDATE deals SET next_action_at = now() + interval '2 days' WHERE deal_id = 1;

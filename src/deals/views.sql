@@ -1027,6 +1027,31 @@ $$;
 COMMENT ON FUNCTION pipelines._last_activity(regclass, text) IS
 	'When something was last done about a deal, as SQL text.';
 
+-- How often the expected closing of a deal (d) was put off, and by how many days
+-- (R-2.30): one row for each time, of the present life of its key.
+CREATE FUNCTION pipelines._pushes(deals regclass)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format($sql$SELECT CASE WHEN isfinite(v.expected) AND isfinite(v.later) THEN v.later - v.expected END AS days
+			 FROM (SELECT v.expected, lead(v.expected) OVER (ORDER BY v.version) AS later,
+						  bool_or(v.deleted) OVER (ORDER BY v.version DESC) AS former
+				   FROM (SELECT h.%1$I AS version, %2$s AS expected, h.%3$I = 'delete' AS deleted FROM %4$s h WHERE %5$s AND h.%1$I < %6$s
+						 UNION ALL
+						 SELECT %6$s, %7$s, false) v) v
+			 WHERE v.later > v.expected AND NOT v.former$sql$,
+		pipelines._own_column(t.history, 'version'), pipelines._column($1, 'expected_close_on', 'date', true),
+		pipelines._own_column(t.history, 'change'), t.history,
+		(SELECT string_agg(format('h.%I = d.%I', m.history_column, m.column_name), ' AND ' ORDER BY m.n)
+		 FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]'),
+		pipelines._column($1, 'version'), pipelines._column($1, 'expected_close_on', 'date'))
+	FROM pipelines.tracked_table t
+	WHERE t.relation = $1
+$$;
+COMMENT ON FUNCTION pipelines._pushes(regclass) IS
+	'A query for the times at which the expected closing of a deal was put off, as SQL text.';
+
 -- Why a stalled deal needs a look.  A row of deal_type names a column by its
 -- part, else by its name, whenever it was added.
 CREATE FUNCTION pipelines._reasons(deals regclass)
@@ -1044,11 +1069,7 @@ AS $$
 					   ORDER BY y.position, y.column_name, y.value
 					   LIMIT 1) <> %5$s THEN 'pipeline_mismatch' END,
 			(SELECT 'pushed_' || count(*) || '_times'
-			 FROM (SELECT lead(v.expected) OVER (ORDER BY v.version) > v.expected AS pushed
-				   FROM (SELECT h.%7$I AS version, %8$s AS expected FROM %9$s h WHERE %10$s AND h.%7$I < %11$s
-						 UNION ALL
-						 SELECT %11$s, %1$s) v) v
-			 WHERE v.pushed
+			 FROM (%7$s) v
 			 HAVING count(*) > 0)], NULL)
 		|| ARRAY(%6$s)$sql$,
 		pipelines._column($1, 'expected_close_on', 'date'), pipelines._column($1, 'amount', 'numeric'),
@@ -1057,12 +1078,7 @@ AS $$
 					   string_agg(format('WHEN %L THEN CAST(d.%I AS text)', m.role, m.column_name), ' ' ORDER BY m.n))
 		 FROM pipelines._roles($1) m
 		 WHERE m.column_name IS NOT NULL),
-		pipelines._column($1, 'pipeline_id'), pipelines._skipped($1),
-		pipelines._own_column(t.history, 'version'), pipelines._column($1, 'expected_close_on', 'date', true), t.history,
-		(SELECT string_agg(format('h.%I = d.%I', m.history_column, m.column_name), ' AND ' ORDER BY m.n)
-		 FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]'), pipelines._column($1, 'version'))
-	FROM pipelines.tracked_table t
-	WHERE t.relation = $1
+		pipelines._column($1, 'pipeline_id'), pipelines._skipped($1), pipelines._pushes($1))
 $$;
 COMMENT ON FUNCTION pipelines._reasons(regclass) IS
 	'The expression for the column reasons of T_stalled.';

@@ -408,7 +408,6 @@ BEGIN
 			CASE WHEN a.began <= $2 THEN a.amount ELSE b.amount END AS amount_before,
 			CASE WHEN a.began <= $2 THEN f.stage_name ELSE (SELECT n.name FROM pipelines.stage n WHERE n.stage_id = b.s) END AS stage_before,
 			CASE WHEN a.began <= $2 THEN a.expected ELSE b.expected END AS expected_before,
-			a.expected - CASE WHEN a.began <= $2 THEN a.expected ELSE b.expected END AS pushed_days,
 			array_remove(ARRAY[
 				CASE WHEN a.began > $2 AND b.key IS NULL THEN 'new' END,
 				CASE WHEN b.s <> a.s OR b.p <> a.p OR (b.s = a.s AND b.entered <> a.entered) THEN 'moved' END,
@@ -430,7 +429,7 @@ BEGIN
 		pipelines._stalls_at(format('CASE f.stall_basis WHEN ''activity'' THEN %s WHEN ''age'' THEN coalesce(a.created, %s) ELSE a.entered END', last_activity, created),
 			'f'::text, 'f.zone'::text, 'f.calendar'::text),
 		CASE WHEN flags_only THEN '' ELSE ', r.p, r.pipeline_name, r.s, r.stage_name, r.outcome, r.owner, r.currency, r.amount, r.amount_before, r.probability,
-		r.stage_before, r.expected, r.expected_before, r.pushed_days, r.step, round((extract(epoch FROM $1 - r.entered) / 86400)::numeric, 2)' END,
+		r.stage_before, r.expected, r.expected_before, CASE WHEN isfinite(r.expected) AND isfinite(r.expected_before) THEN r.expected - r.expected_before END, r.step, round((extract(epoch FROM $1 - r.entered) / 86400)::numeric, 2)' END,
 		CASE WHEN scored THEN 'z.effective_probability, ' ELSE '' END,
 		CASE WHEN scored THEN format(E'\n\t\tLEFT JOIN pipelines.scores(%L::regclass, NULL::text, $1) z ON z.deal = a.key::text', deals) ELSE '' END);
 END

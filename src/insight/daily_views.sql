@@ -50,6 +50,8 @@ AS $$
 	('detail', 'visits', 'The stays in stages, the first one first: pipeline, stage, entered_at, exited_at.'),
 	('detail', 'activities', 'The activities, the newest first: kind, subject, direction, due_at, done_at, owner.'),
 	('detail', 'changes', 'How many changes of tracked columns there were.'),
+	('detail', 'push_count', 'How often its expected closing was put off.'),
+	('detail', 'pushed_days', 'By how many days altogether; bringing it forward subtracts nothing.'),
 	('report', 'deal', 'Text form of the key of the deal.'),
 	('report', 'pipeline_id', 'Pipeline.'),
 	('report', 'pipeline_name', 'Name of the pipeline.'),
@@ -248,7 +250,9 @@ AS $$
 				   x.expression
 			FROM (VALUES
 				(1, 'changes', format('(SELECT count(*) FROM %s h WHERE %s)', t.history, pipelines._key_match($1, 'h', 'd'))),
-				(2, 'visits', format($sql$(SELECT jsonb_agg(jsonb_build_object('pipeline', vp.name, 'stage', vs.name, 'entered_at', v.entered, 'exited_at', v.exited) ORDER BY v.version)
+				(2, 'push_count', format('(SELECT count(*) FROM (%s) v)', pipelines._pushes($1))),
+				(3, 'pushed_days', format('(SELECT coalesce(sum(v.days), 0) FROM (%s) v)', pipelines._pushes($1))),
+				(4, 'visits', format($sql$(SELECT jsonb_agg(jsonb_build_object('pipeline', vp.name, 'stage', vs.name, 'entered_at', v.entered, 'exited_at', v.exited) ORDER BY v.version)
 					FROM (SELECT h.%1$I AS version, %2$s AS pipeline, %3$s AS stage, %4$s AS entered, h.%5$I AS exited
 						  FROM %6$s h WHERE %7$s AND (%8$s)
 						  UNION ALL
@@ -259,7 +263,7 @@ AS $$
 					pipelines._column($1, 'stage_entered_at', NULL, true), pipelines._own_column(t.history, 'valid_to'), t.history,
 					pipelines._key_match($1, 'h', 'd'), replace(pipelines._visit_ends($1), ' d) n', ' d_) n'),
 					pipelines._column($1, 'version'), pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'), pipelines._column($1, 'stage_entered_at'))),
-				(3, 'activities', format($sql$(SELECT jsonb_agg(jsonb_build_object('kind', %1$s, 'subject', %2$s, 'direction', %3$s, 'due_at', %4$s, 'done_at', %5$s, 'owner', %6$s)
+				(5, 'activities', format($sql$(SELECT jsonb_agg(jsonb_build_object('kind', %1$s, 'subject', %2$s, 'direction', %3$s, 'due_at', %4$s, 'done_at', %5$s, 'owner', %6$s)
 						ORDER BY coalesce(%5$s, %4$s) DESC NULLS FIRST) FROM %7$s)$sql$,
 					pipelines._activity_column($1, 'kind', 'text'), pipelines._activity_column($1, 'subject', 'text'), pipelines._activity_column($1, 'direction', 'text'),
 					pipelines._activity_column($1, 'due_at', 'timestamptz'), pipelines._activity_column($1, 'done_at', 'timestamptz'),
