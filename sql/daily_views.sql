@@ -191,6 +191,19 @@ SELECT count(*) FROM pipelines.journey('deals', '99');
 
 -- S35
 SELECT account, currency, deals, open_deals, won_deals, lost_deals, open_amount, weighted, won_amount, owners FROM deals_accounts ORDER BY account;
+SELECT count(*) AS others FROM deals_accounts WHERE parent_account IS NOT NULL
+	OR (customer_open_deals, customer_open_amount, customer_weighted, customer_won_amount) IS DISTINCT FROM (open_deals, open_amount, weighted, won_amount);
+-- with the account above it: what the customer has, whichever of his accounts it is; the parent that was last named counts
+BEGIN;
+ALTER TABLE deals ADD parent_account text;
+SELECT item, action FROM pipelines.rebuild_views('deals');
+CALL make(11, 8, 'Lead', 40, 'cid', 'Bolt Works'); CALL make(12, 7, 'Lead', 8, 'cid', 'Bolt Works'); CALL make(13, 6, 'Lead', 7, 'cid', 'Cork');
+CALL at(1); UPDATE deals SET amount = 30 WHERE deal_id = 11;
+UPDATE deals SET parent_account = CASE deal_id WHEN 12 THEN 'ACME' ELSE 'Bolt' END WHERE deal_id IN (11, 12);
+UPDATE deals SET parent_account = 'Holding' WHERE deal_id = 13;
+SELECT account, parent_account, open_deals, open_amount, customer_open_deals, customer_open_amount, customer_weighted, customer_won_amount FROM deals_accounts ORDER BY account;
+SELECT sum(open_amount) = (SELECT sum(amount) FROM deals_current WHERE outcome IN ('open', 'on_hold')) AS each_once FROM deals_accounts;
+ROLLBACK;
 -- S41
 SELECT deal_id, stage_name, changes, jsonb_path_query_array(visits, '$[*].stage') AS stages, activities FROM deals_detail WHERE deal_id IN (1, 7) ORDER BY 1;
 -- R-2.30: the closing put off, brought forward, not known, put off for ever; in this life of the key only

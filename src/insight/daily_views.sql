@@ -28,6 +28,11 @@ AS $$
 	('accounts', 'next_close_on', 'First day on which an open deal is expected to be closed.'),
 	('accounts', 'last_change_at', 'When one of its deals was last changed.'),
 	('accounts', 'owners', 'Owners of its open deals.'),
+	('accounts', 'parent_account', 'The account above it, as its deals last named it in a column parent_account; NULL: none, or no such column.'),
+	('accounts', 'customer_open_deals', 'Open deals of the parent account and of all accounts below it; of the account and those below it where it has no parent.'),
+	('accounts', 'customer_open_amount', 'Their open amounts.'),
+	('accounts', 'customer_weighted', 'Their open amounts times their probabilities.'),
+	('accounts', 'customer_won_amount', 'What was won of them all.'),
 	('unanswered', 'last_out_at', 'When we last went to the customer.'),
 	('unanswered', 'last_in_at', 'When the customer last came to us, or NULL.'),
 	('unanswered', 'days_waiting', 'Days of 24 hours since we last went to the customer.'),
@@ -146,6 +151,18 @@ $$;
 COMMENT ON FUNCTION pipelines._daily_list(regclass) IS
 	'The columns with which the daily views begin, as SQL text.';
 
+-- A column that plays no part, by its name, or NULL.
+CREATE FUNCTION pipelines._named_column(deals regclass, name text)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT coalesce((SELECT format('CAST(d.%I AS text)', a.attname) FROM pg_attribute a
+					 WHERE a.attrelid = $1 AND a.attname = $2 AND a.attnum > 0 AND NOT a.attisdropped), 'CAST(NULL AS text)')
+$$;
+COMMENT ON FUNCTION pipelines._named_column(regclass, text) IS
+	'A column of the deals (d) by its name, as text, as SQL text; NULL where there is none.';
+
 -- A column of the table of activities (a), or NULL; and how it is joined.
 CREATE FUNCTION pipelines._activity_column(deals regclass, part text, type text)
 RETURNS text
@@ -184,7 +201,8 @@ AS $$
 	THEN format('SELECT * FROM pipelines.%I(%L::pg_catalog.regclass)', $2, $1)
 	WHEN $2 = 'accounts'
 	THEN format($sql$
-		SELECT %1$s AS account, coalesce(%2$s, %3$L::text) AS currency,
+		SELECT a.*, %10$s
+		FROM (SELECT %1$s AS account, coalesce(%2$s, %3$L::text) AS currency,
 			count(*) AS deals,
 			count(*) FILTER (WHERE ps.outcome IN ('open', 'on_hold')) AS open_deals,
 			count(*) FILTER (WHERE ps.outcome = 'won') AS won_deals,
@@ -194,13 +212,19 @@ AS $$
 			coalesce(sum(%4$s) FILTER (WHERE ps.outcome = 'won'), 0) AS won_amount,
 			min(%5$s) FILTER (WHERE ps.outcome IN ('open', 'on_hold')) AS next_close_on,
 			max(%6$s) AS last_change_at,
-			array_agg(DISTINCT %7$s) FILTER (WHERE ps.outcome IN ('open', 'on_hold') AND %7$s IS NOT NULL) AS owners%8$s
-		GROUP BY 1, 2$sql$,
-		coalesce((SELECT format('CAST(d.%I AS text)', a.attname) FROM pg_attribute a
-				  WHERE a.attrelid = $1 AND a.attname = 'account' AND a.attnum > 0 AND NOT a.attisdropped), 'CAST(NULL AS text)'),
+			array_agg(DISTINCT %7$s) FILTER (WHERE ps.outcome IN ('open', 'on_hold') AND %7$s IS NOT NULL) AS owners,
+			%9$s AS parent_account%8$s
+		GROUP BY 1, 2) a$sql$,
+		pipelines._named_column($1, 'account'),
 		pipelines._column($1, 'currency', 'text'), t.currency, pipelines._column($1, 'amount', 'numeric'),
 		pipelines._column($1, 'expected_close_on', 'date'), pipelines._column($1, 'changed_at'), pipelines._column($1, 'owner', 'text'),
-		pipelines._deal_from($1))
+		pipelines._deal_from($1),
+		CASE WHEN w.has_parents THEN format('(array_agg(%1$s ORDER BY %2$s DESC, %1$s) FILTER (WHERE %1$s IS NOT NULL))[1]', pipelines._named_column($1, 'parent_account'), pipelines._column($1, 'changed_at'))
+			 ELSE 'CAST(NULL AS text)' END,
+		-- without parents a customer is one account, which a condition then finds by an index
+		(SELECT string_agg(format(CASE WHEN w.has_parents THEN 'CAST(sum(a.%1$s) OVER (PARTITION BY coalesce(a.parent_account, a.account), a.currency) AS %2$s)' ELSE 'a.%1$s' END
+								  || ' AS customer_%1$s', c.name, c.type), ', ' ORDER BY c.n)
+		 FROM (VALUES (1, 'open_deals', 'bigint'), (2, 'open_amount', 'numeric'), (3, 'weighted', 'numeric'), (4, 'won_amount', 'numeric')) c(n, name, type)))
 	WHEN $2 = 'unanswered'
 	THEN format($sql$
 		SELECT %1$s, x.last_out AS %6$s, x.last_in AS %7$s,
@@ -273,6 +297,7 @@ AS $$
 	END
 	FROM pipelines.tracked_table t
 	CROSS JOIN (SELECT array_agg(m.column_name) AS taken FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]') k
+	CROSS JOIN (SELECT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = $1 AND a.attname = 'parent_account' AND NOT a.attisdropped) AS has_parents) w
 	WHERE t.relation = $1
 $$;
 COMMENT ON FUNCTION pipelines._daily_view(regclass, text, regclass) IS
