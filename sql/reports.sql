@@ -75,6 +75,17 @@ SELECT pipeline_name, stage_name, n, total FROM pipelines.time_in_stage('deals',
 -- R-3.1 deal by deal
 SELECT stage_name, visits, running, first_entered, last_entered, last_exited, latest_time, cumulative_time, stage_time FROM pipelines.stage_times('deals', '5', as_of => :at);
 SELECT stage_name, visits, running, latest_time, cumulative_time FROM pipelines.stage_times('deals', '3', as_of => '2026-01-09 06:00+00');
+-- R-3.3: days by the calendar, in the time zone of each pipeline; for one deal as for all, and together as in time_in_stage()
+SELECT stage_name, visits, running, latest_time, cumulative_time FROM pipelines.stage_times('deals', '3', days => true, as_of => '2026-01-09 06:00+00');
+BEGIN;
+UPDATE pipelines.pipeline SET time_zone = 'Pacific/Auckland' WHERE name = 'Sales';
+SELECT stage_name, visits, running, latest_time, cumulative_time FROM pipelines.stage_times('deals', '3', days => true, as_of => '2026-01-09 06:00+00');
+ROLLBACK;
+SELECT count(*) > 0 AS some, count(*) FILTER (WHERE a IS DISTINCT FROM o) AS wrong
+FROM pipelines.stage_times('deals', days => true, as_of => :at) a LEFT JOIN LATERAL pipelines.stage_times('deals', a.deal, days => true, as_of => :at) o ON (o.pipeline_id, o.stage_id) = (a.pipeline_id, a.stage_id);
+SELECT count(*) > 0 AS some, count(*) FILTER (WHERE t.total IS DISTINCT FROM s.total) AS wrong
+FROM pipelines.time_in_stage('deals', measure => 'cumulative', days => true, include_running => true, as_of => :at) t
+JOIN (SELECT pipeline_id, stage_id, sum(cumulative_time) AS total FROM pipelines.stage_times('deals', days => true, as_of => :at) GROUP BY 1, 2) s USING (pipeline_id, stage_id) WHERE t.deleted = 0;
 SELECT pipeline_name, stage_name, cumulative_time, stage_time FROM pipelines.stage_times('deals', '11', as_of => :at);
 -- the parts of a life are the whole life
 SELECT count(*) AS wrong FROM (
@@ -193,6 +204,7 @@ SELECT try($t$SELECT pipelines.win_rate('deals', by => 'random()')$t$);
 SELECT try($t$SELECT pipelines.cycle('deals', from_stage => 'Nowhere')$t$);
 SELECT try($t$SELECT pipelines.time_in_stage('deals', pipeline => 'Nowhere')$t$);
 SELECT try($t$SELECT pipelines.time_in_stage('deals', business => true, days => true)$t$);
+SELECT try($t$SELECT pipelines.stage_times('deals', business => true, days => true)$t$);
 SELECT try($t$SELECT pipelines.time_in_stage('pg_class')$t$);
 
 \set ECHO none

@@ -205,7 +205,7 @@ Errors: 22023 unknown measure, or an instant before the history of an adopted ta
 
 -- R-3.1, deal by deal.
 CREATE FUNCTION pipelines.stage_times(deals regclass, of_deal text DEFAULT NULL, business boolean DEFAULT false,
-	calendar text DEFAULT NULL, as_of timestamptz DEFAULT now())
+	calendar text DEFAULT NULL, days boolean DEFAULT false, as_of timestamptz DEFAULT now())
 RETURNS TABLE (deal text, pipeline_id integer, pipeline_name text, stage_id integer, stage_name text, "position" integer, outcome text,
 	visits bigint, running boolean, first_entered timestamptz, last_entered timestamptz, last_exited timestamptz,
 	latest_time interval, cumulative_time interval, stage_time interval)
@@ -224,7 +224,7 @@ BEGIN
 		FROM pipelines._roles(deals) r WHERE r.role ~ '^key[1-9]';
 	END IF;
 	RETURN QUERY EXECUTE format($sql$
-		SELECT %3$s, g.pipeline_id_, d.pipeline_name, g.stage_id_, d.stage_name, d.position, d.outcome,
+		SELECT %4$s, g.pipeline_id_, d.pipeline_name, g.stage_id_, d.stage_name, d.position, d.outcome,
 			g.visits, g.running, g.first_entered, g.last_entered, g.last_exited, g.latest, g.cumulative,
 			sum(g.cumulative) OVER (PARTITION BY g.key_, g.stage_id_)
 		FROM (
@@ -232,7 +232,7 @@ BEGIN
 				min(y.entered_) AS first_entered, max(y.entered_) AS last_entered, max(y.exited_) AS last_exited,
 				(array_agg(y.long_ ORDER BY y.version_ DESC))[1] AS latest, sum(y.long_) AS cumulative
 			FROM (SELECT x.*, CASE WHEN x.closed_ THEN interval '0' ELSE greatest(z.until_ - z.since_, interval '0') END AS long_
-				  FROM (%1$s) x
+				  FROM (%1$s) x%3$s
 				  CROSS JOIN LATERAL (SELECT %2$s) z(since_, until_)) y
 			GROUP BY y.key_, y.pipeline_id_, y.stage_id_
 		) g
@@ -240,15 +240,17 @@ BEGIN
 		ORDER BY g.key_, g.first_entered, d.position$sql$,
 		CASE WHEN keys IS NULL THEN pipelines._stays_at(deals, NULL::text, past, lives => lives)
 			 ELSE pipelines._stays_of(deals, past, '$2', lives) END,
-		pipelines._measured('x.entered_', 'coalesce(x.exited_, $1)', 'NULL', business, calendar, false),
+		pipelines._measured('x.entered_', 'coalesce(x.exited_, $1)', 'coalesce(p.time_zone, current_setting(''TimeZone''))', business, calendar, days),
+		CASE WHEN days THEN ' LEFT JOIN pipelines.pipeline p ON p.pipeline_id = x.pipeline_id_' ELSE '' END,
 		-- without its life
 		CASE WHEN lives THEN 'regexp_replace(g.key_, ''#[0-9]+$'', '''')' ELSE 'CAST(g.key_ AS text)' END)
 	USING as_of, keys;
 END
 $$;
-COMMENT ON FUNCTION pipelines.stage_times(regclass, text, boolean, text, timestamptz) IS
+COMMENT ON FUNCTION pipelines.stage_times(regclass, text, boolean, text, boolean, timestamptz) IS
 'How long each deal, or one (the text form of its key), was in each stage (R-3.1): visits; running: it is there; first_entered, last_entered, last_exited; latest_time: of the last visit, running or not; cumulative_time: of all of them in this pipeline; stage_time: of all of them in this stage in whatever pipeline (R-2.15).  Closed stages: no time, the clock stops at the closing (R-3.2).  A key that was deleted and came back has rows for each of its lives.
-business: hours of a business calendar, the standard one or the one named.  Errors: 22P02 no key, 22023 an instant before the history of an adopted table.';
+business: hours of a business calendar, the standard one or the one named.  days: days of the calendar, as of local dates in the pipeline''s time zone (R-3.3), each of 24 hours.
+Errors: 22P02 no key, 22023 business and days together, or an instant before the history of an adopted table.';
 
 -- The stays of one deal; its key is in a parameter of the query.
 CREATE FUNCTION pipelines._stays_of(deals regclass, past boolean, parameter text, lives boolean)
