@@ -308,6 +308,45 @@ SELECT deal, ok FROM pipelines.move_many('offers', '{"(2,4)"}', 'Sent', on_refus
 COMMIT;
 SELECT region, id, state, version FROM offers WHERE region = 2 AND id = 4;
 SELECT * FROM pipelines.verify('offers');
+
+--
+-- weighted_change is what T_current says of before and after: with what a deal says of
+-- itself, put aside, and with probabilities as the application writes them
+--
+CREATE FUNCTION changes(deals text, stage text) RETURNS TABLE (changes numeric[], as_shown boolean) LANGUAGE plpgsql AS $$
+DECLARE
+	before jsonb; moved jsonb; after jsonb; shown CONSTANT text := format('SELECT jsonb_object_agg(deal_id, coalesce(weighted::text, ''none'')) FROM %I', deals || '_current');
+BEGIN
+	EXECUTE shown INTO before;
+	SELECT jsonb_object_agg(m.deal, m.weighted_change) INTO moved FROM pipelines.move_many(deals::regclass, ARRAY(SELECT jsonb_object_keys(before)), stage) m;
+	EXECUTE shown INTO after;
+	RETURN QUERY SELECT array_agg(m.value::numeric ORDER BY m.key::integer), bool_and(m.value::numeric IS NOT DISTINCT FROM
+		nullif(after ->> m.key, 'none')::numeric - nullif(before ->> m.key, 'none')::numeric) FROM jsonb_each_text(moved) m;
+END
+$$;
+SELECT pipelines.create_pipeline('Chances', layout => 'chances', stages => '[{"name": "Lead", "probability": 10}, {"name": "Offer", "probability": 50},
+	{"name": "Won", "outcome": "won"}, {"name": "Lost", "outcome": "lost"}, {"name": "Aside", "outcome": "on_hold", "probability": 5}]') > 0 AS made;
+SELECT pipelines.create_deals('own', layout => 'chances', currency => 'EUR');
+INSERT INTO own (deal_id, amount, probability, forecast_category) SELECT row_number() OVER (ORDER BY p, c), 100, p, c
+FROM unnest(ARRAY[NULL, 0, 37.5]) p, unnest(ARRAY[NULL, 'omitted', 'commit']) c;
+SELECT n, stage, c.* FROM unnest('{Offer,Aside,Lead,Won,Offer,Lost}'::text[]) WITH ORDINALITY s(stage, n), changes('own', stage) c;
+CREATE TABLE written (deal_id integer PRIMARY KEY, state text, p double precision, amount integer);
+INSERT INTO written SELECT n, 'Lead', p, 1000 FROM unnest('{NULL,0,0.25,0.12345,1,1.001,-0.01,37.5,100,100.001,NaN}'::float8[]) WITH ORDINALITY u(p, n);
+SELECT count(*) > 0 AS adopted FROM pipelines.adopt('written', stage => 'state', probability => 'p', amount => 'amount', scale => 'fraction', pipeline => 'Chances', layout => 'chances', apply => true);
+CREATE TABLE at_first AS SELECT w.deal_id, w.p FROM written w;
+-- what is not a fraction is a percentage, as in the views, whatever somebody made of it; null is no word
+CREATE FUNCTION written_as(scale jsonb) RETURNS TABLE (offer numeric[], won numeric[], as_shown boolean) LANGUAGE plpgsql AS $$
+BEGIN
+	UPDATE pipelines.tracked_table SET application = jsonb_set(application, '{scale}', scale) WHERE relation = 'written'::regclass;
+	PERFORM pipelines.rebuild_views('written');
+	PERFORM pipelines.move_many('written', ARRAY(SELECT w.deal_id::text FROM written w), 'Lead');
+	UPDATE written w SET p = f.p FROM at_first f WHERE f.deal_id = w.deal_id;
+	SELECT c.changes, c.as_shown INTO offer, as_shown FROM changes('written', 'Offer') c;
+	SELECT c.changes, c.as_shown AND written_as.as_shown INTO won, as_shown FROM changes('written', 'Won') c;
+	RETURN NEXT;
+END
+$$;
+SELECT scale, w.* FROM unnest(ARRAY['"fraction"', '"percent"', '"per cent"', '""', '1', 'true', 'null']::jsonb[]) scale, written_as(scale) w;
 \set ECHO none
 RESET ROLE;
 SET client_min_messages = warning;

@@ -202,6 +202,66 @@ INSERT INTO pipelines.stage_activity (pipeline_id, stage_id, kind) VALUES (pipel
 INSERT INTO beside_activity (id, kind, done_at) VALUES (2, 'call', now());
 SELECT try($$UPDATE beside SET phase = 'Second' WHERE id = 1$$);
 SELECT try($$UPDATE beside SET phase = 'Second' WHERE id = 2$$);
+-- without a table of them all that the stage demands is missing
+INSERT INTO pipelines.stage_activity (pipeline_id, stage_id, kind) VALUES (pipelines.pipeline_id('Beside'), pipelines.stage_id('Beside', 'First'), 'mail');
+SELECT pipelines.use_activities('beside', NULL);
+SELECT try($$UPDATE beside SET phase = 'Second' WHERE id = 1$$);
+
+--
+-- Leave is that of who is at work: a function that runs as its owner hands on his, an
+-- action of a foreign key, which runs as the table's owner, does not
+--
+CREATE ROLE regress_edges_boss;
+CREATE ROLE regress_edges_clerk;
+GRANT regress_edges_boss TO CURRENT_USER;
+SELECT pipelines.grant_access('trades', 'regress_edges_clerk', 'write');
+CREATE TABLE price (amount numeric PRIMARY KEY);
+INSERT INTO price VALUES (900), (1500);
+GRANT SELECT, UPDATE ON price TO regress_edges_clerk;
+UPDATE trades SET amount = 900 WHERE deal_id = 18;
+ALTER TABLE trades ADD FOREIGN KEY (amount) REFERENCES price ON UPDATE CASCADE NOT VALID;
+INSERT INTO pipelines.approval (pipeline_id, above, role) VALUES (pipelines.pipeline_id('Trade'), 1000, 'regress_edges_boss');
+CREATE FUNCTION raise_amount() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS
+	'UPDATE trades SET amount = 1500 WHERE deal_id = 18 RETURNING deal_id';
+SET ROLE regress_edges_clerk;
+SELECT try('UPDATE price SET amount = 1100 WHERE amount = 900'), try('UPDATE trades SET amount = 1500 WHERE deal_id = 18');
+SELECT try('SELECT raise_amount()');
+RESET ROLE;
+SELECT deal_id, amount FROM trades WHERE deal_id = 18;
+REVOKE regress_edges_boss FROM CURRENT_USER;
+DELETE FROM pipelines.approval;
+
+--
+-- An amount in another currency was another one, be the currency said or that of the table
+--
+SELECT pipelines.create_pipeline('Priced', layout => 'priced', stages => '["Open", {"name": "Sold", "outcome": "won"}]') > 0 AS made;
+SELECT pipelines.create_deals('priced', layout => 'priced'), pipelines.create_deals('priced_in_eur', layout => 'priced', currency => 'EUR');
+CREATE TABLE change (deal_id integer, before text, after text);
+INSERT INTO change VALUES (1, NULL, NULL), (2, NULL, 'EUR'), (3, 'EUR', NULL), (4, 'EUR', 'EUR'), (5, 'EUR', 'USD'), (6, NULL, 'USD'), (7, 'USD', NULL), (8, 'USD', 'USD');
+INSERT INTO priced (deal_id, amount, currency) SELECT deal_id, 1500, before FROM change;
+INSERT INTO priced_in_eur (deal_id, amount, currency) SELECT deal_id, amount, currency FROM priced;
+INSERT INTO pipelines.approval (pipeline_id, above, role) VALUES (pipelines.pipeline_id('Priced'), 1000, 'regress_edges_boss');
+SELECT before, after, split_part(try(format('UPDATE priced SET amount = 1600, currency = %L WHERE deal_id = %s', after, deal_id)), ' | ', 1) AS without,
+	split_part(try(format('UPDATE priced_in_eur SET amount = 1600, currency = %L WHERE deal_id = %s', after, deal_id)), ' | ', 1) AS in_eur FROM change ORDER BY deal_id;
+
+--
+-- Only what is computed is judged when the row stands: else the refusal comes before what
+-- half of the change would break
+--
+INSERT INTO pipelines.approval (pipeline_id, above, role) VALUES (pipelines.pipeline_id('Beside'), 1000, 'regress_edges_boss');
+ALTER TABLE beside ADD CHECK (amount < 2000);
+UPDATE priced SET amount = 10;
+ALTER TABLE priced ADD CHECK (amount < 2000);
+SELECT try('UPDATE beside SET amount = 3000 WHERE id = 1'), try('UPDATE priced SET amount = 3000 WHERE deal_id = 1');
+CREATE TABLE computed (id integer PRIMARY KEY, phase text, n numeric, amount numeric GENERATED ALWAYS AS (n * 10) STORED, currency text);
+CREATE TABLE abroad (id integer PRIMARY KEY, phase text, country text, amount numeric, currency text GENERATED ALWAYS AS (CASE country WHEN 'US' THEN 'USD' ELSE 'EUR' END) STORED);
+INSERT INTO computed VALUES (1, 'Open', 1, DEFAULT, 'EUR');
+INSERT INTO abroad VALUES (1, 'Open', 'DE', 900, DEFAULT);
+SELECT count(*) > 0 AS adopted FROM unnest('{computed,abroad}'::regclass[]) t,
+	pipelines.adopt(t, stage => 'phase', amount => 'amount', currency => 'currency', pipeline => 'Priced', layout => 'priced', apply => true);
+UPDATE pipelines.approval SET currency = 'EUR' WHERE pipeline_id = pipelines.pipeline_id('Priced');
+SELECT try('UPDATE computed SET n = 101 WHERE id = 1'), try('UPDATE computed SET n = 100 WHERE id = 1');
+SELECT try($$UPDATE abroad SET country = 'US' WHERE id = 1$$), try($$UPDATE abroad SET country = 'FR' WHERE id = 1$$);
 
 --
 -- A deal whose stage somebody took away by force may go where it likes
@@ -216,3 +276,4 @@ SELECT go(16, 'Demo'), stands(16);
 \c :home
 SET client_min_messages = warning;
 DROP DATABASE regress_pipelines_rule_edges;
+DROP ROLE regress_edges_boss, regress_edges_clerk;

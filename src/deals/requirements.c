@@ -772,10 +772,11 @@ own_probability(const DealContext *deal, const Datum *values, const bool *nulls,
 	scale = deal->table->settings == (Datum) 0 ? NULL :
 		findJsonbValueFromContainer(&DatumGetJsonbP(deal->table->settings)->root,
 									JB_FOBJECT, &key);
-	if (scale == NULL || scale->type != jbvString)
+	if (scale == NULL || scale->type == jbvNull)
 		return true;
 
-	is_fraction = scale->val.string.len == strlen("fraction") &&
+	is_fraction = scale->type == jbvString &&
+		scale->val.string.len == strlen("fraction") &&
 		memcmp(scale->val.string.val, "fraction", strlen("fraction")) == 0;
 	limit = DirectFunctionCall1(int4_numeric, Int32GetDatum(is_fraction ? 1 : 100));
 	if (!DatumGetBool(DirectFunctionCall2(numeric_ge, *percent, hundredths(Int32GetDatum(0)))) ||
