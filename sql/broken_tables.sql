@@ -69,6 +69,40 @@ CREATE FUNCTION elsewhere() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN new.crea
 SELECT once('CREATE TRIGGER "~~~~~~z" BEFORE UPDATE ON parts_a FOR EACH ROW EXECUTE FUNCTION elsewhere()', $$UPDATE parts SET amount = 5$$);
 SELECT try($$INSERT INTO parts (deal_id, name, created_at) VALUES (1, 'again', '2025-05-05')$$);
 
+SELECT once(format('CREATE TRIGGER %I BEFORE UPDATE ON parts_a FOR EACH ROW EXECUTE FUNCTION elsewhere()', pipelines._trigger_name() || 'z'), $$UPDATE parts SET amount = 5$$);
+
+-- the trigger that says which column plays which part, altered
+CREATE FUNCTION remap(deals regclass, part text, becomes text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	definition CONSTANT text := (SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = deals AND tgname = 'pipelines_columns');
+BEGIN
+	EXECUTE format('DROP TRIGGER pipelines_columns ON %s', deals);
+	EXECUTE replace(definition, '''' || part || '=', '''' || becomes);
+END
+$$;
+SELECT becomes, once(format('SELECT remap(''others'', %L, %L)', part, becomes), $$INSERT INTO others (tenant, nr, name) VALUES (1, 1, 'x')$$)
+FROM (VALUES ('key1', 'clef1='), ('key1', 'key3='), ('key2', 'key99='), ('key1', 'key2147483648='), ('key1', 'key99999999999='), ('key2', 'key1='), ('key2', 'clef2='), ('version', 'version'), ('version', 'edition='), ('stage_id', 'phase=')) v(part, becomes);
+SELECT once($$SELECT remap('others', 'key2', 'key99='); DROP TRIGGER pipelines_columns ON others; SELECT pipelines.resume('others')$$, $$INSERT INTO others (tenant, nr, name) VALUES (1, 1, 'x')$$);
+SELECT once($$SELECT remap('deals', 'key1', 'clef1=')$$, $$DELETE FROM pipelines.pipeline_stage WHERE stage_id = pipelines.stage_id('Sales', 'Talks')$$);
+SELECT once($$SELECT remap('others', 'changed_at', 'changed=')$$, $$SELECT count(*) FROM pipelines.as_of(NULL::others, now())$$),
+	once($$SELECT remap('others', 'version', 'edition=')$$, $$SELECT count(*) FROM pipelines.as_of(NULL::others, now(), now())$$);
+-- more columns than a key can have
+CREATE FUNCTION widen(deals regclass) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	definition text := (SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = deals AND tgname = 'pipelines_columns');
+BEGIN
+	FOR n IN 3..40 LOOP
+		EXECUTE format('ALTER TABLE %s ADD COLUMN x%s integer; ALTER TABLE %1$s_history ADD COLUMN x%2$s integer', deals, n);
+		definition := replace(replace(definition, 'UPDATE OF ', format('UPDATE OF x%s, ', n)), '_columns(', format('_columns(''key%s=x%s'', ', n, n));
+	END LOOP;
+	EXECUTE format('DROP TRIGGER pipelines_columns ON %s', deals);
+	EXECUTE definition;
+END
+$$;
+SELECT statement, once('SELECT widen(''others'')', statement) FROM unnest(ARRAY[
+	$$INSERT INTO others (tenant, nr, name) VALUES (1, 1, 'x')$$, $$SELECT pipelines.move('others', '(1,1)', 'Talks')$$, $$SELECT pipelines.purge('others', '(1,1)')$$,
+	$$SELECT count(*) FROM pipelines.as_of(NULL::others, now())$$, $$SELECT count(*) FROM pipelines.bridge('others', now() - interval '1 day', now())$$]) statement;
+
 -- our trigger functions on a table of somebody's, or called in another way
 CREATE TABLE mine (a integer, version integer, changed_at timestamptz);
 SELECT once('CREATE TRIGGER t AFTER INSERT ON mine FOR EACH STATEMENT EXECUTE FUNCTION pipelines._definition_before()', 'INSERT INTO mine VALUES (1)');

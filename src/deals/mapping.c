@@ -460,14 +460,15 @@ find_partition_key(DealsTable *table, Relation rel, List *ancestors)
 }
 
 compat_noreturn static void
-mapping_broken(Relation rel, const char *detail)
+mapping_broken(Relation rel, bool altered, const char *detail)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("the triggers of deals table \"%s\" are not complete",
 					RelationGetRelationName(rel)),
 			 errdetail("%s", detail),
-			 errhint("Run SELECT pipelines.resume('%s').",
+			 errhint(altered ? "Drop the trigger, then run SELECT pipelines.resume('%s')." :
+					 "Run SELECT pipelines.resume('%s').",
 					 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
 												RelationGetRelationName(rel))),
 			 errtable(rel)));
@@ -492,7 +493,7 @@ read_columns(DealsTable *table, Relation rel, Relation root, char **history_colu
 	Trigger    *trigger = find_trigger(root, COLUMNS_TRIGGER);
 
 	if (trigger == NULL || trigger->tgnattr != trigger->tgnargs)
-		mapping_broken(root, "Trigger \"" COLUMNS_TRIGGER "\" is missing or was altered.");
+		mapping_broken(root, trigger != NULL, "Trigger \"" COLUMNS_TRIGGER "\" is missing or was altered.");
 
 	table->keys = palloc0(sizeof(AttrNumber) * trigger->tgnattr);
 	table->parts = palloc0(sizeof(MappedPart) * trigger->tgnattr);
@@ -503,7 +504,7 @@ read_columns(DealsTable *table, Relation rel, Relation root, char **history_colu
 		char	   *target = strchr(role, '=');
 
 		if (target == NULL)
-			mapping_broken(root, "An argument of trigger \"" COLUMNS_TRIGGER "\" is malformed.");
+			mapping_broken(root, true, "An argument of trigger \"" COLUMNS_TRIGGER "\" is malformed.");
 		*target++ = '\0';
 
 		if (rel != root)
@@ -518,12 +519,13 @@ read_columns(DealsTable *table, Relation rel, Relation root, char **history_colu
 
 		if (strncmp(role, "key", 3) == 0 && role[3] >= '1' && role[3] <= '9')
 		{
-			int			n = atoi(role + 3);
+			long		n = strtol(role + 3, NULL, 10);
 
-			if (n > trigger->tgnattr)
-				mapping_broken(root, "An argument of trigger \"" COLUMNS_TRIGGER "\" is malformed.");
+			/* whoever owns the table can make such a trigger, too */
+			if (n > Min(trigger->tgnattr, INDEX_MAX_KEYS))
+				mapping_broken(root, true, "An argument of trigger \"" COLUMNS_TRIGGER "\" is malformed.");
 			table->keys[n - 1] = attnum;
-			table->nkeys = Max(table->nkeys, n);
+			table->nkeys = Max(table->nkeys, (int) n);
 		}
 		else
 		{
@@ -544,11 +546,11 @@ read_columns(DealsTable *table, Relation rel, Relation root, char **history_colu
 	}
 
 	if (table->nkeys == 0)
-		mapping_broken(root, "Trigger \"" COLUMNS_TRIGGER "\" names no key.");
+		mapping_broken(root, true, "Trigger \"" COLUMNS_TRIGGER "\" names no key.");
 	for (int i = 0; i < table->nkeys; i++)
 	{
 		if (table->keys[i] == InvalidAttrNumber)
-			mapping_broken(root, "Trigger \"" COLUMNS_TRIGGER "\" does not name the whole key.");
+			mapping_broken(root, true, "Trigger \"" COLUMNS_TRIGGER "\" does not name the whole key.");
 	}
 	for (int r = 0; r < NUM_ROLES; r++)
 	{
@@ -561,8 +563,9 @@ read_columns(DealsTable *table, Relation rel, Relation root, char **history_colu
 		if (attnum == InvalidAttrNumber)
 		{
 			if (required)
-				mapping_broken(root, psprintf("Trigger \"" COLUMNS_TRIGGER "\" names no column for %s.",
-											  role_names[r]));
+				mapping_broken(root, true,
+							   psprintf("Trigger \"" COLUMNS_TRIGGER "\" names no column for %s.",
+										role_names[r]));
 			continue;
 		}
 		att = TupleDescAttr(tupdesc, attnum - 1);
@@ -974,7 +977,7 @@ build_table(Relation rel)
 	/* a buffered row must be sure to be written at the statement's end */
 	after = find_trigger(rel, AFTER_TRIGGER);
 	if (after == NULL || after->tgenabled == TRIGGER_DISABLED)
-		mapping_broken(rel, "Trigger \"" AFTER_TRIGGER "\" is missing or disabled.");
+		mapping_broken(rel, false, "Trigger \"" AFTER_TRIGGER "\" is missing or disabled.");
 	before = before_function();
 	table->later_insert = later_triggers(rel, before, TRIGGER_TYPE_INSERT);
 	table->later_update = later_triggers(rel, before, TRIGGER_TYPE_UPDATE);

@@ -379,7 +379,7 @@ tracked_tables(void)
 				ereport(ERROR,
 						(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						 errmsg("the mapping of deals table \"%s\" is not complete", table->name),
-						 errhint("Run \"SELECT pipelines.resume();\".")));
+						 errhint("Drop its trigger \"pipelines_columns\", then run \"SELECT pipelines.resume();\".")));
 		}
 		else
 		{

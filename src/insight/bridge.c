@@ -1259,6 +1259,12 @@ begin_sort(Bridge *bridge, TupleDesc desc)
 	int			n;
 
 	bridge->nkeys = desc->natts - COLUMN_KEYS;
+	if (bridge->nkeys > INDEX_MAX_KEYS)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the key of a deal has at most %d columns", INDEX_MAX_KEYS),
+				 errdetail("Trigger \"pipelines_columns\" names %d.", bridge->nkeys),
+				 errhint("Drop it, then run \"SELECT pipelines.resume();\".")));
 	for (n = 0; n < bridge->nkeys + 2; n++)
 	{
 		int			column = n < bridge->nkeys ? COLUMN_KEYS + n :
