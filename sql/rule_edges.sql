@@ -228,6 +228,14 @@ SELECT try('UPDATE price SET amount = 1100 WHERE amount = 900'), try('UPDATE tra
 SELECT try('SELECT raise_amount()');
 RESET ROLE;
 SELECT deal_id, amount FROM trades WHERE deal_id = 18;
+-- where no role is named, nobody may bypass the rules
+SET pipelines.bypass = on;
+SET pipelines.reason = 'why not';
+SET ROLE regress_edges_clerk;
+SELECT try('UPDATE trades SET amount = 1200 WHERE deal_id = 19');
+RESET ROLE;
+RESET pipelines.bypass;
+RESET pipelines.reason;
 REVOKE regress_edges_boss FROM CURRENT_USER;
 DELETE FROM pipelines.approval;
 

@@ -705,22 +705,17 @@ application_write(const DealContext *deal, const DealState *old,
 				   refusal);
 }
 
-/* the first instant of a day in a time zone */
-static TimestampTz
-beginning_of_day(DateADT day, pg_tz *tz)
+/* the first instant of a day in a time zone; false: no timestamp goes so far */
+static bool
+beginning_of_day(DateADT day, pg_tz *tz, TimestampTz *instant)
 {
 	struct pg_tm tm;
-	TimestampTz result;
 	int			offset;
 
 	memset(&tm, 0, sizeof(tm));
 	j2date(day + POSTGRES_EPOCH_JDATE, &tm.tm_year, &tm.tm_mon, &tm.tm_mday);
 	offset = DetermineTimeZoneOffset(&tm, tz);
-	if (tm2timestamp(&tm, 0, &offset, &result) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("date out of range for timestamp")));
-	return result;
+	return tm2timestamp(&tm, 0, &offset, instant) == 0;
 }
 
 static DateADT
@@ -754,9 +749,8 @@ said_instant(const DealContext *deal, AttrNumber attnum, const Datum *values,
 	{
 		DateADT		day = DatumGetDateADT(values[attnum - 1]);
 
-		if (DATE_NOT_FINITE(day) || !IS_VALID_DATE(day))
+		if (DATE_NOT_FINITE(day) || !IS_VALID_DATE(day) || !beginning_of_day(day, tz, instant))
 			return false;
-		*instant = beginning_of_day(day, tz);
 	}
 	else if (type == TIMESTAMPTZOID)
 		*instant = DatumGetTimestampTz(values[attnum - 1]);

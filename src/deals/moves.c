@@ -567,7 +567,8 @@ deals_parameters(const Mover *mover, Oid *types, Datum *values)
 		if (!OidIsValid(types[k]))
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_OBJECT),
-					 errmsg("there are no arrays of type %s", format_type_be(mover->types[k]))));
+					 errmsg("there are no arrays of type %s", format_type_be(mover->types[k])),
+					 errhint("Move deals with such a key one by one.")));
 		get_typlenbyvalalign(mover->types[k], &len, &byval, &align);
 		values[k] = PointerGetDatum(construct_array(mover->values[k], mover->ndeals,
 													mover->types[k], len, byval, align));
