@@ -50,7 +50,13 @@ INSERT INTO log VALUES
 	(3, '2026-01-05 10:00+00', 5, 'Sales', 'Order', 1, NULL, NULL, NULL, NULL, NULL),
 	-- one event, and one in a stage that closes
 	(4, '2026-01-01 10:00+00', 1, 'Sales', 'Meeting', NULL, NULL, NULL, 'four', NULL, NULL),
-	(5, '2026-01-01 10:00+00', 1, 'Sales', 'Junk', NULL, NULL, NULL, NULL, NULL, NULL);
+	(5, '2026-01-01 10:00+00', 1, 'Sales', 'Junk', NULL, NULL, NULL, NULL, NULL, NULL),
+	-- begun in a pause, then on in another pipeline, which knows nothing of where it has been
+	(6, '2026-01-01 10:00+00', 1, 'Sales', 'Waiting', NULL, NULL, NULL, NULL, NULL, NULL),
+	(6, '2026-01-02 10:00+00', 2, 'Sales', 'Quote', NULL, NULL, NULL, NULL, NULL, NULL),
+	(7, '2026-01-01 10:00+00', 1, 'Sales', 'Waiting', NULL, NULL, NULL, NULL, NULL, NULL),
+	(7, '2026-01-02 10:00+00', 2, 'Service', 'Repair', NULL, NULL, NULL, NULL, NULL, NULL),
+	(7, '2026-01-03 10:00+00', 3, 'Service', 'Ready', NULL, NULL, NULL, NULL, NULL, NULL);
 SET pipelines.batch = 'old system';
 SET pipelines.actor = 'importer';
 SELECT * FROM pipelines.import_history('deals', 'log');

@@ -193,6 +193,49 @@ SELECT try(format('SELECT pipelines.push_back(''gone_over'', %L, ''x'', stage =>
 SELECT g.deal_id, s.name AS stage FROM gone_over g JOIN pipelines.stage s USING (stage_id) ORDER BY 1;
 
 --
+-- A pause is no progress, wherever it stands: whoever begins in one, comes into one
+-- from elsewhere or is reopened into one has been nowhere yet (R-2.7, R-2.8, R-2.16);
+-- who has been somewhere comes back to it (R-2.32)
+--
+SELECT pipelines.create_pipeline('Strict', mode => 'strict', stages => '["C1", "C2", "C3", {"name": "Hold C", "outcome": "on_hold"}, {"name": "No C", "outcome": "lost"}, {"name": "Won C", "outcome": "won"}]') AS strict \gset
+CREATE FUNCTION goes(deal bigint, stage text, pipeline text DEFAULT 'Strict') RETURNS text LANGUAGE sql AS
+	$$SELECT try(format('UPDATE gone_over SET pipeline_id = %s, stage_id = %s WHERE deal_id = %s', pipelines.pipeline_id(pipeline), st(stage, pipeline), deal))$$;
+CREATE FUNCTION is_at(deal bigint) RETURNS text LANGUAGE sql AS $$
+	SELECT s.name || ', furthest ' || f.name FROM gone_over d JOIN pipelines.stage s USING (stage_id) JOIN pipelines.stage f ON f.stage_id = d.furthest_stage_id WHERE d.deal_id = deal
+$$;
+INSERT INTO gone_over (deal_id, pipeline_id, stage_id) SELECT n, :strict, pipelines.stage_id('Strict', CASE WHEN n = 16 THEN 'No C' ELSE 'Hold C' END) FROM generate_series(10, 16) n;
+INSERT INTO gone_over (deal_id, pipeline_id, stage_id) SELECT n, :here, pipelines.stage_id('Here', 'A2') FROM generate_series(20, 22) n;
+SELECT goes(10, 'Won C'), goes(10, 'C2'), goes(10, 'C1'), is_at(10), goes(10, 'Hold C'), goes(10, 'C3'), goes(10, 'C2'), is_at(10);
+SELECT goes(20, 'Hold C'), goes(20, 'Won C'), goes(21, 'No C'), goes(21, 'Won C'), goes(22, 'C1'), goes(22, 'C2'), goes(22, 'Hold C'), goes(22, 'C3'), goes(22, 'Won C');
+-- closed as lost is no progress either
+SELECT goes(16, 'Won C'), is_at(16);
+-- what answers to a pause further on is no progress there
+INSERT INTO pipelines.stage_map SELECT :strict, pipelines.stage_id('Strict', 'C' || n), :there, pipelines.stage_id('There', 'B' || n) FROM generate_series(1, 3) n;
+SELECT goes(11, 'Hold B', 'There'), is_at(11);
+-- nor is it when a deal is reopened (R-2.27)
+SELECT goes(22, 'Won C'), goes(22, 'Hold C'), goes(22, 'Won C'), goes(22, 'C1'), is_at(22);
+-- it is told, too, also to who may not see the history itself
+UPDATE pipelines.pipeline SET mode = 'free' WHERE name = 'Strict';
+SELECT goes(12, 'C3'), goes(13, 'Won C');
+UPDATE pipelines.pipeline_stage SET stall_limit = '1 day' WHERE stage_id = st('C3', 'Strict');
+SELECT deal, reasons FROM pipelines.stalled('gone_over', as_of => now() + interval '2 days');
+SELECT (SELECT array_agg(n.name ORDER BY n.stage_id) FROM pipelines.stage n WHERE n.stage_id = ANY (h.skipped_stages)) AS skipped FROM gone_over_history h WHERE deal_id IN (12, 13) ORDER BY deal_id;
+BEGIN;
+SELECT pipelines.protect_pipeline('Here');
+SELECT pipelines._secured('gone_over');
+SELECT deal, reasons FROM pipelines.stalled('gone_over', as_of => now() + interval '2 days');
+ROLLBACK;
+-- and no way back leads out of it (R-2.13)
+UPDATE pipelines.pipeline SET backward = 'refused' WHERE name = 'Strict';
+SELECT goes(14, 'C2'), goes(14, 'Hold C'), goes(14, 'C1'), is_at(14);
+-- an open stage that became a pause: who was there is where he was before
+UPDATE pipelines.pipeline SET mode = 'strict', backward = 'allowed' WHERE name = 'Strict';
+SELECT goes(15, 'C1'), goes(15, 'C2'), goes(15, 'C3');
+SELECT count(*) AS tables FROM pipelines.change_outcome('Strict', 'C3', 'on_hold', 'all');
+SELECT is_at(15), goes(15, 'Won C'), is_at(15);
+SELECT * FROM pipelines.verify('gone_over');
+
+--
 -- Activities are looked up by the key, whatever stands beside it
 --
 CREATE TABLE beside (id integer PRIMARY KEY, extra json, phase text, amount numeric);

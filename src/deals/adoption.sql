@@ -80,7 +80,7 @@ AS $$
 	(28, 'stage_entered_at', 'timestamptz', 'NOT NULL', true, true,
 	 'Bookkeeping, written by the trigger: when the deal entered its present stage.'),
 	(29, 'furthest_stage_id', 'integer', 'NOT NULL', true, true,
-	 'Bookkeeping, written by the trigger: furthest stage reached in the present episode.'),
+	 'Bookkeeping, written by the trigger: furthest stage reached in the present episode; the stage that the episode began in as long as that was no progress (on hold, lost).'),
 	(30, 'gate_stage_id', 'integer', '', true, true,
 	 'Bookkeeping, written by the trigger: stage up to which a deal that was pushed back must obey the strict rules; NULL: no gate.'),
 	(31, 'episode', 'integer', 'NOT NULL', true, true,

@@ -401,10 +401,11 @@ BEGIN
 	-- The furthest stage, as rules.c has it: it starts with the stage that
 	-- a deal is created, reopened or transferred into (unless stages of the
 	-- new pipeline answer to those it has been through), and only progress to
-	-- a higher position replaces it.  Position and version are packed into one
-	-- number whose maximum is taken; version 0 stands for what was brought
-	-- along, so that on a tie the older one stays.  low is the position of
-	-- the furthest stage before the change, for what was skipped.
+	-- a higher position replaces it; what is no progress, as a pause, is before
+	-- all of them.  Position and version are packed into one number whose
+	-- maximum is taken; version 0 stands for what was brought along, so that
+	-- on a tie the older one stays.  low is the position of the furthest stage
+	-- before the change, for what was skipped.
 	EXECUTE format('CREATE TEMP TABLE pipelines_import_furthest AS
 		SELECT %s, e.version, e.s AS furthest, e."position" AS low FROM pipelines_import_state e WHERE false', keys);
 	FOR segment IN
@@ -416,7 +417,7 @@ BEGIN
 			FROM (
 				SELECT %1$s, e.version, max(e.brought) OVER k AS brought,
 					2147483648 - (e.best & 4294967295) AS best,
-					CASE WHEN e.unknown_here THEN -9223372036854775807
+					CASE WHEN e.unknown_here THEN -2147483648
 						ELSE coalesce(e.brought_position, lag(e.best) OVER k >> 32) END AS low
 				FROM (
 					SELECT e.*, max(e.packed) OVER (PARTITION BY %1$s ORDER BY e.version) AS best
@@ -425,7 +426,7 @@ BEGIN
 							f.version IS NOT NULL AND c.stage_id IS NULL AS unknown_here,
 							CASE WHEN e.version = 1 OR e.reopened OR e.transferred THEN
 								CASE WHEN c."position" IS NULL
-										THEN e."position" * 4294967296 + (2147483648 - e.version)
+										THEN CASE WHEN e.progress THEN e."position" ELSE -2147483648 END * 4294967296 + (2147483648 - e.version)
 									ELSE greatest(c."position" * 4294967296 + 2147483648,
 										CASE WHEN e.progress THEN e."position" * 4294967296 + (2147483648 - e.version) END) END
 							WHEN e.progress THEN e."position" * 4294967296 + (2147483648 - e.version) END AS packed

@@ -419,19 +419,17 @@ answering_stage(const DealState *old, const PipelineDef *target)
 /*
  * R-2.16: how far has a deal that comes from another pipeline got, as this one
  * sees it?  The furthest of the stages here that answer to what it has been
- * through there; NULL: none does.
+ * through there, up to 'furthest'; NULL: none does.
  */
 static const StageDef *
-furthest_equivalent(const DealState *old, const PipelineDef *source, const PipelineDef *target,
-					const StageDef *entered)
+furthest_equivalent(const DealState *old, const PipelineDef *source, const StageDef *furthest,
+					const PipelineDef *target, const StageDef *entered)
 {
-	const StageDef *furthest = source == NULL ? NULL :
-		definitions_stage(source, old->furthest_stage_id);
 	const StageDef *best = NULL;
 
 	if (is_progress(entered) && answering_stage(old, target) == entered)
 		best = entered;
-	for (int i = 0; furthest != NULL && i < source->nstages; i++)
+	for (int i = 0; furthest != NULL && is_progress(furthest) && i < source->nstages; i++)
 	{
 		const StageDef *been = &source->stages[i];
 		const StageDef *here;
@@ -459,9 +457,11 @@ furthest_after_transfer(const DealState *old, int32 pipeline_id, int32 stage_id)
 	const PipelineDef *target = definitions_pipeline(pipeline_id);
 	const PipelineDef *source = definitions_pipeline(old->pipeline_id);
 	const StageDef *entered = target == NULL ? NULL : definitions_stage(target, stage_id);
-	const StageDef *furthest = entered == NULL ? NULL :
-		furthest_equivalent(old, source, target, entered);
+	const StageDef *furthest = source == NULL ? NULL :
+		definitions_stage(source, old->furthest_stage_id);
 
+	furthest = entered == NULL ? NULL :
+		furthest_equivalent(old, source, furthest, target, entered);
 	return furthest == NULL ? 0 : furthest->stage_id;
 }
 
@@ -517,6 +517,22 @@ where_it_stands(const DealState *old, const PipelineDef *pipeline, const StageDe
 }
 
 /*
+ * R-2.7: how far has a deal got that stands in 'base'?  A furthest stage that
+ * is no progress says that the deal began in it; or it was an open one, and
+ * became a pause when the deal had been there.
+ */
+static const StageDef *
+furthest_progress(const DealState *old, const PipelineDef *pipeline, const StageDef *base)
+{
+	const StageDef *furthest = pipeline == NULL ? NULL :
+		definitions_stage(pipeline, old->furthest_stage_id);
+
+	if (furthest != NULL && !is_progress(furthest) && base != NULL && is_progress(base))
+		return base;
+	return furthest;
+}
+
+/*
  * R-2.10: a push-back leads to an earlier open stage of the same pipeline.
  * 'base' is where the deal stands; of one on hold, where it was before.
  */
@@ -554,8 +570,11 @@ static bool
 pause_matters(const DealState *old, const Verdict *verdict)
 {
 	const PipelineDef *pipeline = definitions_pipeline(old->pipeline_id);
+	const StageDef *furthest = pipeline == NULL ? NULL :
+		definitions_stage(pipeline, old->furthest_stage_id);
 
-	if (old->gate_stage_id != 0 || verdict->forced == CHANGE_PUSH_BACK)
+	if (old->gate_stage_id != 0 || verdict->forced == CHANGE_PUSH_BACK ||
+		(furthest != NULL && !is_progress(furthest)))
 		return true;
 	for (int i = 0; pipeline != NULL && i < pipeline->nstages; i++)
 	{
@@ -675,13 +694,12 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 	state->stage_entered_at = instant;
 
 	/* furthest stage and skipped ones, as this pipeline sees them */
+	furthest = furthest_progress(old, source, base);
 	if (transfer)
 	{
 		state->gate_stage_id = 0;
-		furthest = furthest_equivalent(old, source, pipeline, stage);
+		furthest = furthest_equivalent(old, source, furthest, pipeline, stage);
 	}
-	else
-		furthest = definitions_stage(pipeline, old->furthest_stage_id);
 	if (was_closed && !OUTCOME_IS_CLOSED(stage->outcome))
 	{
 		/* a new episode begins */
@@ -694,15 +712,14 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 	else
 	{
 		int64		reached = furthest == NULL ? (transfer ? PG_INT64_MIN : PG_INT64_MAX) :
-			furthest->position;
+			is_progress(furthest) ? furthest->position : PG_INT64_MIN;
 
 		/* behind the gate the way is gone stage by stage, pauses or not */
-		if (state->gate_stage_id != 0 && base != NULL)
-			reached = base->position;
-		find_skipped(pipeline, reached, stage, verdict);
-		if (furthest == NULL || (is_progress(stage) && stage->position > furthest->position))
+		find_skipped(pipeline, state->gate_stage_id != 0 && base != NULL ? base->position : reached,
+					 stage, verdict);
+		if (furthest == NULL || (is_progress(stage) && stage->position > reached))
 			state->furthest_stage_id = state->stage_id;
-		else
+		else if (transfer)
 			state->furthest_stage_id = furthest->stage_id;
 	}
 
@@ -819,27 +836,31 @@ reason_is_given(void)
 
 /*
  * Is it a move to an earlier stage?  A pause does not turn one into none:
- * after it the furthest stage counts.
+ * after it the furthest stage counts, if there is one.
  */
 static bool
 goes_backward(const DealState *old, const PipelineDef *pipeline, const StageDef *from,
-			  const StageDef *stage)
+			  const StageDef *stage, int32 paused_in)
 {
 	const StageDef *base;
 
 	if (old->pipeline_id != pipeline->pipeline_id || from == NULL ||
 		OUTCOME_IS_CLOSED(from->outcome) || stage->outcome != OUTCOME_OPEN)
 		return false;
-	base = where_it_stands(old, pipeline, from, 0);
-	return base != NULL && stage->position < base->position;
+	base = where_it_stands(old, pipeline, from, paused_in);
+	if (from->outcome == OUTCOME_ON_HOLD)
+		base = furthest_progress(old, pipeline, base);
+	return base != NULL && is_progress(base) && stage->position < base->position;
 }
 
 static bool
 direction_is_allowed(const DealContext *deal, const DealState *old, const PipelineDef *pipeline,
-					 const StageDef *from, const StageDef *stage, Refusal *refusal)
+					 const StageDef *from, const StageDef *stage, Verdict *verdict)
 {
+	Refusal    *refusal = &verdict->refusal;
+
 	if (pipeline->backward == BACKWARD_ALLOWED ||
-		!goes_backward(old, pipeline, from, stage) ||
+		!goes_backward(old, pipeline, from, stage, verdict->paused_in) ||
 		(pipeline->backward == BACKWARD_REASON && reason_is_given()))
 		return true;
 	if (pipeline->backward == BACKWARD_REFUSED)
@@ -1259,7 +1280,7 @@ judge_requirements(const DealContext *deal, const DealState *old, const DealStat
 	source = definitions_pipeline(old->pipeline_id);
 	from = source == NULL ? NULL : definitions_stage(source, old->stage_id);
 	if (mode_allows(deal, old, pipeline, stage, verdict) &&
-		direction_is_allowed(deal, old, pipeline, from, stage, &verdict->refusal) &&
+		direction_is_allowed(deal, old, pipeline, from, stage, verdict) &&
 		(!transfer || may_start(deal, pipeline, stage, false, &verdict->refusal)) &&
 		may_leave(deal, old, state, verdict))
 	{

@@ -1116,7 +1116,8 @@ AS $$
 								JOIN pipelines.pipeline_stage kf ON kf.pipeline_id = %7$s AND kf.stage_id = %11$s
 								JOIN pipelines.pipeline_stage kn ON kn.pipeline_id = %7$s AND kn.stage_id = n.furthest_
 								WHERE %3$s AND %4$s = %5$s AND %6$s = %7$s AND h.%12$I < %13$s
-									AND kf.position < kp.position AND kp.position < kn.position)
+									AND (kf.position < kp.position OR kf.outcome NOT IN ('open', 'won', 'done'))
+									AND kp.position < kn.position AND kn.outcome IN ('open', 'won', 'done'))
 					AND NOT EXISTS (SELECT FROM %1$s h
 									WHERE %3$s AND %4$s = %5$s AND %6$s = %7$s AND %9$s = kp.stage_id AND h.%12$I < %13$s)
 				 ORDER BY kp.position, ks.name$sql$ END,

@@ -150,7 +150,8 @@ sub reached_there
 {
 	my ($old, $p, $entered) = @_;
 	my $from = $spec{ $old->{pipeline_id} };
-	my @been = grep { progress($from->{$_}) && $from->{$_}{position} <= $from->{ $old->{furthest} }{position} } keys %$from;
+	my $furthest = $from->{ $old->{furthest} };
+	my @been = grep { progress($furthest) && progress($from->{$_}) && $from->{$_}{position} <= $furthest->{position} } keys %$from;
 	my @there = grep { defined } map { same_there($p, $_) } @been;
 	push @there, $entered if (answer($p, $old->{stage_id}) // 0) == $entered;
 	@there = sort { $spec{$p}{$a}{position} <=> $spec{$p}{$b}{position} } grep { progress($spec{$p}{$_}) } @there;
@@ -276,7 +277,8 @@ sub update
 		}
 		else
 		{
-			my $position = defined $reached ? $spec{$p}{$reached}{position} : 0;
+			# R-2.7, R-2.32: neither a pause nor a loss is progress
+			my $position = defined $reached && progress($spec{$p}{$reached}) ? $spec{$p}{$reached}{position} : 0;
 			@skipped = grep {
 				my $s = $spec{$p}{$_};
 				$s->{mandatory} && !$s->{archived} && $s->{outcome} eq 'open'
