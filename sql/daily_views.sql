@@ -83,6 +83,22 @@ SELECT deal, round(days_over, 1) AS days_over FROM pipelines.stalled('deals', as
 SELECT deal, stage_name, basis, round(days_over, 1) AS days_over FROM pipelines.stalling('deals', now() + interval '7 days');
 SELECT deal, round(days_over, 1) AS days_over FROM pipelines.stalling('deals', now() + interval '1 day');
 SELECT array_agg(deal) FROM pipelines.stalling('deals', now() + interval '7 days', respect_next_action => true);
+-- what is yet to come is no reason (R-4.4)
+SELECT deal, reasons FROM pipelines.stalling('deals', now() + interval '7 days');
+-- a clock that runs since the deal was made stands still while it is on hold (R-2.32), in this life
+BEGIN;
+CALL make(20, 60); CALL move(20, 50, 'Parked'); CALL move(20, 20, 'Talks');
+CALL make(21, 60); CALL move(21, 58, 'Parked'); CALL move(21, 54, 'Lead'); CALL move(21, 53, 'Parked'); CALL move(21, 47, 'Talks');
+CALL make(22, 100); CALL move(22, 90, 'Parked'); CALL at(80); DELETE FROM deals WHERE deal_id = 22; CALL make(22, 45); CALL move(22, 44, 'Talks');
+CALL make(23, 60); CALL move(23, 50, 'Talks'); CALL move(23, 1, 'Parked');
+RESET pipelines.event_time;
+SELECT deal_id, round(days_over, 1) AS days_over FROM deals_stalled WHERE deal_id >= 20 ORDER BY 1;
+SELECT deal, round(days_over, 1) AS days_over, reasons FROM pipelines.stalled('deals') WHERE deal ~ '^2.' ORDER BY 1;
+SELECT deal, round(days_over, 1) AS days_over FROM pipelines.stalled('deals', as_of => now() - interval '6 days') WHERE deal ~ '^2.' ORDER BY 1;
+SELECT deal, 'stalled' = ANY (flags) AS stalled FROM pipelines.review('deals') WHERE deal ~ '^2.' ORDER BY 1;
+SELECT deal, 'stalled' = ANY (flags) AS stalled FROM pipelines.review('deals', as_of => now() - interval '11 days') WHERE deal ~ '^2.' ORDER BY 1;
+SELECT days, (SELECT array_agg(s) FROM (SELECT deal, round(days_over, 1) AS days_over, reasons FROM pipelines.stalling('deals', now() + days * interval '1 day') WHERE deal ~ '^2.') s) FROM unnest('{9,11}'::integer[]) days;
+ROLLBACK;
 -- whatever is stalled by then was stalled, or stalling
 SELECT count(*) AS differences FROM (
 	SELECT deal_id FROM deals d JOIN pipelines.pipeline_stage ps USING (pipeline_id, stage_id)
@@ -123,6 +139,20 @@ RESET session_replication_role;
 SELECT name, stalled_at AT TIME ZONE 'UTC' AS stalled_at FROM works_stalled ORDER BY 1;
 SELECT w.name FROM pipelines.stalled('works', as_of => '2024-03-06 12:00+00') s JOIN works w ON w.deal_id::text = s.deal ORDER BY 1;
 SELECT count(*) FROM pipelines.review('works') WHERE 'stalled' = ANY (flags);
+-- business time on hold, Friday 16:00 to Monday 10:00, is 2 hours of it
+BEGIN;
+INSERT INTO pipelines.stage (name) VALUES ('Aside');
+INSERT INTO pipelines.pipeline_stage (pipeline_id, stage_id, position, outcome, probability)
+SELECT pipelines.pipeline_id('Works', 'works'), stage_id, 100, 'on_hold', 5 FROM pipelines.stage WHERE name = 'Aside';
+UPDATE pipelines.pipeline_stage SET stall_basis = 'age', stall_time = 'business', stall_limit = '1 day'
+WHERE pipeline_id = pipelines.pipeline_id('Works', 'works') AND stage_id = pipelines.stage_id('Works', 'Three');
+SET pipelines.event_time = '2024-03-01 15:00+00'; INSERT INTO works (name) VALUES ('put aside');
+SET pipelines.event_time = '2024-03-01 16:00+00'; UPDATE works SET stage_id = pipelines.stage_id('Works', 'Aside') WHERE name = 'put aside';
+SET pipelines.event_time = '2024-03-04 10:00+00'; UPDATE works SET stage_id = pipelines.stage_id('Works', 'Three') WHERE name = 'put aside';
+RESET pipelines.event_time;
+SELECT name, stalled_at AT TIME ZONE 'UTC' AS stalled_at FROM works_stalled WHERE name ~ 'Three Fri|aside' ORDER BY 1;
+SELECT w.name, s.stalled_at AT TIME ZONE 'UTC' AS stalled_at FROM pipelines.stalled('works') s JOIN works w ON w.deal_id::text = s.deal WHERE name ~ 'Three Fri|aside' ORDER BY 1;
+ROLLBACK;
 -- at random, the index ranges of stalling() lose nothing
 SET session_replication_role = replica;
 INSERT INTO works (name, pipeline_id, stage_id, created_at, created_by, stage_entered_at, furthest_stage_id, episode, version, changed_at)

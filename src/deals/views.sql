@@ -947,6 +947,41 @@ $$;
 COMMENT ON FUNCTION pipelines._stalls_at(text, text, text, text) IS
 	'The instant at which a limit is over, as SQL text.';
 
+-- When a deal (d) stalls whose limit would be over at an instant if it had never
+-- been on hold.  Such time can only be in what a clock shows that runs since the
+-- deal was made; it comes on top of the limit, in the same unit (R-2.32).  As it
+-- only puts the instant off, the history is not asked where that is too late
+-- anyway, after latest.
+-- holds: a query for pipeline and stage of what counts as on hold.
+CREATE FUNCTION pipelines._stalls_after_hold(deals regclass, limit_over text, latest text, began text, instant text,
+	stage text, calendar text, holds text)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format($sql$CASE WHEN %1$s.stall_basis = 'age' AND %2$s <= %3$s THEN coalesce((
+			SELECT CASE %1$s.stall_time WHEN 'business' THEN pipelines.add_business_time(%2$s, sum(x.held), %7$s)
+				ELSE %2$s + make_interval(secs => CAST(extract(epoch FROM sum(x.held)) AS double precision)) END
+			FROM (SELECT CASE %1$s.stall_time WHEN 'business' THEN pipelines.business_time(greatest(h.%4$I, %5$s), h.%6$I, %7$s)
+						 ELSE h.%6$I - greatest(h.%4$I, %5$s) END AS held
+				  FROM %8$s h
+				  WHERE %9$s AND h.%6$I > %5$s AND h.%6$I <= %10$s AND (%11$s, %12$s) IN (%13$s)
+					AND NOT EXISTS (SELECT FROM %8$s l
+									WHERE %14$s AND l.%15$I >= h.%15$I AND l.%16$I = 'delete' AND l.%6$I <= %10$s)) x), %2$s)
+		ELSE %2$s END$sql$,
+		$6, $2, $3, pipelines._own_column(t.history, 'valid_from'), $4, pipelines._own_column(t.history, 'valid_to'), $7,
+		t.history, k.matches, $5, pipelines._column($1, 'pipeline_id', NULL, true), pipelines._column($1, 'stage_id', NULL, true), $8,
+		k.life_matches, pipelines._own_column(t.history, 'version'), pipelines._own_column(t.history, 'change'))
+	FROM pipelines.tracked_table t
+	CROSS JOIN (SELECT string_agg(format('h.%I = d.%I', m.history_column, m.column_name), ' AND ' ORDER BY m.n) AS matches,
+					   string_agg(format('l.%I = d.%I', m.history_column, m.column_name), ' AND ' ORDER BY m.n) AS life_matches
+				FROM pipelines._roles($1) m
+				WHERE m.role ~ '^key[1-9]') k
+	WHERE t.relation = $1
+$$;
+COMMENT ON FUNCTION pipelines._stalls_after_hold(regclass, text, text, text, text, text, text, text) IS
+	'The instant at which a deal stalls, with the time that it was on hold where the clock runs since it was made, as SQL text.';
+
 -- T_current of the open deals whose limit is reached.  The history is only read
 -- for the rows that come out.
 CREATE FUNCTION pipelines._stalled_view(deals regclass, existing regclass)
@@ -960,15 +995,18 @@ AS $$
 		SELECT CASE ps.stall_basis WHEN 'activity' THEN %6$s WHEN 'age' THEN %4$s ELSE %5$s END AS began,
 			   coalesce(p.time_zone, current_setting('TimeZone')) AS zone
 	) b
-	CROSS JOIN LATERAL (SELECT b.zone, %7$s AS stalled_at) w
+	CROSS JOIN LATERAL (SELECT %7$s AS limit_over) l
+	CROSS JOIN LATERAL (SELECT b.zone, %8$s AS stalled_at) w
 	WHERE ps.outcome = 'open' AND ps.stall_limit IS NOT NULL AND w.stalled_at <= now()$sql$,
 		pipelines._select_list(array_agg(c.name ORDER BY c.n), array_agg(c.expression ORDER BY c.n), $2),
 		pipelines._deal_from($1),
 		pipelines._column($1, 'changed_at'), pipelines._column($1, 'created_at', 'timestamptz'),
 		pipelines._column($1, 'stage_entered_at'), pipelines._last_activity($1, 'now()'),
-		pipelines._stalls_at('b.began', 'ps', 'b.zone',
-							 '(SELECT k.name FROM pipelines.fiscal_calendar k WHERE k.calendar_id = p.calendar_id)'))
-	FROM (
+		pipelines._stalls_at('b.began', 'ps', 'b.zone', k.calendar),
+		pipelines._stalls_after_hold($1, 'l.limit_over', 'now()', 'b.began', 'now()', 'ps', k.calendar,
+			$sql$SELECT o.pipeline_id, o.stage_id FROM pipelines.pipeline_stage o WHERE o.outcome = 'on_hold'$sql$))
+	FROM (VALUES ('(SELECT k.name FROM pipelines.fiscal_calendar k WHERE k.calendar_id = p.calendar_id)')) k(calendar)
+	CROSS JOIN (
 		SELECT x.n, x.name, x.expression FROM pipelines._current_columns($1) x
 		UNION ALL
 		SELECT 20000 + x.n,
@@ -982,6 +1020,7 @@ AS $$
 			(3, 'reasons', pipelines._reasons($1))
 		) x(n, name, expression)
 	) c
+	GROUP BY k.calendar
 $$;
 COMMENT ON FUNCTION pipelines._stalled_view(regclass, regclass) IS 'The text of the view T_stalled.';
 
@@ -1059,7 +1098,7 @@ RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT format($sql$array_remove(ARRAY['over_limit',
+	SELECT format($sql$array_remove(ARRAY[CASE WHEN w.stalled_at <= now() THEN 'over_limit' END,
 			CASE WHEN %1$s < (now() AT TIME ZONE w.zone)::date THEN 'past_expected_close' END,
 			CASE WHEN %2$s IS NULL THEN 'no_amount' END,
 			CASE WHEN %3$s >= now() THEN NULL ELSE 'no_next_action' END,

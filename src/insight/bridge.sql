@@ -333,6 +333,7 @@ DECLARE
 	named text;
 	began text;
 	created text;
+	key_columns text;
 	last_activity text;
 	scored CONSTANT boolean := NOT flags_only AND pipelines._scores_count(deals);
 	has_step CONSTANT boolean := EXISTS (SELECT FROM pipelines._roles(deals) r WHERE r.role = 'next_action_at' AND r.column_name IS NOT NULL);
@@ -365,11 +366,12 @@ BEGIN
 			CASE WHEN of_history THEN format(' AND h.%I > least($1, $2)', pipelines._own_column(registration.history, 'valid_to')) ELSE '' END,
 			CASE WHEN registration.live IS NOT NULL THEN ' AND c2.met' ELSE '' END);
 	END LOOP;
-	SELECT format('(SELECT %s FROM (SELECT a.began AS %I, %s) d)', pipelines._last_activity(deals, '$1'),
-			max(m.column_name::text) FILTER (WHERE m.role = 'changed_at'),
-			string_agg(format('a.k%s AS %I', m.n, m.column_name), ', ' ORDER BY m.n) FILTER (WHERE m.role ~ '^key[1-9]'))
-	INTO STRICT last_activity
-	FROM pipelines._roles(_review_query.deals) m;
+	created := format('coalesce(a.created, %s)', created);
+	SELECT k.columns, format('(SELECT %s FROM (SELECT a.began AS %I, %s) d)', pipelines._last_activity(deals, '$1'), k.changed_at, k.columns)
+	INTO STRICT key_columns, last_activity
+	FROM (SELECT max(m.column_name::text) FILTER (WHERE m.role = 'changed_at') AS changed_at,
+				 string_agg(format('a.k%s AS %I', m.n, m.column_name), ', ' ORDER BY m.n) FILTER (WHERE m.role ~ '^key[1-9]') AS columns
+		  FROM pipelines._roles(_review_query.deals) m) k;
 	arms[2] := arms[2] || format(' AND (%s > $2 OR coalesce((%s, %s) NOT IN (SELECT c.p, c.s FROM closed c), true))', began,
 		pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'));
 	RETURN format($query$
@@ -401,10 +403,10 @@ BEGIN
 		GROUP BY a.p, a.currency
 		HAVING count(*) >= 10
 	)
-	SELECT r.deal, r.flags%6$s
+	SELECT r.deal, r.flags%8$s
 	FROM (
 		SELECT a.key::text AS deal, a.p, f.pipeline_name, a.s, f.stage_name, f.outcome, a.owner, a.currency, a.amount, a.step, a.entered, a.expected,
-			CASE WHEN f.outcome = 'won' THEN 100 WHEN f.outcome IN ('open', 'on_hold') THEN coalesce(%7$sa.probability, f.probability) ELSE 0 END AS probability,
+			CASE WHEN f.outcome = 'won' THEN 100 WHEN f.outcome IN ('open', 'on_hold') THEN coalesce(%9$sa.probability, f.probability) ELSE 0 END AS probability,
 			CASE WHEN a.began <= $2 THEN a.amount ELSE b.amount END AS amount_before,
 			CASE WHEN a.began <= $2 THEN f.stage_name ELSE (SELECT n.name FROM pipelines.stage n WHERE n.stage_id = b.s) END AS stage_before,
 			CASE WHEN a.began <= $2 THEN a.expected ELSE b.expected END AS expected_before,
@@ -412,7 +414,7 @@ BEGIN
 				CASE WHEN a.began > $2 AND b.key IS NULL THEN 'new' END,
 				CASE WHEN b.s <> a.s OR b.p <> a.p OR (b.s = a.s AND b.entered <> a.entered) THEN 'moved' END,
 				CASE WHEN f.outcome = 'open' AND f.stall_limit IS NOT NULL AND
-					%5$s <= $1 THEN 'stalled' END,
+					(SELECT %6$s FROM (SELECT %7$s) d) <= $1 THEN 'stalled' END,
 				CASE WHEN f.outcome = 'open' AND a.began > $2 AND a.expected > b.expected THEN 'pushed' END,
 				CASE WHEN f.outcome = 'open' AND a.expected < f.today THEN 'past_due' END,
 				CASE WHEN f.outcome = 'open' AND %3$s AND (a.step IS NULL OR a.step < $1) THEN 'no_next_step' END,
@@ -422,12 +424,15 @@ BEGIN
 		FROM deal a
 		LEFT JOIN definition f ON f.p = a.p AND f.s = a.s
 		LEFT JOIN tenth t ON t.p = a.p AND t.currency IS NOT DISTINCT FROM a.currency
-		LEFT JOIN earlier b ON b.key = a.key AND a.began > $2%8$s
+		LEFT JOIN earlier b ON b.key = a.key AND a.began > $2%10$s
+		CROSS JOIN LATERAL (SELECT %5$s AS limit_over) l
 	) r
 	WHERE r.flags <> '{}'$query$,
 		arms[1], arms[2], has_step::text, registration.currency,
-		pipelines._stalls_at(format('CASE f.stall_basis WHEN ''activity'' THEN %s WHEN ''age'' THEN coalesce(a.created, %s) ELSE a.entered END', last_activity, created),
+		pipelines._stalls_at(format('CASE f.stall_basis WHEN ''activity'' THEN %s WHEN ''age'' THEN %s ELSE a.entered END', last_activity, created),
 			'f'::text, 'f.zone'::text, 'f.calendar'::text),
+		pipelines._stalls_after_hold(deals, 'l.limit_over'::text, '$1'::text, created, '$1'::text, 'f'::text, 'f.calendar'::text,
+			'SELECT o.p, o.s FROM definition o WHERE o.outcome = ''on_hold'''::text), key_columns,
 		CASE WHEN flags_only THEN '' ELSE ', r.p, r.pipeline_name, r.s, r.stage_name, r.outcome, r.owner, r.currency, r.amount, r.amount_before, r.probability,
 		r.stage_before, r.expected, r.expected_before, CASE WHEN isfinite(r.expected) AND isfinite(r.expected_before) THEN r.expected - r.expected_before END, r.step, round((extract(epoch FROM $1 - r.entered) / 86400)::numeric, 2)' END,
 		CASE WHEN scored THEN 'z.effective_probability, ' ELSE '' END,

@@ -9,12 +9,13 @@
 -------------------------------------------------------------------------------
 
 -- A deal (d) with the instant at which it stalls (w), as of $1.  ps is its stage.
+-- latest: nobody asks for those that stall after it.
 -- by_activity: there is a stage whose limit runs from the last activity; else none
 -- is looked for, which only one process could.
 -- Of the stages the planner knows nothing: with an outer join, which conditions
 -- in the form coalesce(..., false) keep, it looks them up for each deal and does
 -- not look up the deals for each of them.
-CREATE FUNCTION pipelines._stall_from(deals regclass, source text, by_activity boolean)
+CREATE FUNCTION pipelines._stall_from(deals regclass, source text, by_activity boolean, latest text)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
@@ -24,19 +25,23 @@ AS $$
 			ON ps.pipeline_id = %2$s AND ps.stage_id = %3$s
 		CROSS JOIN LATERAL (SELECT ps.layout_id, ps.pipeline_name AS name) p
 		CROSS JOIN LATERAL (SELECT CASE ps.stall_basis%4$s WHEN 'age' THEN %5$s ELSE %6$s END AS began) b
-		CROSS JOIN LATERAL (SELECT ps.time_zone AS zone, %7$s AS stalled_at) w$sql$,
+		CROSS JOIN LATERAL (SELECT %7$s AS limit_over) l
+		CROSS JOIN LATERAL (SELECT ps.time_zone AS zone, %8$s AS stalled_at) w$sql$,
 		$2, pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'),
 		CASE WHEN $3 THEN format(' WHEN ''activity'' THEN %s', pipelines._last_activity($1, '$1')) ELSE '' END,
 		pipelines._column($1, 'created_at', 'timestamptz'), pipelines._column($1, 'stage_entered_at'),
-		pipelines._stalls_at('b.began', 'ps', 'ps.time_zone', 'ps.calendar'))
+		pipelines._stalls_at('b.began', 'ps', 'ps.time_zone', 'ps.calendar'),
+		pipelines._stalls_after_hold($1, 'l.limit_over', $4, 'b.began', '$1', 'ps', 'ps.calendar',
+			$sql$SELECT o.pipeline_id, o.stage_id FROM pipelines._stages_at($1) o WHERE o.outcome = 'on_hold'$sql$))
 $$;
-COMMENT ON FUNCTION pipelines._stall_from(regclass, text, boolean) IS
+COMMENT ON FUNCTION pipelines._stall_from(regclass, text, boolean, text) IS
 	'The FROM clause of the deals that have a limit, with the instant at which each stalls, as SQL text.';
 
 -- What stalled() and stalling() ask.  The inner query, which is sorted, is never
 -- put into the outer one: so the instant is worked out once a deal, not wherever
 -- it is used.
-CREATE FUNCTION pipelines._stall_query(deals regclass, source text, condition text, by_activity boolean, respect_next_action boolean, with_reasons boolean)
+CREATE FUNCTION pipelines._stall_query(deals regclass, source text, condition text, by_activity boolean, latest text, respect_next_action boolean,
+	with_reasons boolean)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
@@ -56,14 +61,14 @@ AS $$
 		pipelines._key_as_text($1, 'd', false), pipelines._column($1, 'owner', 'text'), pipelines._column($1, 'amount', 'numeric'),
 		pipelines._column($1, 'currency', 'text'), t.currency, pipelines._column($1, 'stage_entered_at'),
 		pipelines._column($1, 'next_action_at', 'timestamptz'),
-		CASE WHEN $6 THEN replace(pipelines._reasons($1), 'now()', '$1') ELSE 'CAST(NULL AS text[])' END,
-		pipelines._stall_from($1, $2, $4), $3,
-		CASE WHEN $5 THEN format(' AND (%1$s >= $1 AND ($2 IS NULL OR %1$s - $1 <= $2)) IS NOT TRUE', pipelines._column($1, 'next_action_at', 'timestamptz'))
+		CASE WHEN $7 THEN replace(pipelines._reasons($1), 'now()', '$1') ELSE 'CAST(NULL AS text[])' END,
+		pipelines._stall_from($1, $2, $4, $5), $3,
+		CASE WHEN $6 THEN format(' AND (%1$s >= $1 AND ($2 IS NULL OR %1$s - $1 <= $2)) IS NOT TRUE', pipelines._column($1, 'next_action_at', 'timestamptz'))
 			 ELSE '' END)
 	FROM pipelines.tracked_table t
 	WHERE t.relation = $1
 $$;
-COMMENT ON FUNCTION pipelines._stall_query(regclass, text, text, boolean, boolean, boolean) IS
+COMMENT ON FUNCTION pipelines._stall_query(regclass, text, text, boolean, text, boolean, boolean) IS
 	'The query of stalled() and stalling(), as SQL text: the deals of a source that have a limit and fulfil a condition, as of $1. $2: how far off a next action may be that is respected.';
 
 CREATE FUNCTION pipelines.stalled(deals regclass, pipeline text DEFAULT NULL, respect_next_action boolean DEFAULT false,
@@ -81,14 +86,14 @@ BEGIN
 	RETURN QUERY EXECUTE pipelines._stall_query(deals,
 		CASE WHEN as_of < now() THEN pipelines._past_source(deals) ELSE pipelines._deals_source(deals, NULL::name[]) END,
 		'coalesce(w.stalled_at <= $1, false)' || CASE WHEN chosen IS NULL THEN '' ELSE format(' AND %s = $3', pipelines._column(deals, 'pipeline_id')) END,
-		EXISTS (SELECT FROM pipelines._stages_at(as_of) s WHERE s.stall_basis = 'activity' AND s.stall_limit IS NOT NULL), respect_next_action, with_reasons)
+		EXISTS (SELECT FROM pipelines._stages_at(as_of) s WHERE s.stall_basis = 'activity' AND s.stall_limit IS NOT NULL), '$1', respect_next_action, with_reasons)
 	USING as_of, max_future, chosen;
 END
 $$;
 COMMENT ON FUNCTION pipelines.stalled(regclass, text, boolean, interval, boolean, timestamptz) IS
 'Open deals whose limit was reached by as_of (S18, R-4.1 to R-4.5), the longest stalled first; the view T_stalled is the same for now, with all columns of T.
 A limit is calendar time in the time zone of the pipeline, or business time of its calendar (stall_time; R-4.2): so many business days later at the same time of the day, and from there so many business hours.
-The clock of a limit (basis): stage: since the stage was entered; activity: since the last change of a tracked column or the last activity that was done; age: since the deal was created.  No other UPDATE touches it.  Limits and definitions are those of as_of.
+The clock of a limit (basis): stage: since the stage was entered; activity: since the last change of a tracked column or the last activity that was done; age: since the deal was created, time on hold left out.  No other UPDATE touches it.  Limits and definitions are those of as_of.
 respect_next_action: a deal whose next action is yet to come, within max_future if that is given, is not stalled.  days_over: days of 24 hours since stalled_at.
 reasons: over_limit, past_expected_close, no_amount, no_next_action, pipeline_mismatch, pushed_<n>_times, skipped_stage:<name> (S19); with_reasons => false saves looking for them.
 Errors: 22023 an instant before the history of an adopted table; 23S01 unknown pipeline.';
@@ -138,7 +143,7 @@ DECLARE
 		CASE WHEN as_of < now() THEN pipelines._past_source(deals) ELSE pipelines._deals_source(deals, NULL::name[]) END,
 		format('coalesce(w.stalled_at > $1 AND w.stalled_at <= $3, false) AND %s = $4 AND %s = $5 AND %3$s >= $6 AND %3$s <= $7',
 			pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'), pipelines._column(deals, 'stage_entered_at')),
-		true, respect_next_action, with_reasons);
+		true, '$3', respect_next_action, with_reasons);
 	s record;
 BEGIN
 	PERFORM pipelines._need_deals(deals);
@@ -161,6 +166,6 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pipelines.stalling(regclass, timestamptz, text, boolean, interval, boolean, timestamptz) IS
-'Open deals that are not stalled by as_of and will be by the instant until if nothing happens to them, by pipeline, stage and stalled_at; days_over is negative: days of 24 hours to go.  Columns, and what is asked of a next action, are as in stalled().
+'Open deals that are not stalled by as_of and will be by the instant until if nothing happens to them, by pipeline, stage and stalled_at; days_over is negative: days of 24 hours to go.  Columns, and what is asked of a next action, are as in stalled(); reasons are those of as_of, so that over_limit is none of them.
 One range of the index on (pipeline, stage, stage_entered_at) per stage: the time depends on how many deals will stall, not on how many there are.  For stages whose limit runs by age or by activity all deals of the stage are read.
 Errors: 22023 an instant before the history of an adopted table; 23S01 unknown pipeline.';
