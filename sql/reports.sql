@@ -192,6 +192,45 @@ INSERT INTO superseded (deal_id, amount, currency) VALUES (5, 100, NULL), (6, 50
 RESET pipelines.event_time;
 SELECT currency, n, amount FROM pipelines.trend('superseded', 1, as_of => '2026-06-01') WHERE outcome = 'open';
 
+-- R-2.32: time on hold is taken off in the unit of the cycle (5th: a Monday), and only where it lies within it: not before the
+-- stage that the cycle begins with, after the closing, nor in an earlier life of the key
+SELECT pipelines.create_fiscal_calendar('Standard', from_year => 2025, to_year => 2026) > 0 AS made;
+SELECT pipelines.create_pipeline('Held', time_zone => 'UTC', stages => '["Asked", "Talks", {"name": "Held", "outcome": "on_hold"}, {"name": "Won", "outcome": "won"}]') AS held \gset
+SELECT pipelines.create_deals('held', currency => 'EUR');
+CREATE TABLE step (deal bigint, at timestamptz, stage text);
+INSERT INTO step VALUES
+	(1, '2026-01-05 09:00+00', 'Asked'), (1, '2026-01-09 16:00+00', 'Held'), (1, '2026-01-12 10:00+00', 'Talks'), (1, '2026-01-12 11:00+00', 'Won'),
+	(2, '2026-01-05 09:00+00', 'Asked'), (2, '2026-01-05 12:00+00', 'Held'), (2, '2026-01-07 12:00+00', 'Talks'), (2, '2026-01-08 12:00+00', 'Won'),
+	(3, '2025-12-01 09:00+00', 'Asked'), (3, '2025-12-02 09:00+00', 'Held'), (3, '2025-12-20 09:00+00', 'Talks'), (3, '2025-12-22 09:00+00', NULL),
+	(3, '2026-01-05 09:00+00', 'Asked'), (3, '2026-01-06 09:00+00', 'Won'),
+	(4, '2026-01-05 09:00+00', 'Talks'), (4, '2026-01-06 09:00+00', 'Held'), (4, '2026-01-07 09:00+00', 'Won'), (4, '2026-01-08 09:00+00', 'Held'), (4, '2026-01-10 09:00+00', 'Won');
+DO $$
+DECLARE s record;
+BEGIN
+	FOR s IN SELECT * FROM step ORDER BY deal, at LOOP
+		PERFORM set_config('pipelines.event_time', s.at::text, true);
+		IF s.stage IS NULL THEN
+			DELETE FROM held WHERE deal_id = s.deal;
+		ELSIF NOT EXISTS (SELECT FROM held WHERE deal_id = s.deal) THEN
+			INSERT INTO held (deal_id, pipeline_id, stage_id, created_at)
+			VALUES (s.deal, pipelines.pipeline_id('Held'), pipelines.stage_id('Held', s.stage), CASE s.deal WHEN 3 THEN timestamptz '2025-12-10 09:00+00' ELSE s.at END);
+		ELSE
+			UPDATE held SET stage_id = pipelines.stage_id('Held', s.stage) WHERE deal_id = s.deal;
+		END IF;
+	END LOOP;
+END
+$$;
+SELECT value AS deal, n, total, (SELECT total FROM pipelines.cycle('held', by => 'deal_id', without_hold => true) w WHERE w.value = c.value) AS without_hold,
+	(SELECT total FROM pipelines.cycle('held', by => 'deal_id', business => true) w WHERE w.value = c.value) AS business,
+	(SELECT total FROM pipelines.cycle('held', by => 'deal_id', without_hold => true, business => true) w WHERE w.value = c.value) AS business_without,
+	(SELECT total FROM pipelines.cycle('held', by => 'deal_id', days => true) w WHERE w.value = c.value) AS days,
+	(SELECT total FROM pipelines.cycle('held', by => 'deal_id', without_hold => true, days => true) w WHERE w.value = c.value) AS days_without
+FROM pipelines.cycle('held', by => 'deal_id') c ORDER BY 1;
+SELECT value AS deal, n, total, (SELECT total FROM pipelines.cycle('held', by => 'deal_id', from_stage => 'Talks', without_hold => true) w WHERE w.value = c.value) AS without_hold
+FROM pipelines.cycle('held', by => 'deal_id', from_stage => 'Talks') c WHERE value <> '3' ORDER BY 1;
+-- as it was known before the reopening
+SELECT value AS deal, total FROM pipelines.cycle('held', by => 'deal_id', without_hold => true, as_of => '2026-01-07 12:00+00') ORDER BY 1;
+
 -- whoever forbids the planner something gives its plans a cost at which servers compile them: for a second each, whatever the size of the tables
 SELECT oid::regprocedure FROM pg_proc
 WHERE pronamespace = 'pipelines'::regnamespace AND proconfig::text LIKE '%enable\_%=off%' AND NOT 'jit=off' = ANY (proconfig);

@@ -222,6 +222,7 @@ DECLARE
 	lives CONSTANT boolean := (from_stage IS NOT NULL OR without_hold) AND pipelines._returned(deals);
 	began text := 'r.created_at_';
 	joins text := '';
+	held text := '';
 	stage integer;
 BEGIN
 	PERFORM pipelines._need_deals(deals);
@@ -240,8 +241,18 @@ BEGIN
 						pipelines._stays_at(deals, NULL::text, past, lives => lives));
 	END IF;
 	IF without_hold THEN
-		joins := joins || format(' LEFT JOIN (SELECT x.key_, sum(x.exited_ - x.entered_) AS held FROM (%s) x JOIN pipelines._stages_at($1) q ON q.pipeline_id = x.pipeline_id_ AND q.stage_id = x.stage_id_ AND q.outcome = ''on_hold'' WHERE NOT x.closed_ GROUP BY x.key_) k ON k.key_ = r.key_',
-								 pipelines._stays_at(deals, NULL::text, past, true, lives => lives));
+		joins := joins || format($sql$ LEFT JOIN (
+				SELECT x.key_, array_agg(x.entered_) AS entered, array_agg(x.exited_) AS exited
+				FROM (%s) x
+				JOIN pipelines._stages_at($1) q ON q.pipeline_id = x.pipeline_id_ AND q.stage_id = x.stage_id_ AND q.outcome = 'on_hold'
+				WHERE NOT x.closed_
+				GROUP BY x.key_) k ON k.key_ = r.key_$sql$,
+			pipelines._stays_at(deals, NULL::text, past, true, lives => lives));
+		held := format($sql$, (SELECT coalesce(make_interval(secs => CAST(sum(extract(epoch FROM z.until_ - z.since_)) AS double precision)), interval '0')
+				FROM unnest(k.entered, k.exited) h(entered, exited)
+				CROSS JOIN LATERAL (SELECT %s) z(since_, until_)
+				WHERE h.exited > %s AND h.entered < r.closed_at_) AS held$sql$,
+			pipelines._measured(format('greatest(h.entered, %s)', began), 'least(h.exited, r.closed_at_)', 'o.time_zone', business, calendar, days), began);
 	END IF;
 	RETURN QUERY EXECUTE format($sql$
 		SELECT g.pipeline_id_, p.name, g.by_, g.n, g.unknown,
@@ -252,7 +263,7 @@ BEGIN
 				count(*) FILTER (WHERE NOT y.known OR y.began IS NULL) AS unknown,
 				pipelines._durations(%1$s, false) FILTER (WHERE y.known) AS stats
 			FROM (
-				SELECT r.pipeline_id_, r.by_, o.time_zone AS zone, e.key_ IS NOT NULL AS known, %2$s AS began, r.closed_at_%3$s AS ended
+				SELECT r.pipeline_id_, r.by_, o.time_zone AS zone, e.key_ IS NOT NULL AS known, %2$s AS began, r.closed_at_ AS ended%3$s
 				FROM %4$s%5$s
 				WHERE coalesce(%6$s AND r.closed_on_ >= o.lo_day AND r.closed_on_ < o.hi_day, false)%7$s
 			) y
@@ -260,9 +271,8 @@ BEGIN
 		) g
 		LEFT JOIN pipelines.pipeline p ON p.pipeline_id = g.pipeline_id_
 		ORDER BY g.pipeline_id_, g.by_$sql$,
-		pipelines._measured('y.began', 'y.ended', 'y.zone', business, calendar, days),
-		began,
-		CASE WHEN without_hold THEN ' - coalesce(k.held, interval ''0'')' ELSE '' END,
+		pipelines._measured('y.began', 'y.ended', 'y.zone', business, calendar, days) || CASE WHEN without_hold THEN ' - y.held' ELSE '' END,
+		began, held,
 		pipelines._report_from(deals, by, past, lives => lives), joins || pipelines._closed_join(deals, past, lives),
 		CASE closed_as WHEN 'any' THEN 'o.outcome NOT IN (''open'', ''on_hold'')' ELSE format('o.outcome = %L', closed_as) END,
 		CASE WHEN chosen IS NULL THEN '' ELSE ' AND r.pipeline_id_ = $4' END)
@@ -272,7 +282,7 @@ $$;
 COMMENT ON FUNCTION pipelines.cycle(regclass, date, date, text, text, text, text, boolean, boolean, text, boolean, timestamptz) IS
 'How long it takes to close a deal: of the won ones (closed_as: lost, disqualified, done, any), from created_at, or from the first entry into from_stage (a stage by name, code or id, in whatever pipeline), to closed_at; of a deal that was reopened, to its last closing.
 Per pipeline, and by a column of T or an expression over its columns, as they were at the closing.  since, until: closed (closed_on) from the day since on and before the day until.  n: how many were measured; unknown: deals that were made closed (R-1.3), or were never in from_stage.  Times in days of 24 hours and less, percentiles as of percentile_cont(); a deal that was closed before it began takes no time.
-without_hold takes off the time on hold; business: hours of a business calendar (the standard one, or the one named); days: days of the calendar.
+without_hold takes off the time on hold between the two, in the same unit; business: hours of a business calendar (the standard one, or the one named); days: days of the calendar.
 Errors: 22023 unknown outcome, or an instant before the history of an adopted table; 23S01 unknown pipeline or stage; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
 
 CREATE FUNCTION pipelines.velocity(deals regclass, n_basis text DEFAULT 'open', since date DEFAULT NULL, until date DEFAULT NULL,
