@@ -267,7 +267,11 @@ CROSS JOIN LATERAL pipelines.changes('rev', since, at) c
 LEFT JOIN LATERAL pipelines.review('rev', since => since, as_of => at) r ON r.deal = c.deal;
 SELECT deal, leg, flags FROM pipelines.changes('rev', '2026-03-10', 'infinity') ORDER BY deal::integer;
 ROLLBACK;
+-- a key that came back is another deal
 SELECT deal, leg, flags FROM pipelines.changes('lives', '2026-01-15', '2026-02-01 12:00') ORDER BY deal, leg;
+SELECT deal, flags, amount, amount_before, stage_before FROM pipelines.review('lives', since => '2026-01-15', as_of => '2026-02-01 12:00') ORDER BY deal;
+SELECT deal, flags, amount, amount_before, stage_before FROM pipelines.review('lives', since => '2026-02-01 12:00', as_of => '2026-02-02 12:00') ORDER BY deal;
+SELECT deal, flags, amount, amount_before, stage_before FROM pipelines.review('lives', since => '2026-01-15') ORDER BY deal;
 -- who does not look at the flags does not pay for them
 EXPLAIN (COSTS OFF) SELECT deal, leg, value FROM pipelines.changes('rev', '2026-03-01', '2026-03-15 12:00') WHERE value > 0;
 SELECT count(*) FROM pipelines.changes(NULL, '2026-03-01', '2026-03-15 12:00') WHERE flags IS NULL;

@@ -349,7 +349,7 @@ BEGIN
 		WHERE m.role ~ '^key[1-9]';
 		began := CASE WHEN of_history THEN format('h.%I', pipelines._own_column(registration.history, 'valid_from'))
 			ELSE pipelines._column(deals, 'changed_at') END;
-		arms := arms || format('SELECT %s AS key, %s, %s AS began, %s AS ended, %s AS p, %s AS s, %s AS amount, coalesce(%s, %L) AS currency, %s AS probability, %s AS owner, %s AS expected, %s AS step, %s AS entered, %s AS created FROM %s WHERE %s <= $1%s%s',
+		arms := arms || format('SELECT %s AS key, %s, %s AS began, %s AS ended, %s AS p, %s AS s, %s AS amount, coalesce(%s, %L) AS currency, %s AS probability, %s AS owner, %s AS expected, %s AS step, %s AS entered, %s AS created, %s AS deleted FROM %s WHERE %s <= $1%s%s',
 			CASE WHEN keys LIKE '%, %' THEN format('ROW(%s)', keys) ELSE keys END, named, began,
 			CASE WHEN of_history THEN format('h.%I', pipelines._own_column(registration.history, 'valid_to'))
 				ELSE format('%L::timestamptz', 'infinity') END,
@@ -362,6 +362,7 @@ BEGIN
 			pipelines._column(deals, 'next_action_at', 'timestamptz'::text, of_history),
 			pipelines._column(deals, 'stage_entered_at', 'timestamptz'::text, of_history),
 			CASE WHEN of_history THEN 'NULL::timestamptz' ELSE pipelines._column(deals, 'created_at', 'timestamptz'::text) END,
+			CASE WHEN of_history THEN format('h.%I = %L', pipelines._own_column(registration.history, 'change'), 'delete') ELSE 'false' END,
 			pipelines._bridge_from(deals, of_history, NULL), began,
 			CASE WHEN of_history THEN format(' AND h.%I > least($1, $2)', pipelines._own_column(registration.history, 'valid_to')) ELSE '' END,
 			CASE WHEN registration.live IS NOT NULL THEN ' AND c2.met' ELSE '' END);
@@ -394,7 +395,10 @@ BEGIN
 		UNION ALL
 		%2$s
 	), earlier AS (
-		SELECT h.* FROM past h WHERE h.began <= $2 AND h.ended > $2
+		-- of another life of the key: not the same deal
+		SELECT h.* FROM past h
+		WHERE h.began <= $2 AND h.ended > $2
+			AND NOT EXISTS (SELECT FROM past x WHERE x.key = h.key AND x.deleted AND x.ended > $2 AND x.ended <= $1)
 	), tenth AS MATERIALIZED (
 		-- where nothing says what is large, the largest tenth
 		SELECT a.p, a.currency, percentile_disc(0.9) WITHIN GROUP (ORDER BY a.amount) AS amount
