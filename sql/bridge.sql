@@ -301,7 +301,10 @@ SELECT * FROM pipelines.review('mark');
 
 SELECT * FROM pipelines.bridge('deals', '2026-03-01', '2026-02-01');
 SELECT * FROM pipelines.bridge('mark', '2026-02-01', '2026-03-01');
-SELECT * FROM pipelines.bridge('deals', NULL, '2026-03-01');
+SELECT * FROM pipelines.bridge('deals', '2026-03-01', NULL);
+-- from a week before, if nothing is said
+CREATE VIEW week AS SELECT * FROM pipelines.bridge('deals', NULL, '2026-02-13');
+SELECT count(*) FILTER (WHERE deals > 0) > 2 AS some, (SELECT count(*) FROM (TABLE week EXCEPT SELECT * FROM pipelines.bridge('deals', '2026-02-06', '2026-02-13')) x) AS different FROM week;
 SELECT * FROM pipelines.bridge('deals', '2026-02-01', '2026-03-01', pipelines => '{Nothing}');
 SELECT * FROM pipelines.bridge('deals', '2026-02-01', '2026-03-01', filter => 'pg_sleep(1) IS NULL');
 SELECT * FROM pipelines.bridge('deals', '2026-02-01', '2026-03-01', filter => 'nothing > 1');

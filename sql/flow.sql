@@ -198,6 +198,37 @@ SELECT pipelines._many_moves('dotted', now() - interval '1 hour') AS tabled;
 SELECT kind, pipeline_name, n, mean_age_days FROM pipelines.flow('dotted', since => :'between');
 SELECT count(*), sum(n) FROM pipelines.flow('dotted', since => :'between', as_of => :'between');
 
+-- an adoption creates no deal (R-13.1): reports of the days after it begin with it
+CREATE TABLE lots (id integer PRIMARY KEY, phase text, value numeric, made_at timestamptz);
+INSERT INTO lots VALUES (1, 'Offered', 10, '2020-01-01'), (2, 'Offered', 20, '2020-01-02'), (3, 'Seen', 30, '2020-01-03'), (4, 'Closed won', 40, '2020-01-04');
+SELECT count(*) > 0 AS adopted FROM pipelines.adopt('lots', stage => 'phase', amount => 'value', currency => 'EUR', pipeline => 'Lots', columns => '{"created_at": "made_at"}', apply => true);
+SELECT kind, sum(n) AS n FROM lots_flow GROUP BY 1;
+SELECT count(*) AS new FROM lots_review WHERE 'new' = ANY (flags);
+SELECT leg, deals, value FROM lots_bridge WHERE deals > 0;
+SELECT count(*) FROM lots_changes;
+UPDATE lots SET phase = 'Seen', value = 15 WHERE id = 1;
+DELETE FROM lots WHERE id = 2;
+INSERT INTO lots VALUES (5, 'Offered', 50, '2020-01-05'), (2, 'Seen', 60, '2020-01-06');
+SELECT kind, stage_name, to_stage_name, n, amount FROM pipelines.flow('lots') WHERE kind <> 'left_open';
+SELECT deal, flags, amount_before, amount, stage_before FROM pipelines.review('lots') WHERE flags && '{new,moved}' ORDER BY 1;
+SELECT leg, deals, value FROM lots_bridge WHERE deals > 0;
+SELECT deal, leg, value FROM lots_changes ORDER BY 1, 2;
+SELECT version, change, stage_name FROM pipelines.journey('lots', '1');
+SELECT version, change, stage_name FROM pipelines.journey('lots', '2');
+SELECT version, change, stage_name FROM pipelines.journey('lots', '5');
+-- whoever asks for an instant before it is told
+SELECT try($t$SELECT count(*) FROM pipelines.bridge('lots', now() - interval '7 days')$t$) ~ '22023: nothing is known of "lots" at ' AS told,
+	try($t$SELECT count(*) FROM pipelines.bridge('lots', NULL, now() - interval '7 days')$t$) ~ '22023: nothing is known of "lots" at ' AS told_too;
+-- once the past of all of them is known, it begins with a creation again
+CREATE TABLE known (id integer PRIMARY KEY, phase text);
+INSERT INTO known VALUES (1, 'Seen'), (2, 'Seen');
+SELECT count(*) > 0 AS adopted FROM pipelines.adopt('known', stage => 'phase', pipeline => 'Lots', apply => true);
+CREATE TABLE known_past (id integer, at timestamptz, stage text);
+INSERT INTO known_past SELECT id, timestamptz '2024-01-01' + id * interval '1 day', 'Offered' FROM known UNION ALL SELECT id, '2024-02-01', 'Seen' FROM known;
+SELECT count(*) FROM pipelines.import_history('known', 'known_past');
+SELECT kind, n FROM pipelines.flow('known', '2023-01-01') ORDER BY 1;
+SELECT version, at, change, stage_name FROM pipelines.journey('known', '1');
+
 \c :home
 SET client_min_messages = warning;
 DROP DATABASE regress_pipelines_flow;

@@ -1521,7 +1521,8 @@ COMMENT ON FUNCTION pipelines.add_stage_value(regclass, text, text, text, boolea
 Errors: 42501 not the owner, 23S01 no such stage, 55000 not an adopted table, 22023.';
 
 -- import_history() has filled in the past of an adopted table: if it did so for
--- every deal that was adopted, what is known begins with the first event.
+-- every deal that was adopted, what is known begins right before the first event,
+-- which created a deal.
 CREATE FUNCTION pipelines._extend_past(deals regclass)
 RETURNS void
 LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000
@@ -1550,7 +1551,7 @@ BEGIN
 	ELSIF first < registration.tracked_since THEN
 		PERFORM pipelines._register(deals, registration.history, registration.layout_id, registration.key,
 			registration.columns, registration.currency, registration.foreign_keys, registration.on_truncate,
-			first, true, NULL::jsonb);
+			first - interval '1 microsecond', true, NULL::jsonb);
 	END IF;
 END
 $$;

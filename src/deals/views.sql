@@ -43,7 +43,7 @@ AS $$
 	(23, 'review', 'What a review of the pipeline should look at: deals that moved in the last seven days, stalled, pushed, past due, without a next step, large.'),
 	(24, 'quota', 'Quota, won, gap and pipeline, and what follows from them, by fiscal period, forecast type and currency: pipelines.quota_report() with its defaults.'),
 	(25, 'behind', 'Where less was won by now than the quota of a running period asks for.'),
-	(26, 'bridge', 'What led from the open pipeline of seven days ago to that of now: start and all legs add up to end.'),
+	(26, 'bridge', 'What led from the open pipeline of seven days ago (of an adopted table, not before its adoption) to that of now: start and all legs add up to end.'),
 	(27, 'changes', 'The deals that changed in the last seven days, before and after: one row for each leg of the bridge that they make.'),
 	(28, 'scores', 'The open deals with their scores: how deals like them ended.'),
 	(29, 'forecast_accuracy', 'What would have been forecast 30, 60 and 90 days before the end of each of the last twelve months, against what came.')

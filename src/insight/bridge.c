@@ -1572,6 +1572,23 @@ compare_currencies(const ListCell *a, const ListCell *b)
 }
 
 /*
+ * A week before an instant; if the past is known for less than that, since
+ * then.
+ */
+static TimestampTz
+week_before(TimestampTz instant, const DealsLayout *layout)
+{
+	Interval	week = {0};
+	TimestampTz before;
+
+	week.day = 7;
+	before = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval,
+													 TimestampTzGetDatum(instant),
+													 IntervalPGetDatum(&week)));
+	return Min(Max(before, layout->tracked_since), instant);
+}
+
+/*
  * Arguments: deals, from, to, pipelines, owners, expected, filter, weighted,
  * currency, rate_set.
  */
@@ -1583,12 +1600,13 @@ bridge_main(FunctionCallInfo fcinfo, bool list)
 	Scope		scope;
 
 	compat_materialize(fcinfo);
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(2))
 		return (Datum) 0;
 
 	bridge->deals = PG_GETARG_OID(0);
-	bridge->from = PG_GETARG_TIMESTAMPTZ(1);
 	bridge->to = PG_GETARG_TIMESTAMPTZ(2);
+	bridge->from = PG_ARGISNULL(1) ? week_before(bridge->to, layout_require(bridge->deals)) :
+		PG_GETARG_TIMESTAMPTZ(1);
 	if (bridge->from > bridge->to)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

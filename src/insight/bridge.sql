@@ -265,7 +265,7 @@ COMMENT ON COLUMN pipelines.deal_change.expected_after IS 'Day of the expected c
 COMMENT ON COLUMN pipelines.deal_change.flags IS 'What a review would point out at the second instant, as in review(): new, moved, stalled, pushed, past_due, no_next_step, large; NULL for a deal that is not there then.';
 
 -- What is done with a row costs more than its way from another process.
-CREATE FUNCTION pipelines.bridge(deals regclass, "from" timestamptz DEFAULT now() - interval '7 days', "to" timestamptz DEFAULT now(),
+CREATE FUNCTION pipelines.bridge(deals regclass, "from" timestamptz DEFAULT NULL, "to" timestamptz DEFAULT now(),
 		pipelines text[] DEFAULT NULL, owners text[] DEFAULT NULL, expected daterange DEFAULT NULL, filter text DEFAULT NULL,
 		weighted boolean DEFAULT false, currency text DEFAULT NULL, rate_set text DEFAULT 'spot')
 RETURNS SETOF pipelines.bridge_leg
@@ -274,7 +274,7 @@ SET search_path = pg_catalog, pg_temp
 SET parallel_tuple_cost = 0.01
 AS 'MODULE_PATHNAME', 'pipelines_bridge';
 COMMENT ON FUNCTION pipelines.bridge(regclass, timestamptz, timestamptz, text[], text[], daterange, text, boolean, text, text) IS
-'What led from the open pipeline of one instant to that of another: start plus the legs is end, exactly, for every scope and any two instants. In scope are open deals that count in forecasts (not of category omitted), of the pipelines (names, codes or ids) and owners given, expected to close on days of the range, for which the filter is true (a condition over columns of the deals: immutable functions of pg_catalog only; a column that is not tracked is taken from the present row). weighted: amount times probability, the deal''s own or that of its stage; scores don''t count here. One row a leg and currency, or converted to one currency: at the rate of the day of each instant, of the closing for closed deals; an amount without a rate at only one of them counts in fx. A deal made and closed in between makes both legs, also one that was made closed; changes before a closing, and what the closing itself sets, go to increased and decreased, and won is the amount it was won with. Definitions count as they were at each instant. Errors: 22023 (the instants, or nothing is known of the first one), 42601, 42703, 42804, 0A000 (the filter), 23S01 (no such pipeline).';
+'What led from the open pipeline of one instant to that of another: start plus the legs is end, exactly, for every scope and any two instants. In scope are open deals that count in forecasts (not of category omitted), of the pipelines (names, codes or ids) and owners given, expected to close on days of the range, for which the filter is true (a condition over columns of the deals: immutable functions of pg_catalog only; a column that is not tracked is taken from the present row). weighted: amount times probability, the deal''s own or that of its stage; scores don''t count here. One row a leg and currency, or converted to one currency: at the rate of the day of each instant, of the closing for closed deals; an amount without a rate at only one of them counts in fx. from NULL: seven days before to, but not before an adopted table was adopted. A deal made and closed in between makes both legs, also one that was made closed; changes before a closing, and what the closing itself sets, go to increased and decreased, and won is the amount it was won with. Definitions count as they were at each instant. Errors: 22023 (the instants, or nothing is known of the first one), 42601, 42703, 42804, 0A000 (the filter), 23S01 (no such pipeline).';
 
 CREATE FUNCTION pipelines._changes(deals regclass, "from" timestamptz, "to" timestamptz, pipelines text[], owners text[],
 		expected daterange, filter text, weighted boolean, currency text, rate_set text)
@@ -456,28 +456,33 @@ SET parallel_tuple_cost = 0.01
 SET enable_mergejoin = off
 SET jit = off
 AS $$
+DECLARE
+	known_since CONSTANT timestamptz := (SELECT t.tracked_since FROM pipelines.tracked_table t WHERE t.relation = deals);
 BEGIN
 	PERFORM pipelines._need_deals(deals);
-	IF as_of < (SELECT t.tracked_since FROM pipelines.tracked_table t WHERE t.relation = deals) THEN
+	IF as_of < known_since THEN
 		PERFORM pipelines._as_of_covered(deals, as_of);
 	END IF;
 	RETURN QUERY EXECUTE pipelines._review_query(deals, false)
-		USING as_of, coalesce(since, as_of - interval '7 days'), large;
+		USING as_of, greatest(coalesce(since, as_of - interval '7 days'), known_since), large;
 END
 $$;
 COMMENT ON FUNCTION pipelines.review(regclass, timestamptz, numeric, timestamptz) IS
-'What a review of the pipeline should look at (S116, S86): deals that are new or have moved since an instant (a week before as_of unless given), closed ones included, and open deals that are stalled, were pushed, are past due, have no next step, or are large: from the amount given on, else from pipeline.large_from on (in the currency of the table), else the largest tenth of each pipeline and currency with ten deals or more. Definitions count as they were at as_of. With the rights of the caller, who needs SELECT on the history. Errors: 22023 where nothing is known of as_of.';
+'What a review of the pipeline should look at (S116, S86): deals that are new or have moved since an instant (a week before as_of unless given; of an adopted table, not before its adoption), closed ones included, and open deals that are stalled, were pushed, are past due, have no next step, or are large: from the amount given on, else from pipeline.large_from on (in the currency of the table), else the largest tenth of each pipeline and currency with ten deals or more. Definitions count as they were at as_of. With the rights of the caller, who needs SELECT on the history. Errors: 22023 where nothing is known of as_of.';
 
 CREATE FUNCTION pipelines._review_flags(deals regclass, since timestamptz, as_of timestamptz)
 RETURNS TABLE (deal text, flags text[])
-LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE COST 1000000 ROWS 1000
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000000 ROWS 1000
 SET search_path = pg_catalog, pg_temp
 SET parallel_tuple_cost = 0.01
 SET enable_mergejoin = off
 SET jit = off
 AS $$
+DECLARE
+	known_since CONSTANT timestamptz := (SELECT t.tracked_since FROM pipelines.tracked_table t WHERE t.relation = deals);
 BEGIN
-	RETURN QUERY EXECUTE pipelines._review_query(deals, true) USING as_of, since, NULL::numeric;
+	RETURN QUERY EXECUTE pipelines._review_query(deals, true)
+		USING as_of, greatest(coalesce(since, as_of - interval '7 days'), known_since), NULL::numeric;
 END
 $$;
 COMMENT ON FUNCTION pipelines._review_flags(regclass, timestamptz, timestamptz) IS
@@ -485,7 +490,7 @@ COMMENT ON FUNCTION pipelines._review_flags(regclass, timestamptz, timestamptz) 
 
 -- Inlined, which a SET clause would prevent: so the join, which finds one row at
 -- most, is left out where nobody looks at the flags.
-CREATE FUNCTION pipelines.changes(deals regclass, "from" timestamptz DEFAULT now() - interval '7 days', "to" timestamptz DEFAULT now(),
+CREATE FUNCTION pipelines.changes(deals regclass, "from" timestamptz DEFAULT NULL, "to" timestamptz DEFAULT now(),
 		pipelines text[] DEFAULT NULL, owners text[] DEFAULT NULL, expected daterange DEFAULT NULL, filter text DEFAULT NULL,
 		weighted boolean DEFAULT false, currency text DEFAULT NULL, rate_set text DEFAULT 'spot')
 RETURNS SETOF pipelines.deal_change

@@ -89,7 +89,7 @@ END
 $$;
 COMMENT ON FUNCTION pipelines.flow(regclass, timestamptz, text, text, text, timestamptz) IS
 'What moved between since (seven days before as_of, if it is not given) and as_of (R-7.2): per pipeline, kind, stages and currency, and by a column of T or an expression over its columns.
-kind: new (into to_stage); moved (from stage to to_stage, forward, back, on hold or off it); won, lost, disqualified, done: closed; reopened; transferred_out and transferred_in (to and from other pipelines: over all pipelines they cancel); deleted; left_open: what is open or on hold at as_of.
+kind: new (into to_stage; a deal that was there when its table was adopted is not); moved (from stage to to_stage, forward, back, on hold or off it); won, lost, disqualified, done: closed; reopened; transferred_out and transferred_in (to and from other pipelines: over all pipelines they cancel); deleted; left_open: what is open or on hold at as_of.
 n: moves, not deals; amount: of the deals just before the change (new, left_open: then), unpriced ones have none; mean_age_days: days of 24 hours since their creation.  by: a tracked column as it was until the change; any other of the present row.
 convert_to: a currency that all amounts are converted to, by the rates of the day of the change; else one row per currency.
 Errors: 22023 an instant before the history of an adopted table; 23S01 unknown pipeline; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
@@ -140,7 +140,8 @@ DECLARE
 	valid_to CONSTANT text := format('h.%I', pipelines._own_column(tracked.history, 'valid_to'));
 	version CONSTANT text := format('h.%I', pipelines._own_column(tracked.history, 'version'));
 	-- of a version: a life may have begun with it, the first one or one after a deletion
-	begun CONSTANT text := format('%1$s = %2$s AND %2$s > $2 AND %2$s <= $1', pipelines._column(deals, 'stage_entered_at', NULL, true), valid_from);
+	begun CONSTANT text := format('%1$s = %2$s AND %2$s > $2 AND %2$s <= $1', pipelines._column(deals, 'stage_entered_at', NULL, true), valid_from)
+		|| CASE WHEN tracked.adopted THEN format(' AND %s <> %s', valid_from, pipelines._adopted_at(deals)) ELSE '' END;
 	again CONSTANT text := format('%s > 1 AND %s > 1', version, pipelines._column(deals, 'episode', NULL, true));
 	-- the amount of a row (r) on the day of an instant, where its pipeline is
 	zones CONSTANT text := (SELECT coalesce(string_agg(format('WHEN %s THEN %L', p.pipeline_id, p.time_zone), ' ' ORDER BY p.pipeline_id),
@@ -275,6 +276,18 @@ $$;
 COMMENT ON FUNCTION pipelines._deletions(regclass) IS
 	'The lives that ended in a deletion, as SQL text: key, began, and the first and last of their versions.';
 
+-- When a table was adopted.  Deals that were there then have a first version since
+-- that very instant, which is no creation (R-13.1).
+CREATE FUNCTION pipelines._adopted_at(deals regclass)
+RETURNS text
+LANGUAGE sql IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format('(SELECT t.tracked_since FROM pipelines.tracked_table t WHERE t.relation = %s AND t.adopted)', $1::oid)
+$$;
+COMMENT ON FUNCTION pipelines._adopted_at(regclass) IS
+	'The instant at which a table was adopted, or since which its past is known; NULL: it was not; as SQL text.';
+
 -- Beginnings of lives after the instant $2 and by $1: of the present row of a deal,
 -- and, where they followed a deletion, of all versions.
 CREATE FUNCTION pipelines._beginnings(deals regclass, by text, again boolean)
@@ -288,7 +301,8 @@ AS $$
 			FROM %8$s
 			WHERE %7$s > $2 AND %7$s <= $1 AND %9$s = %7$s AND %11$s$sql$,
 		s.pipeline_id, s.stage_id, s.by_, s.currency, t.currency, s.amount, s.began, s.source, s.entered, s.version,
-		CASE WHEN NOT $3 THEN format('(%s = 1 OR %s > 1)', s.version, s.episode)
+		CASE WHEN NOT $3 THEN format('(%s = 1%s OR %s > 1)', s.version,
+									 CASE WHEN t.adopted THEN format(' AND %s <> %s', s.began, pipelines._adopted_at($1)) ELSE '' END, s.episode)
 			 ELSE format('%1$s > 1 AND %2$s > 1 AND EXISTS (SELECT FROM %3$s l WHERE %4$s AND l.%5$I = %1$s - 1 AND l.%6$I = ''delete'')',
 						 s.version, s.episode, t.history, s.life, pipelines._own_column(t.history, 'version'), pipelines._own_column(t.history, 'change')) END), ' UNION ALL ')
 	FROM pipelines.tracked_table t
@@ -465,7 +479,8 @@ BEGIN
 			FROM version v
 			WINDOW w AS (ORDER BY v.version_)
 		), told AS (
-			SELECT l.version_, l.from_, CASE WHEN l.began_by IS NULL OR l.began_by = 'delete' THEN 'create' ELSE l.began_by END AS change,
+			SELECT l.version_, l.from_, CASE WHEN l.began_by IS NULL AND l.from_ = %31$s THEN 'adopt'
+					WHEN l.began_by IS NULL OR l.began_by = 'delete' THEN 'create' ELSE l.began_by END AS change,
 				l.pipeline_, l.stage_, CASE WHEN l.to_ <= $1 THEN l.to_ END AS until, l.entered_, l.amount_, l.currency_, l.expected_, l.owner_, l.episode_,
 				CASE WHEN l.began_by <> 'delete' THEN l.began_actor END AS actor, CASE WHEN l.began_by <> 'delete' THEN l.began_reason END AS reason,
 				CASE WHEN l.began_by <> 'delete' THEN l.began_batch END AS batch
@@ -497,12 +512,12 @@ BEGIN
 			pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'), pipelines._column(deals, 'stage_entered_at'),
 			pipelines._column(deals, 'amount', 'numeric'), pipelines._column(deals, 'currency', 'text'),
 			pipelines._column(deals, 'expected_close_on', 'date'), pipelines._column(deals, 'owner', 'text'), pipelines._column(deals, 'episode'),
-			pipelines._deals_source(deals, NULL::name[]), pipelines._key_is(deals, 'd', false, '$2'), t.currency)
+			pipelines._deals_source(deals, NULL::name[]), pipelines._key_is(deals, 'd', false, '$2'), t.currency, pipelines._adopted_at(deals))
 		FROM pipelines.tracked_table t WHERE t.relation = deals)
 	USING CASE WHEN as_of >= now() THEN 'infinity' ELSE as_of END, keys, as_of;
 END
 $$;
 COMMENT ON FUNCTION pipelines.journey(regclass, text, timestamptz) IS
-'The whole way of one deal (the text form of its key): a row for its creation, for each change of a tracked column, and for its deletion; in time independent of how many deals there are.
-at: when it happened; change: create, or the kind of change as in the history; what it was from then until the next change: pipeline, stage, outcome (by the definitions of that instant), amount, currency, expected_close_on, owner, episode; in_stage: how long it had been in the stage when that ended (NULL for a deletion).  actor, reason and batch are those of the change; of a creation they are not kept.
+'The whole way of one deal (the text form of its key): a row for its creation or adoption, for each change of a tracked column, and for its deletion; in time independent of how many deals there are.
+at: when it happened; change: create, adopt (it was there when its table was adopted), or the kind of change as in the history; what it was from then until the next change: pipeline, stage, outcome (by the definitions of that instant), amount, currency, expected_close_on, owner, episode; in_stage: how long it had been in the stage when that ended (NULL for a deletion).  actor, reason and batch are those of the change; of a creation they are not kept.
 Columns on who and why, and deals that others may not see, follow the rights of the caller on the history.  Errors: 22P02 no key, 55000 not a deals table.';
