@@ -279,6 +279,12 @@ $$;
 COMMENT ON FUNCTION pipelines._dimension(regclass, text) IS
 	'The column or expression that a report is split by.  Raises 42601 for what is no SQL, 42703 for what is no column, 0A000 for more than an expression may use.';
 
+CREATE FUNCTION pipelines._lookup(query text, VARIADIC parameters "any") RETURNS text
+LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
+AS 'MODULE_PATHNAME', 'pipelines_lookup';
+COMMENT ON FUNCTION pipelines._lookup(text, "any") IS
+	'The first row of a query for one text, which may only read; $1 and so on are the parameters.  With the rights of the caller.  Raises 42804 for other queries, 42P18 for a parameter without a type.';
+
 -- The same for a row of T or of the past (d), at the time that counts: a closed
 -- deal that was changed after its closing says what it said then.
 CREATE FUNCTION pipelines._dimension_of_row(deals regclass, by text)
@@ -286,22 +292,20 @@ RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT CASE WHEN x.history IS NULL THEN x.expression ELSE format($sql$CASE
-			WHEN %1$s IS NOT NULL AND %2$s IS DISTINCT FROM %1$s
-			THEN (SELECT v.value
-				  FROM (SELECT h.%3$I AS version, CAST(h.%4$I AS text) AS value
-						FROM %5$s h
-						WHERE %6$s AND h.%3$I < %7$s AND %8$s = %9$s AND %10$s = %1$s
-						UNION ALL
-						SELECT %7$s, %11$s) v
-				  ORDER BY v.version
-				  LIMIT 1)
-			ELSE %11$s END$sql$,
-		pipelines._column($1, 'closed_at'), pipelines._column($1, 'changed_at'),
-		pipelines._own_column(t.history, 'version'), x.history, t.history, pipelines._key_match($1, 'h', 'd'),
-		pipelines._column($1, 'version'), pipelines._column($1, 'episode', NULL, true), pipelines._column($1, 'episode'),
-		pipelines._column($1, 'closed_at', NULL, true), x.expression) END
-	FROM pipelines.tracked_table t, pipelines._dimension($1, $2) x
+	SELECT CASE WHEN x.history IS NULL THEN x.expression
+		ELSE format('CASE WHEN %1$s IS NOT NULL AND %2$s IS DISTINCT FROM %1$s THEN pipelines._lookup(%3$L::text, %4$s, %5$s, %6$s, %1$s, %7$s) ELSE %7$s END',
+			pipelines._column($1, 'closed_at'), pipelines._column($1, 'changed_at'),
+			format('SELECT v.value FROM (SELECT h.%1$I AS version, CAST(h.%2$I AS text) AS value FROM %3$s h WHERE %4$s AND h.%1$I < $%5$s AND %6$s = $%7$s AND %8$s = $%9$s
+				UNION ALL SELECT $%5$s, $%10$s) v ORDER BY v.version LIMIT 1',
+				pipelines._own_column(t.history, 'version'), x.history, t.history, k.matches, k.many + 1,
+				pipelines._column($1, 'episode', NULL, true), k.many + 2, pipelines._column($1, 'closed_at', NULL, true), k.many + 3, k.many + 4),
+			k.list, pipelines._column($1, 'version'), pipelines._column($1, 'episode'), x.expression) END
+	FROM pipelines.tracked_table t
+	CROSS JOIN pipelines._dimension($1, $2) x
+	CROSS JOIN (SELECT count(*) AS many, string_agg(format('d.%I', m.column_name), ', ' ORDER BY m.n) AS list,
+					   string_agg(format('h.%I = $%s', m.history_column, m.place), ' AND ' ORDER BY m.n) AS matches
+				FROM (SELECT r.n, r.column_name, r.history_column, row_number() OVER (ORDER BY r.n) AS place
+					  FROM pipelines._roles($1) r WHERE r.role ~ '^key[1-9]') m) k
 	WHERE t.relation = $1
 $$;
 COMMENT ON FUNCTION pipelines._dimension_of_row(regclass, text) IS
