@@ -952,7 +952,8 @@ COMMENT ON FUNCTION pipelines._stalls_at(text, text, text, text) IS
 -- deal was made; it comes on top of the limit, in the same unit (R-2.32).  As it
 -- only puts the instant off, the history is not asked where that is too late
 -- anyway, after latest.
--- holds: a query for pipeline and stage of what counts as on hold.
+-- holds: from where pipeline_id and stage_id of what counts as on hold are taken;
+-- an array of numbers is gathered once for all deals.
 CREATE FUNCTION pipelines._stalls_after_hold(deals regclass, limit_over text, latest text, began text, instant text,
 	stage text, calendar text, holds text)
 RETURNS text
@@ -965,12 +966,14 @@ AS $$
 			FROM (SELECT CASE %1$s.stall_time WHEN 'business' THEN pipelines.business_time(greatest(h.%4$I, %5$s), h.%6$I, %7$s)
 						 ELSE h.%6$I - greatest(h.%4$I, %5$s) END AS held
 				  FROM %8$s h
-				  WHERE %9$s AND h.%6$I > %5$s AND h.%6$I <= %10$s AND (%11$s, %12$s) IN (%13$s)
+				  WHERE %9$s AND h.%6$I > %5$s AND h.%6$I <= %10$s
+					AND CAST(%11$s AS bigint) << 32 | %12$s = ANY (ARRAY(%13$s))
 					AND NOT EXISTS (SELECT FROM %8$s l
 									WHERE %14$s AND l.%15$I >= h.%15$I AND l.%16$I = 'delete' AND l.%6$I <= %10$s)) x), %2$s)
 		ELSE %2$s END$sql$,
 		$6, $2, $3, pipelines._own_column(t.history, 'valid_from'), $4, pipelines._own_column(t.history, 'valid_to'), $7,
-		t.history, k.matches, $5, pipelines._column($1, 'pipeline_id', NULL, true), pipelines._column($1, 'stage_id', NULL, true), $8,
+		t.history, k.matches, $5, pipelines._column($1, 'pipeline_id', NULL, true), pipelines._column($1, 'stage_id', NULL, true),
+		'SELECT CAST(o.pipeline_id AS bigint) << 32 | o.stage_id FROM ' || $8 || ' o WHERE o.outcome = ''on_hold''',
 		k.life_matches, pipelines._own_column(t.history, 'version'), pipelines._own_column(t.history, 'change'))
 	FROM pipelines.tracked_table t
 	CROSS JOIN (SELECT string_agg(format('h.%I = d.%I', m.history_column, m.column_name), ' AND ' ORDER BY m.n) AS matches,
@@ -1003,8 +1006,8 @@ AS $$
 		pipelines._column($1, 'changed_at'), pipelines._column($1, 'created_at', 'timestamptz'),
 		pipelines._column($1, 'stage_entered_at'), pipelines._last_activity($1, 'now()'),
 		pipelines._stalls_at('b.began', 'ps', 'b.zone', k.calendar),
-		pipelines._stalls_after_hold($1, 'l.limit_over', 'now()', 'b.began', 'now()', 'ps', k.calendar,
-			$sql$SELECT o.pipeline_id, o.stage_id FROM pipelines.pipeline_stage o WHERE o.outcome = 'on_hold'$sql$))
+		pipelines._stalls_after_hold($1, 'l.limit_over', 'now()', pipelines._column($1, 'created_at', 'timestamptz'), 'now()', 'ps', k.calendar,
+			'pipelines.pipeline_stage'))
 	FROM (VALUES ('(SELECT k.name FROM pipelines.fiscal_calendar k WHERE k.calendar_id = p.calendar_id)')) k(calendar)
 	CROSS JOIN (
 		SELECT x.n, x.name, x.expression FROM pipelines._current_columns($1) x

@@ -436,7 +436,7 @@ BEGIN
 		pipelines._stalls_at(format('CASE f.stall_basis WHEN ''activity'' THEN %s WHEN ''age'' THEN %s ELSE a.entered END', last_activity, created),
 			'f'::text, 'f.zone'::text, 'f.calendar'::text),
 		pipelines._stalls_after_hold(deals, 'l.limit_over'::text, '$1'::text, created, '$1'::text, 'f'::text, 'f.calendar'::text,
-			'SELECT o.p, o.s FROM definition o WHERE o.outcome = ''on_hold'''::text), key_columns,
+			'(SELECT f.p AS pipeline_id, f.s AS stage_id, f.outcome FROM definition f)'::text), key_columns,
 		CASE WHEN flags_only THEN '' ELSE ', r.p, r.pipeline_name, r.s, r.stage_name, r.outcome, r.owner, r.currency, r.amount, r.amount_before, r.probability,
 		r.stage_before, r.expected, r.expected_before, CASE WHEN isfinite(r.expected) AND isfinite(r.expected_before) THEN r.expected - r.expected_before END, r.step, round((extract(epoch FROM $1 - r.entered) / 86400)::numeric, 2)' END,
 		CASE WHEN scored THEN 'z.effective_probability, ' ELSE '' END,

@@ -31,8 +31,8 @@ AS $$
 		CASE WHEN $3 THEN format(' WHEN ''activity'' THEN %s', pipelines._last_activity($1, '$1')) ELSE '' END,
 		pipelines._column($1, 'created_at', 'timestamptz'), pipelines._column($1, 'stage_entered_at'),
 		pipelines._stalls_at('b.began', 'ps', 'ps.time_zone', 'ps.calendar'),
-		pipelines._stalls_after_hold($1, 'l.limit_over', $4, 'b.began', '$1', 'ps', 'ps.calendar',
-			$sql$SELECT o.pipeline_id, o.stage_id FROM pipelines._stages_at($1) o WHERE o.outcome = 'on_hold'$sql$))
+		pipelines._stalls_after_hold($1, 'l.limit_over', $4, pipelines._column($1, 'created_at', 'timestamptz'), '$1', 'ps', 'ps.calendar',
+			'pipelines._stages_at($1)'))
 $$;
 COMMENT ON FUNCTION pipelines._stall_from(regclass, text, boolean, text) IS
 	'The FROM clause of the deals that have a limit, with the instant at which each stalls, as SQL text.';
@@ -77,6 +77,8 @@ RETURNS TABLE (deal text, pipeline_id integer, pipeline_name text, stage_id inte
 	amount numeric, currency text, stage_entered_at timestamptz, next_action_at timestamptz, stalled_at timestamptz, days_over numeric, reasons text[])
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000000 ROWS 1000
 SET search_path = pg_catalog, pg_temp
+-- to compile what may look into the history takes longer than to do it
+SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -134,6 +136,8 @@ RETURNS TABLE (deal text, pipeline_id integer, pipeline_name text, stage_id inte
 	amount numeric, currency text, stage_entered_at timestamptz, next_action_at timestamptz, stalled_at timestamptz, days_over numeric, reasons text[])
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100000 ROWS 100
 SET search_path = pg_catalog, pg_temp
+-- to compile what may look into the history takes longer than to do it
+SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -141,7 +145,8 @@ DECLARE
 	layout CONSTANT integer := (SELECT t.layout_id FROM pipelines.tracked_table t WHERE t.relation = deals);
 	statement CONSTANT text := pipelines._stall_query(deals,
 		CASE WHEN as_of < now() THEN pipelines._past_source(deals) ELSE pipelines._deals_source(deals, NULL::name[]) END,
-		format('coalesce(w.stalled_at > $1 AND w.stalled_at <= $3, false) AND %s = $4 AND %s = $5 AND %3$s >= $6 AND %3$s <= $7',
+		-- named once, since it is worked out wherever it is named
+		format('coalesce(tstzrange($1, greatest($1, $3), ''(]'') @> w.stalled_at, false) AND %s = $4 AND %s = $5 AND %3$s >= $6 AND %3$s <= $7',
 			pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'), pipelines._column(deals, 'stage_entered_at')),
 		true, '$3', respect_next_action, with_reasons);
 	s record;
