@@ -388,7 +388,7 @@ BEGIN
 		%1$s
 	), closed AS MATERIALIZED (
 		SELECT f.p, f.s FROM definition f WHERE f.outcome NOT IN ('open', 'on_hold')
-	), deal AS (
+	), deal AS NOT MATERIALIZED (
 		-- closed before that: nothing to be said any more
 		SELECT h.* FROM past h
 		WHERE h.ended > $1 AND (h.began > $2 OR coalesce((h.p, h.s) NOT IN (SELECT c.p, c.s FROM closed c), true))
@@ -430,6 +430,8 @@ BEGIN
 		LEFT JOIN tenth t ON t.p = a.p AND t.currency IS NOT DISTINCT FROM a.currency
 		LEFT JOIN earlier b ON b.key = a.key AND a.began > $2%10$s
 		CROSS JOIN LATERAL (SELECT %5$s AS limit_over) l
+		-- flags are worked out once
+		OFFSET 0
 	) r
 	WHERE r.flags <> '{}'$query$,
 		arms[1], arms[2], has_step::text, registration.currency,
