@@ -213,6 +213,8 @@ SELECT kind, stage_name, to_stage_name, n, amount FROM pipelines.flow('lots') WH
 SELECT deal, flags, amount_before, amount, stage_before FROM pipelines.review('lots') WHERE flags && '{new,moved}' ORDER BY 1;
 SELECT leg, deals, value FROM lots_bridge WHERE deals > 0;
 SELECT deal, leg, value FROM lots_changes ORDER BY 1, 2;
+-- a table without owners
+SELECT value, n, amount FROM lots_load;
 SELECT version, change, stage_name FROM pipelines.journey('lots', '1');
 SELECT version, change, stage_name FROM pipelines.journey('lots', '2');
 SELECT version, change, stage_name FROM pipelines.journey('lots', '5');

@@ -346,6 +346,11 @@ DECLARE
 	past CONSTANT boolean := pipelines._is_past(as_of);
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
 	scored CONSTANT boolean := pipelines._scores_count(deals);
+	-- what nobody asked for may be missing
+	split CONSTANT text := CASE WHEN by <> 'owner' OR EXISTS (
+		SELECT FROM pg_attribute a
+		LEFT JOIN pipelines._roles(deals) m ON m.column_name = a.attname
+		WHERE a.attrelid = deals AND NOT a.attisdropped AND (a.attname = 'owner' OR m.role = 'owner')) THEN by END;
 BEGIN
 	PERFORM pipelines._need_deals(deals);
 	RETURN QUERY EXECUTE format($sql$
@@ -370,7 +375,7 @@ BEGIN
 		LEFT JOIN pipelines.pipeline p ON p.pipeline_id = g.pipeline_id_
 		ORDER BY g.pipeline_id_, g.by_, g.currency_$sql$,
 		CASE WHEN convert_to IS NULL THEN 'r.currency_' ELSE quote_literal(convert_to) || '::text' END,
-		pipelines._report_from(deals, by, past, open_only => true),
+		pipelines._report_from(deals, split, past, open_only => true),
 		pipelines._report_amount(convert_to, 'o.today'),
 		CASE WHEN chosen IS NULL THEN '' ELSE ' AND r.pipeline_id_ = $4' END,
 		CASE WHEN scored THEN 'z.effective_probability, ' ELSE '' END,
@@ -379,7 +384,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pipelines.load(regclass, text, text, text, timestamptz) IS
-'What is on whose desk (S95): the deals that are open or on hold, per pipeline and currency, by owner, or by another column of T or an expression over its columns.
+'What is on whose desk (S95): the deals that are open or on hold, per pipeline and currency, by owner (if the table has owners), or by another column of T or an expression over its columns.
 n: how many (on_hold: so many of them); unpriced: without an amount, or a rate; amount; weighted (amount times effective probability; omitted deals add nothing); largest: the largest amount; overdue: expected to be closed before the day of as_of; without_next_action: none planned, or missed; mean_age_days: days of 24 hours since creation.
 convert_to: a currency that all amounts are converted to, by the rates of the day; else one row per currency.
 Errors: 22023 an instant before the history of an adopted table; 23S01 unknown pipeline; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
