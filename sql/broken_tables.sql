@@ -86,6 +86,10 @@ SELECT once($$SELECT remap('others', 'key2', 'key99='); DROP TRIGGER pipelines_c
 SELECT once($$SELECT remap('deals', 'key1', 'clef1=')$$, $$DELETE FROM pipelines.pipeline_stage WHERE stage_id = pipelines.stage_id('Sales', 'Talks')$$);
 SELECT once($$SELECT remap('others', 'changed_at', 'changed=')$$, $$SELECT count(*) FROM pipelines.as_of(NULL::others, now())$$),
 	once($$SELECT remap('others', 'version', 'edition=')$$, $$SELECT count(*) FROM pipelines.as_of(NULL::others, now(), now())$$);
+-- a key that may be null
+SELECT once('ALTER TABLE others DROP CONSTRAINT others_pkey CASCADE; ALTER TABLE others ALTER tenant DROP NOT NULL', $$INSERT INTO others (name) VALUES ('x')$$),
+	once($$SELECT remap('deals', 'key1', 'clef1='); SELECT remap('deals', 'quantity', 'key1=')$$, 'UPDATE deals SET amount = 4'),
+	once($$SELECT remap('deals', 'key1', 'clef1='); SELECT remap('deals', 'quantity', 'key1=')$$, $$SELECT count(*) FROM pipelines.bridge('deals', now() - interval '1 day', now())$$);
 -- more columns than a key can have
 CREATE FUNCTION widen(deals regclass) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE

@@ -549,8 +549,21 @@ read_columns(DealsTable *table, Relation rel, Relation root, char **history_colu
 		mapping_broken(root, true, "Trigger \"" COLUMNS_TRIGGER "\" names no key.");
 	for (int i = 0; i < table->nkeys; i++)
 	{
+		Form_pg_attribute att;
+
 		if (table->keys[i] == InvalidAttrNumber)
 			mapping_broken(root, true, "Trigger \"" COLUMNS_TRIGGER "\" does not name the whole key.");
+		att = TupleDescAttr(tupdesc, table->keys[i] - 1);
+		if (!att->attnotnull)
+			ereport(ERROR,
+					(errcode(ERRCODE_NOT_NULL_VIOLATION),
+					 errmsg("column \"%s\" of table \"%s\" can't be part of the key: it may be NULL",
+							NameStr(att->attname), RelationGetRelationName(rel)),
+					 errhint("ALTER TABLE %s ALTER COLUMN %s SET NOT NULL.",
+							 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+														RelationGetRelationName(rel)),
+							 quote_identifier(NameStr(att->attname))),
+					 errtablecol(rel, table->keys[i])));
 	}
 	for (int r = 0; r < NUM_ROLES; r++)
 	{

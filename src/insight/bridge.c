@@ -1345,8 +1345,9 @@ fold_sorted(Bridge *bridge)
 		{
 			Form_pg_attribute att = TupleDescAttr(slot->tts_tupleDescriptor, COLUMN_KEYS + i);
 
-			same = datum_image_eq(key[i], slot->tts_values[COLUMN_KEYS + i],
-								  att->attbyval, att->attlen);
+			same = !slot->tts_isnull[COLUMN_KEYS + i] &&
+				datum_image_eq(key[i], slot->tts_values[COLUMN_KEYS + i],
+							   att->attbyval, att->attlen);
 		}
 		if (!same || ended)
 		{
@@ -1366,7 +1367,11 @@ fold_sorted(Bridge *bridge)
 			{
 				Form_pg_attribute att = TupleDescAttr(slot->tts_tupleDescriptor, COLUMN_KEYS + i);
 
-				key[i] = datumCopy(slot->tts_values[COLUMN_KEYS + i], att->attbyval, att->attlen);
+				/* nothing in a key is null, unless the mapping was altered */
+				if (slot->tts_isnull[COLUMN_KEYS + i])
+					known = false;
+				else
+					key[i] = datumCopy(slot->tts_values[COLUMN_KEYS + i], att->attbyval, att->attlen);
 			}
 		}
 		read_version(bridge, slot);
