@@ -364,7 +364,7 @@ CREATE TYPE pipelines.move_result AS (
 	weighted_change numeric
 );
 COMMENT ON TYPE pipelines.move_result IS
-'What a move did, or would do, to one deal: its key; was it (would it be) moved, or was there already; the SQLSTATE and the reason of a refusal; the name of the stage that it goes to; by how much its weighted amount changes, in its own currency (NULL without an amount).';
+'What a move did, or would do, to one deal: its key; was it (would it be) moved, or was there already; the SQLSTATE and the reason of a refusal; the name of the stage that it goes to; by how much its weighted amount changes, in its own currency (NULL without an amount); scores are left aside.';
 
 CREATE FUNCTION pipelines.move(deals regclass, deal text, stage text, pipeline text DEFAULT NULL,
 	reason text DEFAULT NULL, expect_stage text DEFAULT NULL)

@@ -70,8 +70,8 @@ extern bool amount_is_above(const DealContext *deal, const Datum *values,
 extern int32 pipeline_by_deal_type(const DealContext *deal, int32 layout_id);
 
 /*
- * What a version adds to the forecast: amount times effective probability, 0
- * if it is omitted, as numeric.  False if it has no amount.
+ * What a version adds to the forecast, scores aside: amount times effective
+ * probability, 0 if it is omitted, as numeric.  False if it has no amount.
  */
 extern bool weighted_amount(const DealContext *deal, const Datum *values,
 							const bool *nulls, const DealState *state,
