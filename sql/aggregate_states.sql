@@ -216,9 +216,9 @@ BEGIN
 	RETURN NEXT pipelines._durations_result(more)::text;
 	RETURN NEXT before = s::text;
 	s := NULL;
-	s := pipelines._funnel_add(s, '{1,1,0,0}', 'direct', 'created_in', 7::bigint, 1, 1, 1, true, 'won', true, 'a "value"');
+	s := pipelines._funnel_add(s, '{1,1,0,0,1,2,1,0}', 'direct', 'created_in', 7::bigint, 1, 1, 1, true, 'won', true, 'a "value"');
 	before := s::text;
-	more := pipelines._funnel_add(s, NULL, NULL, NULL, 8::bigint, 1, 1, 1, true, NULL, NULL, NULL);
+	more := pipelines._funnel_add(s, NULL, NULL, NULL, 7::bigint, 2, 1, 2, true, NULL, NULL, NULL);
 	RETURN NEXT pipelines._funnel_result(s);
 	RETURN NEXT pipelines._funnel_result(pipelines._funnel_combine(more, s));
 	RETURN NEXT before = s::text;

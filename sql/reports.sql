@@ -126,6 +126,32 @@ ROLLBACK;
 SELECT pipeline_name, stage_name, to_pipeline_name, to_stage_name, kind, n, exits, round(rate, 4) AS rate FROM pipelines.transitions('deals', as_of => :at);
 SELECT stage_name, to_stage_name, kind, value, n, exits FROM pipelines.transitions('deals', by => 'owner', since => '2026-01-09', until => '2026-01-10', as_of => :at);
 SELECT sum(n) FROM pipelines.transitions('deals', as_of => '2026-01-06 13:00+00');
+-- a stage that was merged into another is that one: no deal has moved (R-2.35)
+BEGIN;
+SELECT pipelines.merge_stages('Sales', 'Demo', 'Offer') \g /dev/null
+SELECT stage_name, n, exits, next_n, round(next_rate, 4) AS next, round(win_rate, 4) AS win FROM pipelines.funnel('deals', 'direct', pipeline => 'Sales');
+SELECT stage_name, to_pipeline_name, to_stage_name, kind, n, exits FROM pipelines.transitions('deals', pipeline => 'Sales');
+ROLLBACK;
+-- stays that no one ever saw are no part of the way (R-2.6), wherever they were
+BEGIN;
+CALL go(31, '21:Lead 22:Demo 22:Offer 23:Won 23:Lost');
+CALL go(32, '21:Lead 22:Demo 22:Lead 24:Offer');
+CALL go(33, '21:Lead 21:Demo 22:Offer');
+CALL go(34, '21:Lead 22:Won 22:Offer');
+CALL go(35, '21:Won 22:Offer 22:Demo');
+CALL go(36, '21:Lead 22:Demo 22:X');
+CALL go(37, '21:Lead 22:X 22:Demo 22:Offer 23:Won');
+CALL go(38, '21:Lead 22:Over 22:Demo', owner => 'kim');
+SELECT pipeline_name, stage_name, to_pipeline_name, to_stage_name, kind, n, exits FROM pipelines.transitions('deals', since => '2026-01-21', as_of => '2026-01-30');
+SELECT stage_name, to_pipeline_name, to_stage_name, kind, value, n FROM pipelines.transitions('deals', by => 'owner', pipeline => 'Sales', since => '2026-01-21', as_of => '2026-01-30') WHERE value = 'kim';
+SELECT stage_name, n, exits, next_n FROM pipelines.funnel('deals', 'direct', since => '2026-01-21', pipeline => 'Sales', as_of => '2026-01-30');
+-- the same where the next stay tells where a deal went
+CREATE TABLE moves AS SELECT * FROM pipelines.transitions('deals', as_of => '2026-01-30');
+SELECT pipelines._secured('deals');
+SELECT pipelines.protect_pipeline('Service') \g /dev/null
+SELECT pipelines._secured('deals');
+SELECT count(*) > 0 AS some, count(*) FILTER (WHERE t IS DISTINCT FROM m) AS wrong FROM moves m FULL JOIN pipelines.transitions('deals', as_of => '2026-01-30') t ON t = m;
+ROLLBACK;
 
 -- win rate
 SELECT pipeline_name, currency, won, lost, disqualified, done, created, created_won, overdue, old, unpriced, won_amount, lost_amount,
@@ -230,6 +256,20 @@ SELECT value AS deal, n, total, (SELECT total FROM pipelines.cycle('held', by =>
 FROM pipelines.cycle('held', by => 'deal_id', from_stage => 'Talks') c WHERE value <> '3' ORDER BY 1;
 -- as it was known before the reopening
 SELECT value AS deal, total FROM pipelines.cycle('held', by => 'deal_id', without_hold => true, as_of => '2026-01-07 12:00+00') ORDER BY 1;
+
+-- no way leads from one last stage to another, in whatever order they are
+SELECT pipelines.create_pipeline('Three ends', stages => '["Lead", {"name": "Won", "outcome": "won"}, "Offer", {"name": "Won, partly", "outcome": "won"}, {"name": "Over", "outcome": "done"}]') AS ends \gset
+SET pipelines.event_time = '2026-01-01 12:00+00';
+INSERT INTO deals (deal_id, pipeline_id, stage_id) SELECT 100 + i, :ends, pipelines.stage_id('Three ends', 'Lead') FROM generate_series(1, 9) i;
+SET pipelines.event_time = '2026-01-02 12:00+00';
+UPDATE deals SET stage_id = pipelines.stage_id('Three ends', 'Offer') WHERE deal_id > 101;
+SET pipelines.event_time = '2026-01-03 12:00+00';
+UPDATE deals SET stage_id = pipelines.stage_id('Three ends', CASE WHEN deal_id < 105 THEN 'Won' WHEN deal_id < 107 THEN 'Won, partly' ELSE 'Over' END) WHERE deal_id BETWEEN 102 AND 107;
+SET pipelines.event_time = '2026-01-04 12:00+00';
+UPDATE deals SET stage_id = pipelines.stage_id('Three ends', 'Won, partly') WHERE deal_id = 102;
+RESET pipelines.event_time;
+SELECT mode, stage_name, n, exits, next_n, round(next_rate, 4) AS next, round(cumulative_rate, 4) AS cumulative
+FROM unnest('{any,direct}'::text[]) mode CROSS JOIN LATERAL pipelines.funnel('deals', mode, pipeline => 'Three ends');
 
 -- whoever forbids the planner something gives its plans a cost at which servers compile them: for a second each, whatever the size of the tables
 SELECT oid::regprocedure FROM pg_proc

@@ -934,6 +934,23 @@ is_terminal(Funnel *funnel, int step)
 	return funnel->step_kind[step] == STEP_WON || funnel->step_kind[step] == STEP_DONE;
 }
 
+/* The open step after an open one, or the first last one; 'end': there is none. */
+static int
+next_step(Funnel *funnel, int step, int first, int end)
+{
+	int			next;
+
+	if (is_terminal(funnel, step))
+		return end;
+	next = next_required(funnel, step + 1, end);
+	if (next < end)
+		return next;
+	for (next = first; next < end; next++)
+		if (is_terminal(funnel, next))
+			break;
+	return next;
+}
+
 /*
  * Which steps the deal counts in: counted[step] is made true.  The stays are
  * in order; first_inside tells of each step whether it was first entered in
@@ -1005,9 +1022,13 @@ count_deal(Funnel *funnel, uint64 deal, const Visit *visits, int64 n, Counts *co
 		for (int64 i = 0; i < n; i++)
 		{
 			int			step = visits[i].step;
+			bool		inside = visits[i].inside;
 
+			/* what came between was not seen, or the stages are one by now */
+			while (i + 1 < n && step >= 0 && visits[i + 1].step == step)
+				i++;
 			if (step < first || step >= end ||
-				(funnel->cohort == COHORT_STAGE && !visits[i].inside))
+				(funnel->cohort == COHORT_STAGE && !inside))
 				continue;
 			counts[step].deals++;
 			counts[step].won += stands == STANDS_WON;
@@ -1017,10 +1038,8 @@ count_deal(Funnel *funnel, uint64 deal, const Visit *visits, int64 n, Counts *co
 			if (i + 1 < n)
 			{
 				int			to = visits[i + 1].step;
-				int			next = step + 1;
+				int			next = next_step(funnel, step, first, end);
 
-				while (next < end && funnel->step_kind[next] == STEP_GONE)
-					next++;
 				counts[step].exits++;
 				counts[step].next += to == next && next < end;
 				counts[step].to_won += to >= 0 && funnel->step_kind[to] == STEP_WON;

@@ -223,26 +223,29 @@ BEGIN
 			FROM grid g
 			LEFT JOIN counted c ON c.step = g.step AND c.value IS NOT DISTINCT FROM g.value
 			WHERE g.kind <> 3 OR c.step IS NOT NULL
+		), way AS (
+			-- a last stage comes after all others, and none after it
+			SELECT f.*, first_value(f.n) OVER w AS first_n,
+				   CASE WHEN f.kind NOT IN (1, 2) THEN CASE WHEN mode = 'direct' THEN f.next_exits ELSE lead(f.n) OVER w END END AS next_n
+			FROM filled f
+			WINDOW w AS (PARTITION BY f.pipeline_id, f.value ORDER BY f.kind IN (1, 2), f.step)
 		)
 		SELECT f.pipeline_id, f.pipeline_name, f.stage_id, f.stage_name, f.position, f.outcome, f.value, f.n,
 			   f.won, f.lost, f.still_open, f.other,
 			   CASE WHEN mode = 'direct' THEN f.exits END,
-			   CASE WHEN mode = 'direct' THEN f.next_exits ELSE lead(f.n) OVER w END,
-			   CASE WHEN mode = 'direct' THEN f.next_exits::numeric / nullif(f.exits, 0)
-					ELSE (lead(f.n) OVER w)::numeric / nullif(f.n, 0) END,
-			   f.n::numeric / nullif(first_value(f.n) OVER w, 0),
+			   f.next_n, f.next_n::numeric / nullif(CASE WHEN mode = 'direct' THEN f.exits ELSE f.n END, 0),
+			   f.n::numeric / nullif(f.first_n, 0),
 			   CASE WHEN mode = 'direct' THEN f.to_won::numeric / nullif(f.exits, 0)
 					ELSE f.won::numeric / nullif(f.n, 0) END
-		FROM filled f
-		WINDOW w AS (PARTITION BY f.pipeline_id, f.value ORDER BY f.step)
+		FROM way f
 		ORDER BY f.pipeline_id, f.value, f.step;
 END
 $$;
 COMMENT ON FUNCTION pipelines.funnel(regclass, text, text, date, date, text, text, boolean, timestamptz) IS
 'How many deals came through the stages of their pipeline (S24, R-3.7).  Rows: open stages and those that are won or done, in the order of the stages, empty ones included; archived ones where a deal was in them; a stage that was merged into another counts as that.  Each deal counts in the pipeline in which it stands, once per stage; its stays in other pipelines don''t count, nor those that no one ever saw (R-2.6), nor deals that were deleted.
-mode: any: it was in the stage, in whatever order; strict: it was in every stage up to this one, in their order (a stage that was skipped ends that); reached: it was in this stage or a further one, so that skipped stages count as passed, but lost and disqualified deals count where they really were; direct: n are stays, exits those of them that ended, next_n those that ended in a move to the next stage.
+mode: any: it was in the stage, in whatever order; strict: it was in every stage up to this one, in their order (a stage that was skipped ends that); reached: it was in this stage or a further one, so that skipped stages count as passed, but lost and disqualified deals count where they really were; direct: n are stays (those that follow each other in one stage, or in stages that became one, are one), exits those of them that ended, next_n those that ended in a move to the next stage.
 cohort: created_in, closed_in, entered_first_stage_in, entered_stage_in (each stage by its own first entry), from the day since on and before the day until; days of the pipeline''s time zone.  mature_only leaves out deals that are younger than 90 % of the won ones were when they were won.
-won, lost, still_open (on hold, too), other (disqualified, done): where the n stand at as_of.  next_rate = next_n / n (direct: / exits); cumulative_rate = n / n of the first stage; win_rate = won / n (direct: exits to a won stage / exits).  Fractions of 1; NULL where there is nothing to divide by.
+won, lost, still_open (on hold, too), other (disqualified, done): where the n stand at as_of.  next_n: of the next open stage; after the last of those of the first one that is won or done, after which there is none (NULL): won is not on the way to won in part.  next_rate = next_n / n (direct: / exits); cumulative_rate = n / n of the first stage; win_rate = won / n (direct: exits to a won stage / exits).  Fractions of 1; NULL where there is nothing to divide by.
 by: a column of T or an expression over its columns, as it is at as_of, for closed deals as it was at the closing.
 Memory: 8 bytes a deal and 8 bytes a stay; where keys are no numbers, or are far from each other, 24 bytes each, the length of the key with each, and 40 bytes a deal.  Errors: 22023 unknown mode or cohort, or an instant before the history of an adopted table; 23S01 unknown pipeline; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
 
@@ -254,12 +257,16 @@ RETURNS TABLE (pipeline_id integer, pipeline_name text, stage_id integer, stage_
 	kind text, value text, n bigint, exits bigint, rate numeric)
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000000 ROWS 100
 SET search_path = pg_catalog, pg_temp
+-- what is done where there are stays that no one saw is in the plan, and in its cost, in any case
+SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
 	past CONSTANT boolean := pipelines._is_past(as_of);
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
 	bounded CONSTANT boolean := since IS NOT NULL OR until IS NOT NULL;
+	-- as in T_visits
+	seen CONSTANT text := 'm.exited_ >= m.entered_ + interval ''20 microseconds''';
 BEGIN
 	PERFORM pipelines._need_deals(deals);
 	RETURN QUERY EXECUTE format($sql$
@@ -267,13 +274,44 @@ BEGIN
 			SELECT z.pipeline_id, coalesce($2::timestamp AT TIME ZONE z.zone, '-infinity') AS lo,
 				coalesce($3::timestamp AT TIME ZONE z.zone, 'infinity') AS hi
 			FROM (SELECT p.pipeline_id, coalesce(p.time_zone, current_setting('TimeZone')) AS zone FROM pipelines.pipeline p) z
-		), moved AS (
-			SELECT m.pipeline_id_, m.stage_id_, m.to_pipeline_, m.to_stage_, m.change_, m.by_, count(*) AS n
+		), stage AS MATERIALIZED (
+			-- each stage as the one that it counts as
+			SELECT s.pipeline_id AS of_pipeline, s.stage_id AS of_stage, c.*
+			FROM pipelines._stages_at($1) s
+			JOIN pipelines._stages_at($1) c ON c.pipeline_id = s.pipeline_id AND c.stage_id = coalesce(s.merged_into, s.stage_id)
+		), ended AS MATERIALIZED (
+			SELECT m.pipeline_id_, m.stage_id_, m.to_pipeline_, m.to_stage_, m.change_, m.by_, %4$s AS seen_, count(*) AS n
 			FROM (%1$s) m%2$s%3$s
-			GROUP BY 1, 2, 3, 4, 5, 6
+			GROUP BY 1, 2, 3, 4, 5, 6, 7
+		), stay AS (
+			-- where there are stays that no one saw: those of their deals, of which each that was seen begins a way
+			SELECT e.*, count(*) FILTER (WHERE e.begins_) OVER (PARTITION BY e.key_ ORDER BY e.version_) AS way_
+			FROM (
+				SELECT m.*, %4$s AS seen_,
+					%4$s OR (lag(m.exited_) OVER w = m.entered_ AND lag(m.change_) OVER w <> 'delete') IS NOT TRUE AS begins_
+				FROM (%1$s) m
+				WHERE m.key_ IN (SELECT m.key_ FROM (%5$s) m WHERE NOT (%4$s)) AND (SELECT NOT bool_and(n.seen_) FROM ended n)
+				WINDOW w AS (PARTITION BY m.key_ ORDER BY m.version_)
+			) e
+		), way AS (
+			SELECT y.*, count(*) OVER w AS stays_, bool_or(y.change_ = 'reopen') OVER w AS reopened_,
+				last_value(y.to_pipeline_) OVER w AS last_pipeline_, last_value(y.to_stage_) OVER w AS last_stage_, last_value(y.change_) OVER w AS last_change_
+			FROM stay y
+			WINDOW w AS (PARTITION BY y.key_, y.way_ ORDER BY y.version_ ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
+		), moved AS (
+			SELECT n.* FROM ended n WHERE n.seen_
+			UNION ALL
+			-- not to the next stay, but to the next one that was seen
+			SELECT m.pipeline_id_, m.stage_id_, v.to_pipeline_, v.to_stage_, v.change_, m.by_, true, v.n
+			FROM (SELECT x.* FROM way x WHERE x.seen_ AND x.stays_ > 1) m%2$s
+			CROSS JOIN LATERAL (VALUES
+				(m.to_pipeline_, m.to_stage_, m.change_, -1),
+				(m.last_pipeline_, m.last_stage_,
+					CASE WHEN m.last_stage_ = m.stage_id_ THEN 'move' WHEN m.last_change_ IN ('delete', 'close') THEN m.last_change_ WHEN m.closed_ AND m.reopened_ THEN 'reopen' ELSE 'move' END, 1)
+			) v(to_pipeline_, to_stage_, change_, n)%3$s
 		)
-		SELECT m.pipeline_id_, f.pipeline_name, m.stage_id_, f.stage_name, f.position,
-			m.to_pipeline_, t.pipeline_name, m.to_stage_, t.stage_name, t.position, t.outcome,
+		SELECT m.pipeline_id_, f.pipeline_name, coalesce(f.stage_id, m.stage_id_), f.stage_name, f.position,
+			m.to_pipeline_, t.pipeline_name, coalesce(t.stage_id, m.to_stage_), t.stage_name, t.position, t.outcome,
 			CASE WHEN m.change_ = 'delete' THEN 'delete'
 				 WHEN m.to_pipeline_ IS DISTINCT FROM m.pipeline_id_ THEN 'transfer'
 				 WHEN m.change_ = 'reopen' THEN 'reopen'
@@ -287,20 +325,25 @@ BEGIN
 				 ELSE 'next' END AS kind,
 			m.by_, sum(m.n)::bigint, (sum(sum(m.n)) OVER w)::bigint, sum(m.n) / sum(sum(m.n)) OVER w
 		FROM moved m
-		LEFT JOIN pipelines._stages_at($1) f ON f.pipeline_id = m.pipeline_id_ AND f.stage_id = m.stage_id_
-		LEFT JOIN pipelines._stages_at($1) t ON t.pipeline_id = m.to_pipeline_ AND t.stage_id = m.to_stage_
+		LEFT JOIN stage f ON f.of_pipeline = m.pipeline_id_ AND f.of_stage = m.stage_id_
+		LEFT JOIN stage t ON t.of_pipeline = m.to_pipeline_ AND t.of_stage = m.to_stage_
+		-- a stay that ends in its own stage: that one's outcome was changed
+		WHERE ((f.pipeline_id, f.stage_id) = (t.pipeline_id, t.stage_id)) IS NOT TRUE
+			OR m.stage_id_ = m.to_stage_ AND m.change_ IN ('close', 'reopen')
 		GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
-		WINDOW w AS (PARTITION BY m.pipeline_id_, m.stage_id_, m.by_)
-		ORDER BY m.pipeline_id_, m.by_, f.position, m.stage_id_, m.to_pipeline_ = m.pipeline_id_ DESC, t.position, m.to_stage_, kind$sql$,
+		HAVING sum(m.n) > 0
+		WINDOW w AS (PARTITION BY m.pipeline_id_, coalesce(f.stage_id, m.stage_id_), m.by_)
+		ORDER BY m.pipeline_id_, m.by_, f.position, 3, m.to_pipeline_ = m.pipeline_id_ DESC, t.position, 8, kind$sql$,
 		pipelines._moves_at(deals, by, past, ''),
-		CASE WHEN bounded THEN ' JOIN period w ON w.pipeline_id = m.pipeline_id_ AND m.exited_ >= w.lo AND m.exited_ < w.hi' ELSE '' END,
-		CASE WHEN chosen IS NULL THEN '' ELSE ' WHERE m.pipeline_id_ = $4' END)
+		CASE WHEN bounded THEN format(' JOIN period w ON w.pipeline_id = m.pipeline_id_ AND (m.exited_ >= w.lo AND m.exited_ < w.hi OR NOT (%s))', seen) ELSE '' END,
+		CASE WHEN chosen IS NULL THEN '' ELSE format(' WHERE (m.pipeline_id_ = $4 OR NOT (%s))', seen) END,
+		seen, pipelines._stays_at(deals, NULL::text, past, true))
 	USING as_of, since, until, chosen;
 END
 $$;
 COMMENT ON FUNCTION pipelines.transitions(regclass, date, date, text, text, timestamptz) IS
-'From which stage to which one deals moved, and how often: the matrix of transitions, one row per pair.  Moves, not deals: whoever goes there twice counts twice; deals that were deleted later count for what they did before.
-kind: next, skip (an open stage lies between), back, hold, resume, close, reopen, transfer (to another pipeline), delete (no target).  exits: all moves out of the stage; rate = n / exits, a fraction of 1.
+'From which stage to which one deals moved, and how often: the matrix of transitions, one row per pair.  Moves, not deals: whoever goes there twice counts twice; deals that were deleted later count for what they did before.  A stage that was merged into another counts as that; a stay that no one ever saw (R-2.6) is none: the move before it leads to the next stage that was seen.
+kind: next, skip (an open stage lies between), back, hold, resume, close, reopen (the latter two also in place, by change_outcome()), transfer (to another pipeline), delete (no target).  exits: all moves out of the stage; rate = n / exits, a fraction of 1.
 since, until: moves made from the day since on and before the day until, in the time zone of the pipeline that they leave.  by: a tracked column as it was until the move (the owner who made it: S76); any other of the present row.
 On a protected table a move into a pipeline that the reader may not see has no target.
 Errors: 22023 an instant before the history of an adopted table; 23S01 unknown pipeline; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
