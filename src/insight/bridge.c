@@ -153,6 +153,7 @@ typedef struct Version
 {
 	int32		number;
 	bool		deleted;		/* it was ended by the deletion of the deal */
+	bool		arrived;		/* before it came one that the reader may not see */
 	bool		live;			/* does the row count as a deal? */
 	int			missing;		/* conditions of the scope that it doesn't meet */
 	TimestampTz from;
@@ -896,7 +897,11 @@ fold_life(Bridge *bridge)
 	/* the next version is one that the reader may not see: in another pipeline */
 	bool		hidden = !deleted && last->to <= bridge->to && last->to != DT_NOEND &&
 		standing(last, last->to, true) != STANDING_CLOSED;
-	Standing	s0 = first->from <= bridge->from ? standing(first, bridge->from, false) : STANDING_ABSENT;
+	/* so was the one before: closed there, too, if it came closed */
+	bool		arrived = first->arrived && first->live;
+	Standing	s0 = first->from <= bridge->from ? standing(first, bridge->from, false) :
+		!arrived ? STANDING_ABSENT :
+		standing(first, first->from, false) == STANDING_CLOSED ? STANDING_CLOSED : STANDING_OUT;
 	Standing	s1 = deleted ? STANDING_ABSENT : hidden ? STANDING_OUT : standing(last, bridge->to, false);
 	Point		entry = point_at(NULL, 0, false);
 	Point		exit = point_at(NULL, 0, false);
@@ -908,8 +913,11 @@ fold_life(Bridge *bridge)
 	const char *entry_currency = bridge->currency;
 	const char *exit_currency = bridge->currency;
 
+	/* the one that was left out may be another that came from there */
+	if (arrived && !bridge->whole)
+		bridge->incomplete = true;
 	bridge->told = false;
-	bridge->before = s0 == STANDING_ABSENT ? NULL : first;
+	bridge->before = s0 == STANDING_ABSENT || arrived ? NULL : first;
 	bridge->after = s1 == STANDING_ABSENT || hidden ? NULL : last;
 
 	/* how it came in */
@@ -1000,7 +1008,7 @@ fold_life(Bridge *bridge)
 
 		if (entry.version == NULL)
 			put_leg(bridge, entry_leg,
-					entry_leg == LEG_MOVED_IN ? out_reason(first) : REASON_NONE,
+					entry_leg != LEG_MOVED_IN ? REASON_NONE : arrived ? REASON_PIPELINE : out_reason(first),
 					exit_currency, exit.priced, value, false);
 		else if (same_string(entry_currency, exit_currency))
 			put_effects(bridge, &entry, &exit, exit_currency, entry_price, exit_price);
@@ -1050,14 +1058,15 @@ finish_life(Bridge *bridge)
 }
 
 /*
- * A row of the query: version, is it ended by a deletion, from, to, pipeline,
- * stage, amount, currency, probability, category, live, missing, owner,
- * expected, deal, keys.
+ * A row of the query: version, is it ended by a deletion, is the one before it
+ * hidden, from, to, pipeline, stage, amount, currency, probability, category,
+ * live, missing, owner, expected, deal, keys.
  */
 enum
 {
 	COLUMN_VERSION,
 	COLUMN_DELETED,
+	COLUMN_ARRIVED,
 	COLUMN_FROM,
 	COLUMN_TO,
 	COLUMN_PIPELINE,
@@ -1095,6 +1104,7 @@ read_version(Bridge *bridge, const TupleTableSlot *slot)
 
 	version->number = DatumGetInt32(slot->tts_values[COLUMN_VERSION]);
 	version->deleted = DatumGetBool(slot->tts_values[COLUMN_DELETED]);
+	version->arrived = DatumGetBool(slot->tts_values[COLUMN_ARRIVED]);
 	version->from = DatumGetTimestampTz(slot->tts_values[COLUMN_FROM]);
 	version->to = DatumGetTimestampTz(slot->tts_values[COLUMN_TO]);
 	version->pipeline_id = DatumGetInt32(slot->tts_values[COLUMN_PIPELINE]);

@@ -122,7 +122,10 @@ COMMENT ON FUNCTION pipelines._bridge_from(regclass, boolean, text) IS
 -- in no order.  Further parameters: $3 pipelines, $4 owners, $5 days of the
 -- expected closing.  Unless all of them are wanted (whole), those are left out
 -- that began and ended in between and neither begin a life nor precede a closing
--- or deletion, nor are closed: the first of those says what the closing set.  Columns that only changes() needs are NULL where it isn't asked.
+-- or deletion, nor are closed: the first of those says what the closing set.  Columns that only changes() needs
+-- are NULL where it isn't asked.  Of a protected table the versions that a reader
+-- sees tell where they don't see the one before: there the deal was in a pipeline
+-- that isn't theirs to see (or deleted in it: that looks the same).
 CREATE FUNCTION pipelines._bridge_query(deals regclass, of_pipelines boolean, of_owners boolean, of_days boolean,
 										filter text, listed boolean, whole boolean)
 RETURNS text
@@ -135,6 +138,8 @@ DECLARE
 	arms text[] := '{}';
 	missing text;
 	keys text;
+	before text;
+	secured CONSTANT boolean := pipelines._secured(deals);
 	began text;
 	ended text;
 	change text;
@@ -159,14 +164,17 @@ BEGIN
 				(of_days, 4, pipelines._column(deals, 'expected_close_on', 'date'::text, of_history) || ' <@ $5'),
 				(filter IS NOT NULL, 8, 'c1.met')) AS w (wanted, bit, condition)
 			WHERE w.wanted), '0');
-		SELECT string_agg(CASE WHEN of_history THEN format('h.%I', m.history_column) ELSE format('d.%I', m.column_name) END, ', ' ORDER BY m.n)
-		INTO STRICT keys
+		SELECT string_agg(k.name, ', ' ORDER BY m.n), string_agg(format('p.%I = %s', m.history_column, k.name), ' AND ' ORDER BY m.n)
+		INTO STRICT keys, before
 		FROM pipelines._roles(_bridge_query.deals) m
+		CROSS JOIN LATERAL (SELECT CASE WHEN of_history THEN format('h.%I', m.history_column) ELSE format('d.%I', m.column_name) END AS name) k
 		WHERE m.role ~ '^key[1-9]';
 
-		arms := arms || format('SELECT %s, %s, %s, %s, %s, %s, %s, coalesce(%s, %L), %s, %s, %s, %s, %s, %s, %s, %s FROM %s WHERE %s',
+		arms := arms || format('SELECT %s, %s, %s, %s, %s, %s, %s, %s, coalesce(%s, %L), %s, %s, %s, %s, %s, %s, %s, %s FROM %s WHERE %s',
 			version,
 			CASE WHEN of_history THEN format('%s = %L', change, 'delete') ELSE 'false' END,
+			CASE WHEN secured THEN format('%1$s > $1 AND %2$s > 1 AND NOT EXISTS (SELECT FROM %3$s p WHERE %4$s AND p.%5$I = %2$s - 1)',
+				began, version, registration.history, before, pipelines._own_column(registration.history, 'version')) ELSE 'false' END,
 			began, CASE WHEN of_history THEN ended ELSE format('%L::timestamptz', 'infinity') END,
 			pipelines._column(deals, 'pipeline_id', NULL::text, of_history), pipelines._column(deals, 'stage_id', NULL::text, of_history),
 			pipelines._column(deals, 'amount', 'numeric'::text, of_history),
@@ -274,7 +282,7 @@ SET search_path = pg_catalog, pg_temp
 SET parallel_tuple_cost = 0.01
 AS 'MODULE_PATHNAME', 'pipelines_bridge';
 COMMENT ON FUNCTION pipelines.bridge(regclass, timestamptz, timestamptz, text[], text[], daterange, text, boolean, text, text) IS
-'What led from the open pipeline of one instant to that of another: start plus the legs is end, exactly, for every scope and any two instants. In scope are open deals that count in forecasts (not of category omitted), of the pipelines (names, codes or ids) and owners given, expected to close on days of the range, for which the filter is true (a condition over columns of the deals: immutable functions of pg_catalog only; a column that is not tracked is taken from the present row). weighted: amount times probability, the deal''s own or that of its stage; scores don''t count here. One row a leg and currency, or converted to one currency: at the rate of the day of each instant, of the closing for closed deals; an amount without a rate at only one of them counts in fx. from NULL: seven days before to, but not before an adopted table was adopted. A deal made and closed in between makes both legs, also one that was made closed; changes before a closing, and what the closing itself sets, go to increased and decreased, and won is the amount it was won with. Definitions count as they were at each instant. Errors: 22023 (the instants, or nothing is known of the first one), 42601, 42703, 42804, 0A000 (the filter), 23S01 (no such pipeline).';
+'What led from the open pipeline of one instant to that of another: start plus the legs is end, exactly, for every scope and any two instants. In scope are open deals that count in forecasts (not of category omitted), of the pipelines (names, codes or ids) and owners given, expected to close on days of the range, for which the filter is true (a condition over columns of the deals: immutable functions of pg_catalog only; a column that is not tracked is taken from the present row). weighted: amount times probability, the deal''s own or that of its stage; scores don''t count here. One row a leg and currency, or converted to one currency: at the rate of the day of each instant, of the closing for closed deals; an amount without a rate at only one of them counts in fx. from NULL: seven days before to, but not before an adopted table was adopted. A deal made and closed in between makes both legs, also one that was made closed; changes before a closing, and what the closing itself sets, go to increased and decreased, and won is the amount it was won with. Definitions count as they were at each instant. On a protected table a deal that comes from a pipeline that the reader may not see has moved in (also one whose key was deleted there: that looks the same), one that goes there has moved out. Errors: 22023 (the instants, or nothing is known of the first one), 42601, 42703, 42804, 0A000 (the filter), 23S01 (no such pipeline).';
 
 CREATE FUNCTION pipelines._changes(deals regclass, "from" timestamptz, "to" timestamptz, pipelines text[], owners text[],
 		expected daterange, filter text, weighted boolean, currency text, rate_set text)

@@ -478,12 +478,36 @@ sub ask
 	return;
 }
 
+# A reader of pipeline One only: what comes from Two moves in, what goes there moves
+# out, start and end are those of One, and the legs lead from one to the other.
+sub ask_as_reader
+{
+	my ($program) = @_;
+	my @marks = @{ $program->{marks} };
+	my ($from, $to) = @marks[ sort { $a <=> $b } int rand @marks, int rand @marks ];
+	my $arguments = "'d', '$from->{at}', '$to->{at}'";
+	my $ends = "SELECT currency, leg, deals, unpriced, value FROM pipelines.bridge($arguments%s) WHERE leg IN ('start', 'end') AND deals > 0 ORDER BY 1, 2";
+
+	is($node->safe_psql($program->{db}, 'SET ROLE reader; ' . sprintf $ends, ''),
+		$node->safe_psql($program->{db}, sprintf $ends, q{, pipelines => '{One}'}), "a reader's bridge($arguments): the ends");
+	is($node->safe_psql($program->{db}, "SET ROLE reader;
+		SELECT currency FROM pipelines.bridge($arguments) GROUP BY 1 HAVING sum(CASE leg WHEN 'end' THEN -value ELSE value END) <> 0"), '', 'it balances');
+	is($node->safe_psql($program->{db}, "SET ROLE reader;
+		WITH c AS (SELECT currency, leg, reason, count(*) AS deals, sum(value) AS value FROM pipelines.changes($arguments) WHERE leg IS NOT NULL GROUP BY 1, 2, 3),
+			b AS (SELECT currency, leg, reason, deals, value FROM pipelines.bridge($arguments) WHERE leg NOT IN ('start', 'end') AND deals > 0)
+		(TABLE b EXCEPT TABLE c) UNION ALL (TABLE c EXCEPT TABLE b)"), '', 'changes() adds up to it');
+	return;
+}
+
+run_sql($node, 'postgres', 'CREATE ROLE reader');
 for my $n (1 .. $programs)
 {
 	my $program = run_program("p$n", (qw(plain parted renamed))[ ($n + $seed) % 3 ]);
 	load_log($program);
 	is($node->safe_psql($program->{db}, q{SELECT count(*) FROM pipelines.verify('d')}), '0', 'verify() finds nothing');
 	ask($program) for 1 .. $questions;
+	run_sql($node, $program->{db}, q{SELECT pipelines.grant_access('d', 'reader', 'read'); SELECT pipelines.protect_pipeline('Two')});
+	ask_as_reader($program) for 1 .. $questions;
 }
 
 note join ', ', map { "$_ $met{$_}" } sort keys %met;
