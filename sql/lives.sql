@@ -110,6 +110,10 @@ SELECT stage_name, n, won, still_open FROM pipelines.funnel('again', as_of => '2
 SELECT m, stage_name, n, running, deleted, mean FROM unnest('{visit,first,latest,cumulative}'::text[]) m, pipelines.time_in_stage('again', measure => m) ORDER BY m, position;
 SELECT deal, stage_name, visits, running, first_entered, last_exited, cumulative_time, stage_time FROM pipelines.stage_times('again', '1');
 SELECT count(*), count(*) FILTER (WHERE deal = '1') AS first FROM pipelines.stage_times('again');
+-- deal 1 was won after eighteen days in Lead and Offer, and in another life after one day in Lead
+SELECT won, lost FROM pipelines.train_scores('again', ages => '{10 days}', min_won => 1, min_lost => 0);
+SELECT c.feature, c.age, s.name AS stage, c.won, c.lost FROM pipelines.score_count c LEFT JOIN pipelines.stage s ON c.feature = 'stage' AND s.stage_id::text = c.value
+WHERE c.relation = 'again'::regclass ORDER BY 1, 2, s.stage_id;
 -- no instant
 SELECT try(format('SELECT FROM pipelines.%s(''again'', as_of => NULL)', f))
 FROM unnest('{flow,trend,transitions,funnel,win_rate,cycle,velocity,load,time_in_stage,stage_times}'::text[]) f;

@@ -177,25 +177,26 @@ COMMENT ON FUNCTION pipelines._magnitude(numeric) IS
 'The order of magnitude of a number, in steps of half a power of ten, as text.';
 
 -- The key of a deal for counting: exact for one whole number, else two hash
--- values of its text (128 bits).
-CREATE FUNCTION pipelines._score_key(deals regclass, of_history boolean)
+-- values of its text (128 bits).  lives: and which life of its key it is.
+CREATE FUNCTION pipelines._score_key(deals regclass, of_history boolean, lives boolean)
 RETURNS text
 LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT CASE WHEN count(*) = 1 AND bool_and(a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype))
-				THEN format('CAST(%s AS bigint), 0::bigint', min(k.column_text))
+				THEN format('CAST(%s AS bigint), CAST(%s AS bigint)', min(k.column_text), coalesce(max(l.expression), '0'))
 				ELSE format('hashtextextended(%1$s, 0), hashtextextended(%1$s, 1)',
-							CASE count(*) WHEN 1 THEN format('CAST(%s AS text) COLLATE "C"', min(k.column_text))
-								 ELSE format('CAST(ROW(%s) AS text) COLLATE "C"', string_agg(k.column_text, ', ' ORDER BY k.n)) END)
+							format(CASE count(*) WHEN 1 THEN '(CAST(%s AS text)%s) COLLATE "C"' ELSE '(CAST(ROW(%s) AS text)%s) COLLATE "C"' END,
+								   string_agg(k.column_text, ', ' ORDER BY k.n), ' || ''#'' || ' || max(l.expression)))
 				END
 	FROM (SELECT m.n, m.column_name,
 				 format('%s.%I', CASE WHEN $2 THEN 'h' ELSE 'd' END, CASE WHEN $2 THEN m.history_column ELSE m.column_name END) AS column_text
 		  FROM pipelines._roles($1) m
 		  WHERE m.role ~ '^key[1-9]') k
 	JOIN pg_attribute a ON a.attrelid = $1 AND a.attname = k.column_name
+	LEFT JOIN pipelines._life($1, CASE WHEN $2 THEN 'h' ELSE 'd' END, $2) l ON $3
 $$;
-COMMENT ON FUNCTION pipelines._score_key(regclass, boolean) IS
+COMMENT ON FUNCTION pipelines._score_key(regclass, boolean, boolean) IS
 'SQL text of the key of a deal (d) or of a version of it (h) as two whole numbers.';
 
 -- All visits of all deals as _score_counts() wants them; $1 settings, $2 at, $3
@@ -210,16 +211,16 @@ AS $$
 	SELECT format($sql$($1, $2, $3, v.key1, v.key2, v.episode, v.version, v.since, v.until, v.pipeline, v.stage, v.furthest, v.created, v.reopened, v.features)
 	FROM (
 		SELECT %1$s, %2$s, %3$s, CASE WHEN %4$s <= $2 THEN %21$s END, CAST(NULL AS timestamptz), %5$s, %6$s, %7$s, %8$s, false, CAST(NULL AS text[])
-		FROM %9$s d
+		FROM %9$s d%23$s
 		UNION ALL
 		SELECT %10$s, %11$s, h.%12$I, %22$s, h.%14$I, %15$s, %16$s, %17$s, CAST(NULL AS timestamptz), h.%18$I = 'reopen', %19$s
-		FROM %20$s h
+		FROM %20$s h%24$s
 		WHERE h.%13$I <= $2 AND (h.%18$I <> 'change' OR h.%14$I > $2)
 	) v(key1, key2, episode, version, since, until, pipeline, stage, furthest, created, reopened, features)$sql$,
-		pipelines._score_key($1, false), pipelines._column($1, 'episode'), pipelines._column($1, 'version'), pipelines._column($1, 'changed_at'),
+		pipelines._score_key($1, false, r.lives), pipelines._column($1, 'episode'), pipelines._column($1, 'version'), pipelines._column($1, 'changed_at'),
 		pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'), pipelines._column($1, 'furthest_stage_id'),
 		pipelines._column($1, 'created_at', 'timestamptz'), pipelines._deals_source($1, pipelines._role_columns($1)),
-		pipelines._score_key($1, true), pipelines._column($1, 'episode', NULL, true), pipelines._own_column(t.history, 'version'),
+		pipelines._score_key($1, true, r.lives), pipelines._column($1, 'episode', NULL, true), pipelines._own_column(t.history, 'version'),
 		pipelines._own_column(t.history, 'valid_from'), pipelines._own_column(t.history, 'valid_to'),
 		pipelines._column($1, 'pipeline_id', NULL, true), pipelines._column($1, 'stage_id', NULL, true),
 		pipelines._column($1, 'furthest_stage_id', NULL, true), pipelines._own_column(t.history, 'change'),
@@ -228,8 +229,10 @@ AS $$
 						(SELECT string_agg(pipelines._deal_dimension($1, f.name, true, true), ', ' ORDER BY f.n)
 						 FROM unnest($2) WITH ORDINALITY f(name, n)))
 			ELSE 'CAST(NULL AS text[])' END,
-		t.history, pipelines._column($1, 'stage_entered_at'), pipelines._column($1, 'stage_entered_at', NULL, true))
+		t.history, pipelines._column($1, 'stage_entered_at'), pipelines._column($1, 'stage_entered_at', NULL, true),
+		CASE WHEN r.lives THEN (pipelines._life($1, 'd', false)).joined END, CASE WHEN r.lives THEN (pipelines._life($1, 'h', true)).joined END)
 	FROM pipelines.tracked_table t
+	CROSS JOIN (SELECT pipelines._returned($1)) r(lives)
 	WHERE t.relation = $1
 $$;
 COMMENT ON FUNCTION pipelines._score_feed(regclass, text[]) IS
@@ -340,7 +343,7 @@ LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 1000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT greatest(1, ceil(coalesce(sum(greatest(c.reltuples, 0)::numeric), 0)
-				* CASE WHEN pipelines._key_is_number($1) THEN 30 ELSE 49 END
+				* CASE WHEN pipelines._key_is_number($1) AND NOT pipelines._returned($1) THEN 30 ELSE 49 END
 				/ greatest(pg_size_bytes(current_setting('maintenance_work_mem')), 256 * 1024 * 1024)))::integer
 	FROM pipelines.tracked_table t
 	CROSS JOIN LATERAL (SELECT r.relid FROM pipelines._parts(t.relation) r UNION ALL SELECT r.relid FROM pipelines._parts(t.history) r) p
