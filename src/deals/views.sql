@@ -1070,19 +1070,19 @@ COMMENT ON FUNCTION pipelines._last_activity(regclass, text) IS
 	'When something was last done about a deal, as SQL text.';
 
 -- How often the expected closing of a deal (d) was put off, and by how many days
--- (R-2.30): one row for each time, of the present life of its key.
+-- (R-2.30): one row for each time, of the present life of its key.  In the order of
+-- the index, of which nothing has to be sorted.
 CREATE FUNCTION pipelines._pushes(deals regclass)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT format($sql$SELECT CASE WHEN isfinite(v.expected) AND isfinite(v.later) THEN v.later - v.expected END AS days
-			 FROM (SELECT v.expected, lead(v.expected) OVER (ORDER BY v.version) AS later,
-						  bool_or(v.deleted) OVER (ORDER BY v.version DESC) AS former
-				   FROM (SELECT h.%1$I AS version, %2$s AS expected, h.%3$I = 'delete' AS deleted FROM %4$s h WHERE %5$s AND h.%1$I < %6$s
-						 UNION ALL
-						 SELECT %6$s, %7$s, false) v) v
-			 WHERE v.later > v.expected AND NOT v.former$sql$,
+			 FROM (SELECT %2$s AS expected, lead(%2$s, 1, %7$s) OVER (ORDER BY h.%1$I) AS later
+				   FROM %4$s h
+				   WHERE %5$s AND h.%1$I < %6$s
+					AND h.%1$I > coalesce((SELECT max(h.%1$I) FROM %4$s h WHERE %5$s AND h.%1$I < %6$s AND h.%3$I = 'delete'), -1)) v
+			 WHERE v.later > v.expected$sql$,
 		pipelines._own_column(t.history, 'version'), pipelines._column($1, 'expected_close_on', 'date', true),
 		pipelines._own_column(t.history, 'change'), t.history,
 		(SELECT string_agg(format('h.%I = d.%I', m.history_column, m.column_name), ' AND ' ORDER BY m.n)
@@ -1105,7 +1105,8 @@ AS $$
 			CASE WHEN %1$s < (now() AT TIME ZONE w.zone)::date THEN 'past_expected_close' END,
 			CASE WHEN %2$s IS NULL THEN 'no_amount' END,
 			CASE WHEN %3$s >= now() THEN NULL ELSE 'no_next_action' END,
-			CASE WHEN (SELECT y.pipeline_id
+			CASE WHEN EXISTS (SELECT FROM pipelines.deal_type)
+					AND (SELECT y.pipeline_id
 					   FROM pipelines.deal_type y
 					   WHERE y.layout_id = p.layout_id AND %4$s = y.value
 					   ORDER BY y.position, y.column_name, y.value
@@ -1113,7 +1114,7 @@ AS $$
 			(SELECT 'pushed_' || count(*) || '_times'
 			 FROM (%7$s) v
 			 HAVING count(*) > 0)], NULL)
-		|| ARRAY(%6$s)$sql$,
+		|| %6$s$sql$,
 		pipelines._column($1, 'expected_close_on', 'date'), pipelines._column($1, 'amount', 'numeric'),
 		pipelines._column($1, 'next_action_at', 'timestamptz'),
 		(SELECT format('CASE y.column_name %s ELSE to_jsonb(d) ->> y.column_name END',
@@ -1135,7 +1136,10 @@ RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT format(CASE WHEN NOT pipelines._secured($1) THEN $sql$SELECT 'skipped_stage:' || ks.name
+	SELECT format(CASE WHEN NOT pipelines._secured($1)
+		-- of most deals there is nothing to be put together
+		THEN $sql$CASE WHEN EXISTS (SELECT FROM %1$s h WHERE %3$s AND h.%12$I < %13$s AND h.%2$I IS NOT NULL)
+			THEN ARRAY(SELECT 'skipped_stage:' || ks.name
 				 FROM (SELECT DISTINCT k.stage_id
 					   FROM %1$s h, unnest(h.%2$I) k(stage_id)
 					   WHERE %3$s AND %4$s = %5$s AND %6$s = %7$s AND h.%14$I = %7$s AND h.%12$I < %13$s) k
@@ -1144,8 +1148,8 @@ AS $$
 				 WHERE k.stage_id <> %8$s
 					AND NOT EXISTS (SELECT FROM %1$s h
 									WHERE %3$s AND %4$s = %5$s AND %6$s = %7$s AND %9$s = k.stage_id AND h.%12$I < %13$s)
-				 ORDER BY kp.position, ks.name$sql$
-		ELSE $sql$SELECT 'skipped_stage:' || ks.name
+				 ORDER BY kp.position, ks.name) ELSE '{}' END$sql$
+		ELSE $sql$ARRAY(SELECT 'skipped_stage:' || ks.name
 				 FROM pipelines.pipeline_stage kp
 				 JOIN pipelines.stage ks ON ks.stage_id = kp.stage_id
 				 WHERE kp.pipeline_id = %7$s AND kp.mandatory AND kp.outcome = 'open' AND kp.archived_at IS NULL
@@ -1162,7 +1166,7 @@ AS $$
 									AND kp.position < kn.position AND kn.outcome IN ('open', 'won', 'done'))
 					AND NOT EXISTS (SELECT FROM %1$s h
 									WHERE %3$s AND %4$s = %5$s AND %6$s = %7$s AND %9$s = kp.stage_id AND h.%12$I < %13$s)
-				 ORDER BY kp.position, ks.name$sql$ END,
+				 ORDER BY kp.position, ks.name)$sql$ END,
 		t.history, pipelines._own_column(t.history, 'skipped_stages'), k.matches,
 		pipelines._column($1, 'episode', NULL, true), pipelines._column($1, 'episode'),
 		pipelines._column($1, 'pipeline_id', NULL, true), pipelines._column($1, 'pipeline_id'),
@@ -1177,7 +1181,7 @@ AS $$
 	WHERE t.relation = $1
 $$;
 COMMENT ON FUNCTION pipelines._skipped(regclass) IS
-	'A query for the skipped stages of a deal, as SQL text.';
+	'An expression for the skipped stages of a deal, as SQL text.';
 
 -- A report with its defaults.  What the view costs is what the report costs,
 -- when it is read.
