@@ -255,6 +255,8 @@ FROM pipelines.review('rev', large => 500, as_of => '2026-03-15 12:00') ORDER BY
 UPDATE pipelines.pipeline SET large_from = 5 WHERE pipeline_id = 1;
 SELECT deal, flags, pushed_days FROM pipelines.review('rev', since => '2026-03-01', as_of => '2026-03-08') ORDER BY deal::integer;
 SELECT count(*) FROM pipelines.review('rev', as_of => '2020-01-01');
+-- at the end of time no one can say for how long a deal has been where it is
+SELECT count(*) > 0 AS some, count(days_in_stage) AS days FROM pipelines.review('rev', since => '2026-03-01', as_of => 'infinity');
 -- changes() has the same flags (R-10.4), of the deal at the second instant; one that is not there then has none
 BEGIN;
 SET LOCAL pipelines.event_time = '2026-03-13';

@@ -116,6 +116,8 @@ SELECT c.feature, c.age, s.name AS stage, c.won, c.lost FROM pipelines.score_cou
 WHERE c.relation = 'again'::regclass ORDER BY 1, 2, s.stage_id;
 -- no instant
 SELECT try(format('SELECT FROM pipelines.%s(''again'', as_of => NULL)', f))
-FROM unnest('{flow,trend,transitions,funnel,win_rate,cycle,velocity,load,time_in_stage,stage_times}'::text[]) f;
+FROM unnest('{flow,trend,transitions,funnel,win_rate,cycle,velocity,load,time_in_stage,stage_times,stalled,next_steps,candidates,review}'::text[]) f;
+SELECT try($$SELECT FROM pipelines.stalling('again', 'infinity', as_of => NULL)$$);
+SELECT try($$SELECT FROM pipelines.journey('again', '1', as_of => NULL)$$);
 \c :home
 DROP DATABASE regress_pipelines_lives;

@@ -323,7 +323,7 @@ COMMENT ON COLUMN pipelines.deal_review.probability IS 'Percent, as it counts.';
 COMMENT ON COLUMN pipelines.deal_review.stage_before IS 'Name of the stage at the earlier instant.';
 COMMENT ON COLUMN pipelines.deal_review.expected_before IS 'Day of the expected closing at the earlier instant.';
 COMMENT ON COLUMN pipelines.deal_review.pushed_days IS 'By how many days the expected closing was put off; negative: brought forward.';
-COMMENT ON COLUMN pipelines.deal_review.days_in_stage IS 'Days of 24 hours since the stage was entered.';
+COMMENT ON COLUMN pipelines.deal_review.days_in_stage IS 'Days of 24 hours since the stage was entered; NULL at the end of time.';
 
 -- $1 the instant, $2 the earlier one, $3 from which amount on a deal is large.
 -- The version at the earlier instant of a deal that changed since is in the
@@ -448,7 +448,7 @@ BEGIN
 		pipelines._stalls_after_hold(deals, 'l.limit_over'::text, '$1'::text, created, '$1'::text, 'f'::text, 'f.calendar'::text,
 			'(SELECT f.p AS pipeline_id, f.s AS stage_id, f.outcome FROM definition f)'::text), key_columns,
 		CASE WHEN flags_only THEN '' ELSE ', r.p, r.pipeline_name, r.s, r.stage_name, r.outcome, r.owner, r.currency, r.amount, r.amount_before, r.probability,
-		r.stage_before, r.expected, r.expected_before, CASE WHEN isfinite(r.expected) AND isfinite(r.expected_before) THEN r.expected - r.expected_before END, r.step, round((extract(epoch FROM $1 - r.entered) / 86400)::numeric, 2)' END,
+		r.stage_before, r.expected, r.expected_before, CASE WHEN isfinite(r.expected) AND isfinite(r.expected_before) THEN r.expected - r.expected_before END, r.step, CASE WHEN isfinite($1) THEN round((extract(epoch FROM $1 - r.entered) / 86400)::numeric, 2) END' END,
 		CASE WHEN scored THEN 'z.effective_probability, ' ELSE '' END,
 		CASE WHEN scored THEN format(E'\n\t\tLEFT JOIN pipelines.scores(%L::regclass, NULL::text, $1) z ON z.deal = a.key::text', deals) ELSE '' END);
 END
@@ -469,6 +469,7 @@ AS $$
 DECLARE
 	known_since CONSTANT timestamptz := (SELECT t.tracked_since FROM pipelines.tracked_table t WHERE t.relation = deals);
 BEGIN
+	PERFORM pipelines._is_past(as_of);
 	PERFORM pipelines._need_deals(deals);
 	IF as_of < known_since THEN
 		PERFORM pipelines._as_of_covered(deals, as_of);

@@ -363,7 +363,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	past CONSTANT boolean := as_of < now();
+	past CONSTANT boolean := pipelines._is_past(as_of);
 	s record;
 	parts text;
 	keys text[];
@@ -451,6 +451,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
+	past CONSTANT boolean := pipelines._is_past(as_of);
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
 	s record;
 	condition text;
@@ -476,7 +477,7 @@ BEGIN
 			pipelines._key_as_text(deals, 'd', false), s.stage_id, s.stage_name, s.position,
 			pipelines._column(deals, 'owner', 'text'), pipelines._column(deals, 'amount', 'numeric'), pipelines._column(deals, 'currency', 'text'),
 			(SELECT t.currency FROM pipelines.tracked_table t WHERE t.relation = deals),
-			CASE WHEN as_of < now() THEN pipelines._past_source(deals) ELSE pipelines._deals_source(deals, NULL::name[]) END,
+			CASE WHEN past THEN pipelines._past_source(deals) ELSE pipelines._deals_source(deals, NULL::name[]) END,
 			pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'), s.pipeline_id, condition)
 		USING as_of;
 	END LOOP;

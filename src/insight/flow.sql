@@ -458,6 +458,7 @@ AS $$
 DECLARE
 	keys text[];
 BEGIN
+	PERFORM pipelines._is_past(as_of);
 	PERFORM pipelines._need_deals(deals);
 	SELECT pipelines._key_values(journey.deal, count(*)::integer) INTO keys
 	FROM pipelines._roles(deals) r WHERE r.role ~ '^key[1-9]';

@@ -82,11 +82,12 @@ SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
+	past CONSTANT boolean := pipelines._is_past(as_of);
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
 BEGIN
 	PERFORM pipelines._need_deals(deals);
 	RETURN QUERY EXECUTE pipelines._stall_query(deals,
-		CASE WHEN as_of < now() THEN pipelines._past_source(deals) ELSE pipelines._deals_source(deals, NULL::name[]) END,
+		CASE WHEN past THEN pipelines._past_source(deals) ELSE pipelines._deals_source(deals, NULL::name[]) END,
 		'coalesce(w.stalled_at <= $1, false)' || CASE WHEN chosen IS NULL THEN '' ELSE format(' AND %s = $3', pipelines._column(deals, 'pipeline_id')) END,
 		EXISTS (SELECT FROM pipelines._stages_at(as_of) s WHERE s.stall_basis = 'activity' AND s.stall_limit IS NOT NULL), '$1', respect_next_action, with_reasons)
 	USING as_of, max_future, chosen;
@@ -141,10 +142,11 @@ SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
+	past CONSTANT boolean := pipelines._is_past(as_of);
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
 	layout CONSTANT integer := (SELECT t.layout_id FROM pipelines.tracked_table t WHERE t.relation = deals);
 	statement CONSTANT text := pipelines._stall_query(deals,
-		CASE WHEN as_of < now() THEN pipelines._past_source(deals) ELSE pipelines._deals_source(deals, NULL::name[]) END,
+		CASE WHEN past THEN pipelines._past_source(deals) ELSE pipelines._deals_source(deals, NULL::name[]) END,
 		-- named once, since it is worked out wherever it is named
 		format('coalesce(tstzrange($1, greatest($1, $3), ''(]'') @> w.stalled_at, false) AND %s = $4 AND %s = $5 AND %3$s >= $6 AND %3$s <= $7',
 			pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'), pipelines._column(deals, 'stage_entered_at')),
