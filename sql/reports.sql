@@ -145,6 +145,12 @@ CALL go(38, '21:Lead 22:Over 22:Demo', owner => 'kim');
 SELECT pipeline_name, stage_name, to_pipeline_name, to_stage_name, kind, n, exits FROM pipelines.transitions('deals', since => '2026-01-21', as_of => '2026-01-30');
 SELECT stage_name, to_pipeline_name, to_stage_name, kind, value, n FROM pipelines.transitions('deals', by => 'owner', pipeline => 'Sales', since => '2026-01-21', as_of => '2026-01-30') WHERE value = 'kim';
 SELECT stage_name, n, exits, next_n FROM pipelines.funnel('deals', 'direct', since => '2026-01-21', pipeline => 'Sales', as_of => '2026-01-30');
+-- to another pipeline and back: two stays, also where only one pipeline is asked for
+SET LOCAL pipelines.event_time = '2026-01-23 12:00+00';
+UPDATE deals SET pipeline_id = pipelines.pipeline_id('Sales'), stage_id = pipelines.stage_id('Sales', 'Lead') WHERE deal_id = 38;
+RESET pipelines.event_time;
+SELECT stage_name, n, exits, next_n FROM pipelines.funnel('deals', 'direct', since => '2026-01-21', pipeline => 'Sales', as_of => '2026-01-30');
+SELECT stage_name, n, exits, next_n FROM pipelines.funnel('deals', 'direct', since => '2026-01-21', as_of => '2026-01-30') WHERE pipeline_name = 'Sales';
 -- the same where the next stay tells where a deal went
 CREATE TABLE moves AS SELECT * FROM pipelines.transitions('deals', as_of => '2026-01-30');
 SELECT pipelines._secured('deals');
@@ -270,6 +276,11 @@ UPDATE deals SET stage_id = pipelines.stage_id('Three ends', 'Won, partly') WHER
 RESET pipelines.event_time;
 SELECT mode, stage_name, n, exits, next_n, round(next_rate, 4) AS next, round(cumulative_rate, 4) AS cumulative
 FROM unnest('{any,direct}'::text[]) mode CROSS JOIN LATERAL pipelines.funnel('deals', mode, pipeline => 'Three ends');
+
+-- of a pipeline without stages there is nothing to be told
+INSERT INTO pipelines.pipeline (layout_id, name) SELECT layout_id, 'Bare' FROM pipelines.pipeline WHERE name = 'Sales';
+SELECT mode, count(n) FROM unnest('{any,direct}'::text[]) mode LEFT JOIN LATERAL pipelines.funnel('deals', mode, pipeline => 'Bare') ON true GROUP BY 1;
+DELETE FROM pipelines.pipeline WHERE name = 'Bare';
 
 -- whoever forbids the planner something gives its plans a cost at which servers compile them: for a second each, whatever the size of the tables
 SELECT oid::regprocedure FROM pg_proc

@@ -151,7 +151,7 @@ BEGIN
 	PERFORM pipelines._need_deals(deals);
 	PERFORM pipelines._check_word('mode', mode, '{any,strict,reached,direct}');
 	PERFORM pipelines._check_word('cohort', cohort, '{created_in,entered_first_stage_in,entered_stage_in,closed_in}');
-	SELECT array_agg(v.n ORDER BY s.step, s.stage_id, v.place) INTO steps
+	SELECT coalesce(array_agg(v.n ORDER BY s.step, s.stage_id, v.place), '{}') INTO steps
 	FROM pipelines._funnel_steps(as_of) s
 	CROSS JOIN LATERAL (VALUES (1, s.pipeline_id), (2, s.stage_id), (3, s.step), (4, s.kind)) v(place, n)
 	WHERE chosen IS NULL OR s.pipeline_id = chosen;
@@ -193,7 +193,8 @@ BEGIN
 		CASE WHEN mature_only
 			 THEN ' LEFT JOIN unnest($7, $8) c(pipeline_id, p90) ON c.pipeline_id = r.pipeline_id_' ELSE '' END,
 		CASE WHEN inside <> 'true' THEN ' LEFT JOIN period w ON w.pipeline_id = x.pipeline_id_' ELSE '' END,
-		CASE WHEN chosen IS NULL THEN '' ELSE ' WHERE x.pipeline_id_ = ' || chosen END,
+		-- where each stay led matters if its end is counted
+		CASE WHEN chosen IS NULL OR mode = 'direct' THEN '' ELSE ' WHERE x.pipeline_id_ = ' || chosen END,
 		pipelines._funnel_aggregate(deals))
 	INTO counts
 	USING as_of, since, until, steps, mode, cohort, slow_in, slow;
