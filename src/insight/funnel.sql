@@ -252,7 +252,7 @@ Memory: 8 bytes a deal and 8 bytes a stay; where keys are no numbers, or are far
 
 -- From where to where: moves, not deals.
 CREATE FUNCTION pipelines.transitions(deals regclass, since date DEFAULT NULL, until date DEFAULT NULL, by text DEFAULT NULL,
-	pipeline text DEFAULT NULL, as_of timestamptz DEFAULT now())
+	pipeline text DEFAULT NULL, transient boolean DEFAULT true, as_of timestamptz DEFAULT now())
 RETURNS TABLE (pipeline_id integer, pipeline_name text, stage_id integer, stage_name text, "position" integer,
 	to_pipeline_id integer, to_pipeline_name text, to_stage_id integer, to_stage_name text, to_position integer, to_outcome text,
 	kind text, value text, n bigint, exits bigint, rate numeric)
@@ -267,7 +267,7 @@ DECLARE
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
 	bounded CONSTANT boolean := since IS NOT NULL OR until IS NOT NULL;
 	-- as in T_visits
-	seen CONSTANT text := 'm.exited_ >= m.entered_ + interval ''20 microseconds''';
+	seen CONSTANT text := CASE WHEN transient THEN 'true' ELSE 'm.exited_ >= m.entered_ + interval ''20 microseconds''' END;
 BEGIN
 	PERFORM pipelines._need_deals(deals);
 	RETURN QUERY EXECUTE format($sql$
@@ -342,10 +342,11 @@ BEGIN
 	USING as_of, since, until, chosen;
 END
 $$;
-COMMENT ON FUNCTION pipelines.transitions(regclass, date, date, text, text, timestamptz) IS
-'From which stage to which one deals moved, and how often: the matrix of transitions, one row per pair.  Moves, not deals: whoever goes there twice counts twice; deals that were deleted later count for what they did before.  A stage that was merged into another counts as that; a stay that no one ever saw (R-2.6) is none: the move before it leads to the next stage that was seen.
+COMMENT ON FUNCTION pipelines.transitions(regclass, date, date, text, text, boolean, timestamptz) IS
+'From which stage to which one deals moved, and how often: the matrix of transitions, one row per pair.  Moves, not deals: whoever goes there twice counts twice; deals that were deleted later count for what they did before.  A stage that was merged into another counts as that.
 kind: next, skip (an open stage lies between), back, hold, resume, close, reopen (the latter two also in place, by change_outcome()), transfer (to another pipeline), delete (no target).  exits: all moves out of the stage; rate = n / exits, a fraction of 1.
 since, until: moves made from the day since on and before the day until, in the time zone of the pipeline that they leave.  by: a tracked column as it was until the move (the owner who made it: S76); any other of the present row.
+transient: every move counts, as it is written; false: a stay that no one ever saw (R-2.6) is none, and the move before it leads to the next stage that was seen, if that is another one.
 On a protected table a move into a pipeline that the reader may not see has no target.
 Errors: 22023 an instant before the history of an adopted table; 23S01 unknown pipeline; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
 
