@@ -373,6 +373,21 @@ SELECT * FROM unlike($$'hidden', '2026-03-12', '2026-03-14'$$);
 RESET ROLE;
 SELECT * FROM legs($$'hidden'$$, $$'2026-03-12'$$, $$'2026-03-14'$$, $$pipelines => '{Sales}'$$);
 
+-- what was closed stays so for who doesn't see where it was reopened, though its stage is an open one by now
+SELECT pipelines.create_pipeline('Turned', stages => '["Lead", {"name": "Shelved", "outcome": "lost"}]') AS turned \gset
+SET pipelines.event_time = '2026-04-01';
+INSERT INTO hidden (deal_id, amount, pipeline_id, stage_id) VALUES (20, 5, :turned, pipelines.stage_id('Turned', 'Shelved'));
+SET pipelines.event_time = '2026-04-01 12:00';
+UPDATE hidden SET expected_close_on = '2026-05-01' WHERE deal_id = 20;
+SET pipelines.event_time = '2026-04-02';
+UPDATE hidden SET pipeline_id = pipelines.pipeline_id('Renewal'), stage_id = pipelines.stage_id('Renewal', 'Lead') WHERE deal_id = 20;
+RESET pipelines.event_time;
+UPDATE pipelines.pipeline_stage SET outcome = 'open' WHERE pipeline_id = :turned AND stage_id = pipelines.stage_id('Turned', 'Shelved');
+SET ROLE regress_bridge_reader;
+SELECT * FROM legs($$'hidden'$$, $$'2026-03-31'$$, $$now()$$, $$pipelines => '{Turned}'$$);
+RESET ROLE;
+SELECT * FROM legs($$'hidden'$$, $$'2026-03-31'$$, $$now()$$, $$pipelines => '{Turned}'$$);
+
 \c :home
 SET client_min_messages = warning;
 DROP DATABASE regress_pipelines_bridge;

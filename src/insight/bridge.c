@@ -895,14 +895,16 @@ fold_life(Bridge *bridge)
 	Version    *last = &bridge->versions[bridge->nversions - 1];
 	bool		deleted = last->deleted && last->to <= bridge->to;
 	/* the next version is one that the reader may not see: in another pipeline */
-	bool		hidden = !deleted && last->to <= bridge->to && last->to != DT_NOEND &&
-		standing(last, last->to, true) != STANDING_CLOSED;
+	bool		left = !deleted && last->to <= bridge->to && last->to != DT_NOEND;
+	/* what was closed stays so for them, whatever becomes of its stage */
+	bool		hidden = left && standing(last, last->to, true) != STANDING_CLOSED;
 	/* so was the one before: closed there, too, if it came closed */
 	bool		arrived = first->arrived && first->live;
 	Standing	s0 = first->from <= bridge->from ? standing(first, bridge->from, false) :
 		!arrived ? STANDING_ABSENT :
 		standing(first, first->from, false) == STANDING_CLOSED ? STANDING_CLOSED : STANDING_OUT;
-	Standing	s1 = deleted ? STANDING_ABSENT : hidden ? STANDING_OUT : standing(last, bridge->to, false);
+	Standing	s1 = deleted ? STANDING_ABSENT : hidden ? STANDING_OUT :
+		left ? STANDING_CLOSED : standing(last, bridge->to, false);
 	Point		entry = point_at(NULL, 0, false);
 	Point		exit = point_at(NULL, 0, false);
 	Version    *outside = NULL; /* the last open version, out of scope */
@@ -948,7 +950,7 @@ fold_life(Bridge *bridge)
 		{
 			exit = point;
 			if (s1 == STANDING_CLOSED)
-				exit_leg = closing_leg(last, bridge->to, false);
+				exit_leg = left ? closing_leg(last, last->to, true) : closing_leg(last, bridge->to, false);
 			else if (deleted && last->live && standing(last, last->to, true) == STANDING_CLOSED)
 				exit_leg = closing_leg(last, last->to, true);
 			else
