@@ -972,14 +972,10 @@ AS $$
 									WHERE %14$s AND l.%15$I >= h.%15$I AND l.%16$I = 'delete' AND l.%6$I <= %10$s)) x), %2$s)
 		ELSE %2$s END$sql$,
 		$6, $2, $3, pipelines._own_column(t.history, 'valid_from'), $4, pipelines._own_column(t.history, 'valid_to'), $7,
-		t.history, k.matches, $5, pipelines._column($1, 'pipeline_id', NULL, true), pipelines._column($1, 'stage_id', NULL, true),
+		t.history, pipelines._key_match($1, 'h', 'd'), $5, pipelines._column($1, 'pipeline_id', NULL, true), pipelines._column($1, 'stage_id', NULL, true),
 		'SELECT CAST(o.pipeline_id AS bigint) << 32 | o.stage_id FROM ' || $8 || ' o WHERE o.outcome = ''on_hold''',
-		k.life_matches, pipelines._own_column(t.history, 'version'), pipelines._own_column(t.history, 'change'))
+		pipelines._key_match($1, 'l', 'd'), pipelines._own_column(t.history, 'version'), pipelines._own_column(t.history, 'change'))
 	FROM pipelines.tracked_table t
-	CROSS JOIN (SELECT string_agg(format('h.%I = d.%I', m.history_column, m.column_name), ' AND ' ORDER BY m.n) AS matches,
-					   string_agg(format('l.%I = d.%I', m.history_column, m.column_name), ' AND ' ORDER BY m.n) AS life_matches
-				FROM pipelines._roles($1) m
-				WHERE m.role ~ '^key[1-9]') k
 	WHERE t.relation = $1
 $$;
 COMMENT ON FUNCTION pipelines._stalls_after_hold(regclass, text, text, text, text, text, text, text) IS
@@ -1085,8 +1081,7 @@ AS $$
 			 WHERE v.later > v.expected$sql$,
 		pipelines._own_column(t.history, 'version'), pipelines._column($1, 'expected_close_on', 'date', true),
 		pipelines._own_column(t.history, 'change'), t.history,
-		(SELECT string_agg(format('h.%I = d.%I', m.history_column, m.column_name), ' AND ' ORDER BY m.n)
-		 FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]'),
+		pipelines._key_match($1, 'h', 'd'),
 		pipelines._column($1, 'version'), pipelines._column($1, 'expected_close_on', 'date'))
 	FROM pipelines.tracked_table t
 	WHERE t.relation = $1

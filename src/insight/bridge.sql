@@ -103,10 +103,9 @@ BEGIN
 	JOIN pg_attribute a ON a.attrelid = _bridge_from.deals AND a.attnum = w.attnum
 	LEFT JOIN pipelines._layout_columns(_bridge_from.deals) m ON m.attnum = a.attnum;
 	IF present THEN
-		SELECT result || format(' LEFT JOIN %s n ON %s', deals, string_agg(format('n.%I = h.%I', m.column_name, m.history_column), ' AND ' ORDER BY m.n)),
-			min(format('n.%I IS NULL', m.column_name))
-		INTO result, unsaid
-		FROM pipelines._roles(_bridge_from.deals) m WHERE m.role ~ '^key[1-9]';
+		result := result || format(' LEFT JOIN %s n ON %s', deals, pipelines._key_match(deals, 'h', 'n'));
+		SELECT format('n.%I IS NULL', m.column_name) INTO unsaid
+		FROM pipelines._roles(_bridge_from.deals) m WHERE m.role = 'key1';
 	END IF;
 	RETURN concat(result,
 		CASE WHEN filter IS NOT NULL
