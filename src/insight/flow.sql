@@ -266,10 +266,9 @@ AS $$
 				  FROM %5$s e WHERE e.%6$I = ''delete'') l
 			JOIN %5$s h ON %7$s AND h.%4$I = l.first',
 		pipelines._report_key($1, true), pipelines._own_column(t.history, 'valid_from'), k.names, pipelines._own_column(t.history, 'version'), t.history,
-		pipelines._own_column(t.history, 'change'), k.matches)
+		pipelines._own_column(t.history, 'change'), pipelines._versions_match($1, 'h', 'l'))
 	FROM pipelines.tracked_table t
-	CROSS JOIN (SELECT string_agg(format('e.%I', m.history_column), ', ' ORDER BY m.n) AS names,
-					   string_agg(format('h.%1$I = l.%1$I', m.history_column), ' AND ' ORDER BY m.n) AS matches
+	CROSS JOIN (SELECT string_agg(format('e.%I', m.history_column), ', ' ORDER BY m.n) AS names
 				FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]') k
 	WHERE t.relation = $1
 $$;
@@ -320,8 +319,7 @@ AS $$
 			format('h.%I', pipelines._own_column(t.history, 'valid_from')), format('%s h%s', pipelines._history_source($1), y.joined),
 			format('h.%I > $2 AND %s', pipelines._own_column(t.history, 'valid_to'), pipelines._column($1, 'stage_entered_at', NULL, true)),
 			format('h.%I', pipelines._own_column(t.history, 'version')), pipelines._column($1, 'episode', NULL, true),
-			(SELECT string_agg(format('l.%1$I = h.%1$I', m.history_column), ' AND ' ORDER BY m.n)
-			 FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]')
+			pipelines._versions_match($1, 'l', 'h')
 		WHERE $3
 	) s(pipeline_id, stage_id, by_, currency, amount, began, source, entered, version, episode, life)
 	WHERE t.relation = $1

@@ -169,7 +169,7 @@ AS $$
 		-- what was changed after the closing doesn't count
 		CASE WHEN y.history IS NULL THEN x.expression
 			 ELSE format('(SELECT CAST(g.%I AS text) FROM %s g WHERE %s AND g.%I = %s AND g.%I = %s ORDER BY g.%I LIMIT 1)',
-				y.history, t.history, k.same, k.episode, pipelines._column($1, 'episode', NULL, true),
+				y.history, t.history, pipelines._versions_match($1, 'g', 'h'), k.episode, pipelines._column($1, 'episode', NULL, true),
 				k.closed_at, pipelines._column($1, 'closed_at', NULL, true), pipelines._own_column(t.history, 'version')) END,
 		pipelines._own_column(t.history, 'valid_to'), pipelines._history_source($1),
 		x.joined,
@@ -178,8 +178,7 @@ AS $$
 	FROM pipelines.tracked_table t
 	CROSS JOIN pipelines._dimension_of_past($1, $2) x
 	CROSS JOIN pipelines._dimension($1, $2) y
-	CROSS JOIN (SELECT string_agg(format('g.%1$I = h.%1$I', m.history_column), ' AND ' ORDER BY m.n) FILTER (WHERE m.role ~ '^key[1-9]') AS same,
-					   max(m.history_column::text) FILTER (WHERE m.role = 'episode') AS episode,
+	CROSS JOIN (SELECT max(m.history_column::text) FILTER (WHERE m.role = 'episode') AS episode,
 					   max(m.history_column::text) FILTER (WHERE m.role = 'closed_at') AS closed_at
 				FROM pipelines._roles($1) m) k
 	WHERE t.relation = $1

@@ -90,10 +90,8 @@ DECLARE
 		SELECT format('SELECT EXISTS (SELECT FROM %1$s l WHERE l.%2$I = ''delete'' AND (EXISTS (SELECT FROM %3$s d WHERE %4$s AND %5$s > l.%6$I)
 			OR EXISTS (SELECT FROM %1$s h WHERE %7$s AND h.%6$I > l.%6$I)))',
 			t.history, pipelines._own_column(t.history, 'change'), t.relation, pipelines._key_match(deals, 'l', 'd'),
-			pipelines._column(deals, 'version'), pipelines._own_column(t.history, 'version'), k.matches)
+			pipelines._column(deals, 'version'), pipelines._own_column(t.history, 'version'), pipelines._versions_match(deals, 'h', 'l'))
 		FROM pipelines.tracked_table t
-		CROSS JOIN (SELECT string_agg(format('h.%1$I = l.%1$I', m.history_column), ' AND ' ORDER BY m.n) AS matches
-					FROM pipelines._roles(deals) m WHERE m.role ~ '^key[1-9]') k
 		WHERE t.relation = _returned.deals);
 	result boolean := false;
 BEGIN
@@ -151,6 +149,18 @@ AS $$
 $$;
 COMMENT ON FUNCTION pipelines._key_match(regclass, text, text) IS
 	'The condition that a row of the history and a row of T are of one deal, as SQL text.';
+
+CREATE FUNCTION pipelines._versions_match(deals regclass, one text, other text)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 2000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT string_agg(format('%1$s.%3$I = %2$s.%3$I', $2, $3, m.history_column), ' AND ' ORDER BY m.n)
+	FROM pipelines._roles($1) m
+	WHERE m.role ~ '^key[1-9]'
+$$;
+COMMENT ON FUNCTION pipelines._versions_match(regclass, text, text) IS
+	'The condition that two rows of the history are of one deal, as SQL text.';
 
 -- The key that a caller named, as a condition that an index can use.  $4 of the
 -- query is then the list of its values.

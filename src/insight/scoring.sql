@@ -523,8 +523,7 @@ BEGIN
 			FROM pipelines._roles(scores.deals) m WHERE m.role ~ '^key[1-9]') AS history_key,
 		   (SELECT string_agg(format('d.%I = h.%I', m.column_name, m.history_column), ' AND ' ORDER BY m.n)
 			FROM pipelines._roles(scores.deals) m WHERE m.role ~ '^key[1-9]') AS same_deal,
-		   (SELECT string_agg(format('g.%1$I = h.%1$I', m.history_column), ' AND ' ORDER BY m.n)
-			FROM pipelines._roles(scores.deals) m WHERE m.role ~ '^key[1-9]') AS same_history,
+		   pipelines._versions_match(scores.deals, 'g', 'h') AS same_history,
 		   (SELECT coalesce('ARRAY[' || string_agg(pipelines._deal_dimension(scores.deals, f.name, false, true), ', ' ORDER BY f.n) || ']', 'NULL::text[]')
 			FROM jsonb_array_elements_text(model -> 'features') WITH ORDINALITY f(name, n)) AS features,
 		   (SELECT coalesce('ARRAY[' || string_agg(pipelines._deal_dimension(scores.deals, f.name, true, true), ', ' ORDER BY f.n) || ']', 'NULL::text[]')
