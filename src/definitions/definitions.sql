@@ -26,7 +26,8 @@ BEGIN
 				HINT = 'If its contents can be trusted, ALTER SCHEMA pipelines OWNER TO the role that creates the extension; else drop it.';
 	END IF;
 
-	SELECT pg_catalog.string_agg(pg_catalog.format('%s (of role "%s")', o.what, r.rolname), ', ')
+	SELECT pg_catalog.string_agg(pg_catalog.format('%s (of role "%s")', o.what, r.rolname), ', '
+			ORDER BY o.what COLLATE pg_catalog."C")
 	INTO planted
 	FROM (
 		SELECT 'function ' || p.oid::pg_catalog.regprocedure::text AS what, p.proowner AS owner,
