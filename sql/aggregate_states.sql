@@ -86,11 +86,9 @@ FROM unnest('{numbered,named}'::text[]) t, unnest('{visit,latest,cumulative}'::t
 SELECT t, report, alike(format('SELECT * FROM pipelines.%s(%L, as_of => ''2024-09-01'')', report, t))
 FROM unnest('{numbered,named}'::text[]) t, unnest('{cycle,velocity,win_rate}'::text[]) report ORDER BY 1, 2;
 -- those of scores and funnels are combined by other planners than PostgreSQL's own: one like it
-CREATE AGGREGATE scored(jsonb, timestamptz, timestamptz, bigint, bigint, integer, integer, timestamptz, timestamptz, integer, integer, integer,
-	timestamptz, boolean, text[]) (SFUNC = pipelines._score_see, STYPE = bytea, COMBINEFUNC = pipelines._score_combine,
+CREATE AGGREGATE scored(jsonb, timestamptz, timestamptz, bytea, text[]) (SFUNC = pipelines._score_see, STYPE = bytea, COMBINEFUNC = pipelines._score_combine,
 	FINALFUNC = pipelines._score_counts_final, FINALFUNC_MODIFY = READ_WRITE, PARALLEL = SAFE);
-CREATE AGGREGATE judged(jsonb, timestamptz, timestamptz, bigint, bigint, integer, integer, timestamptz, timestamptz, integer, integer, integer,
-	timestamptz, boolean, text[]) (SFUNC = pipelines._score_see, STYPE = bytea, COMBINEFUNC = pipelines._score_combine,
+CREATE AGGREGATE judged(jsonb, timestamptz, timestamptz, bytea, text[]) (SFUNC = pipelines._score_see, STYPE = bytea, COMBINEFUNC = pipelines._score_combine,
 	FINALFUNC = pipelines._score_bins_final, FINALFUNC_MODIFY = READ_WRITE, PARALLEL = SAFE);
 CREATE AGGREGATE funnelled(integer[], text, text, bigint, integer, integer, integer, boolean, text, boolean, text) (SFUNC = pipelines._funnel_add,
 	STYPE = bytea, COMBINEFUNC = pipelines._funnel_combine, FINALFUNC = pipelines._funnel_result, FINALFUNC_MODIFY = READ_WRITE, PARALLEL = SAFE);
@@ -125,12 +123,13 @@ GROUP BY 1 ORDER BY 1;
 SELECT key, alike(funnel_of(key, 'direct', '')) FROM unnest(ARRAY['-deal_id', 'deal_id * 4096', 'CASE WHEN deal_id % 2 = 0 THEN deal_id ELSE deal_id * 4096 * 77 END', 'deal_id::text']) key;
 -- the same for what is seen for scores: versions and episodes of every size, with features and without
 CREATE FUNCTION score_of(key text, shift bigint) RETURNS text LANGUAGE sql AS $$
-	SELECT format('SELECT scored(''{"ages": [86400, 864000], "features": ["owner"], "stages": [[1, 1, 0, 10], [1, 2, 0, 30], [1, 3, 0, 60], [1, 4, 2, 100], [1, 5, 3, 0], [1, 6, 5, 0]], "counts": []}'',
-		''2024-09-01'', NULL, %s, h.episode + %s, h.version + %s, h.stage_entered_at, h.valid_to, h.pipeline_id, h.stage_id, h.furthest_stage_id,
-		NULL, h.change = ''reopen'', CASE WHEN h.change = ''close'' THEN ARRAY[h.owner || %L] END)
+	SELECT format('SELECT scored(%1$L, ''2024-09-01'', NULL, pipelines._score_sighting(%1$L, ''2024-09-01'', %2$s, h.episode + %3$s, h.version + %3$s,
+			h.stage_entered_at, h.valid_to, h.pipeline_id, h.stage_id, h.furthest_stage_id, NULL, h.change = ''reopen''),
+		CASE WHEN h.change = ''close'' THEN ARRAY[h.owner || %4$L] END)
 		FROM (SELECT deal_id, episode, version, stage_entered_at, valid_to, pipeline_id, stage_id, furthest_stage_id, change, owner FROM numbered_history
-			  UNION ALL SELECT deal_id, episode, version, stage_entered_at, NULL, pipeline_id, stage_id, furthest_stage_id, NULL, owner FROM numbered) h', $1, $2, $2,
-		CASE WHEN $2 > 0 THEN '' END)
+			  UNION ALL SELECT deal_id, episode, version, stage_entered_at, NULL, pipeline_id, stage_id, furthest_stage_id, NULL, owner FROM numbered) h',
+		'{"ages": [86400, 864000], "features": ["owner"], "stages": [[1, 1, 0, 10], [1, 2, 0, 30], [1, 3, 0, 60], [1, 4, 2, 100], [1, 5, 3, 0], [1, 6, 5, 0]], "counts": []}',
+		$1, $2, CASE WHEN $2 > 0 THEN '' END)
 $$;
 SELECT shift, count(*) AS asked, count(DISTINCT answer(score_of(key, shift))) AS answers, min(jsonb_array_length(answer(score_of(key, shift))::jsonb)) AS counts
 FROM unnest('{0,4090,65530,2000000000}'::bigint[]) shift,
@@ -206,6 +205,7 @@ FROM generate_series(1, 5) n ORDER BY 1;
 CREATE FUNCTION kept() RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
 	s bytea; more bytea; before text;
+	model CONSTANT jsonb := '{"ages": [86400], "features": ["x"], "stages": [[1, 1, 0, 10], [1, 2, 2, 100]], "counts": []}';
 BEGIN
 	FOR n IN REVERSE 9 .. 1 LOOP
 		s := pipelines._durations_add(s, 'epoch', timestamptz 'epoch' + n * interval '1 hour', false);
@@ -222,9 +222,10 @@ BEGIN
 	RETURN NEXT pipelines._funnel_result(s);
 	RETURN NEXT pipelines._funnel_result(pipelines._funnel_combine(more, s));
 	RETURN NEXT before = s::text;
-	s := pipelines._score_see(NULL, '{"ages": [86400], "features": ["x"], "stages": [[1, 1, 0, 10], [1, 2, 2, 100]], "counts": []}', '2024-02-01', '2024-01-01',
-		1, 0, 1, 1, '2024-01-01', '2024-01-03', 1, 1, 1, '2024-01-01', false, '{web}');
-	s := pipelines._score_see(s, NULL, NULL, NULL, 1, 0, 1, 2, '2024-01-03', NULL, 1, 2, 1, NULL, false, NULL);
+	s := pipelines._score_see(NULL, model, '2024-02-01', '2024-01-01',
+		pipelines._score_sighting(model, '2024-02-01', 1, 0, 1, 1, '2024-01-01', '2024-01-03', 1, 1, 1, NULL, false), '{web}');
+	s := pipelines._score_see(s, NULL, NULL, NULL,
+		pipelines._score_sighting(model, '2024-02-01', 1, 0, 1, 2, '2024-01-03', NULL, 1, 2, 1, '2024-01-01', false), NULL);
 	before := s::text;
 	RETURN NEXT pipelines._score_counts_final(s);
 	RETURN NEXT pipelines._score_counts_final(pipelines._score_combine(s, s));
@@ -242,8 +243,8 @@ SELECT try(q) FROM unnest(ARRAY[
 		pipelines._funnel_add(NULL, '{1,2,0,0}', 'any', '', 1::bigint, 1, 1, 1, true, NULL, NULL, NULL))$q$,
 	$q$SELECT pipelines._funnel_add(pipelines._funnel_add(NULL, '{1,1,0,0}', 'any', '', 1::bigint, 1, 1, 1, true, NULL, NULL, NULL),
 		'{1,1,0,0}', 'any', '', '1'::text, 1, 1, 1, true, NULL, NULL, NULL)$q$,
-	$q$SELECT pipelines._score_combine(pipelines._score_see(NULL, s, now(), NULL, 1, 0, 1, 1, now(), NULL, 1, 1, 1, NULL, false, NULL),
-		pipelines._score_see(NULL, s, now() - interval '1 day', NULL, 1, 0, 1, 1, now(), NULL, 1, 1, 1, NULL, false, NULL))
+	$q$SELECT pipelines._score_combine(pipelines._score_see(NULL, s, now(), NULL, NULL, NULL),
+		pipelines._score_see(NULL, s, now() - interval '1 day', NULL, NULL, NULL))
 		FROM (SELECT '{"ages": [], "features": [], "stages": [], "counts": []}'::jsonb) x(s)$q$,
 	$q$SELECT pipelines._durations_combine(NULL, pipelines._funnel_add(NULL, '{1,1,0,0}', 'any', '', 1::bigint, 1, 1, 1, true, NULL, NULL, NULL))$q$]) q;
 
@@ -315,11 +316,15 @@ INSERT INTO bad SELECT n, decode(b, 'hex') FROM unnest(ARRAY['', '00', '50447201
 	'50536301' || (SELECT m FROM model) || repeat('00', 16) || 'ffffffff',
 	'50536301' || (SELECT m FROM model) || repeat('00', 16) || '00000001' || 'ffffffff',
 	'50536301' || (SELECT m FROM model) || repeat('00', 16) || '00000001' || '00000001' || '00000002',
-	'50536301' || (SELECT m FROM model) || repeat('00', 16) || '00000000' || 'ffffffffffffffff',
-	'50536301' || (SELECT m FROM model) || repeat('00', 16) || '00000000' || '0000000000000001' || repeat('00', 40) || '0001' || '0000' || repeat('00', 6),
-	'50536301' || (SELECT m FROM model) || repeat('00', 16) || '00000000' || '0000000000000001' || repeat('00', 40) || '0000' || 'ffff' || '00000000' || '0000',
-	'50536301' || (SELECT m FROM model) || repeat('00', 16) || '00000000' || '0000000000000001' || repeat('00', 40) || '0000' || 'ffff' || 'ffffffff' || '0002',
-	'50536301' || (SELECT m FROM model) || repeat('00', 16) || '00000000' || '0000000000000001' || repeat('00', 40) || '0000' || 'ffff' || 'ffffffff' || '0100',
+	'50536301' || (SELECT m FROM model) || repeat('00', 16) || '00000000' || 'ffffffff',
+	'50536301' || (SELECT m FROM model) || repeat('00', 16) || '00000000' || '00000001' || repeat('00', 8) || 'ffffffffffffffff',
+	'50536301' || (SELECT m FROM model) || repeat('00', 16) || '00000000' || '00000001' || repeat('00', 8) || '0000000000000001' || repeat('00', 16) || '00001000000000fc',
+	'50536301' || (SELECT m FROM model) || repeat('00', 16) || '00000000' || '00000001' || repeat('00', 8) || '0000000000000001' || repeat('00', 16) || '00000010000000fc',
+	'50536301' || (SELECT m FROM model) || repeat('00', 16) || '00000000' || '00000001' || repeat('00', 8) || '0000000000000001' || repeat('00', 16) || '000ffff000000000',
+	'50536301' || (SELECT m FROM model) || repeat('00', 16) || '00000000' || '00000000' || 'ffffffffffffffff',
+	'50536301' || (SELECT m FROM model) || repeat('00', 16) || '00000000' || '00000000' || '0000000000000001' || repeat('00', 40) || '00010000fffffffc',
+	'50536301' || (SELECT m FROM model) || repeat('00', 16) || '00000000' || '00000000' || '0000000000000001' || repeat('00', 40) || 'ffffffff00000000',
+	'50536301' || (SELECT m FROM model) || repeat('00', 16) || '00000000' || '00000001' || repeat('00', 8) || '0000000000000001' || repeat('00', 16) || '000ffff0000001ff' || '0000000000000001' || repeat('00', 40) || 'fffffffffffffffe',
 	'50497301' || 'ffffffffffffffff',
 	'50497301' || '0000000000000001' || repeat('00', 8),
 	'50497301' || '0000000000000001' || repeat('00', 8) || '7fffffffffffffff',
@@ -341,15 +346,22 @@ SELECT try(q) FROM unnest(ARRAY[
 	$q$SELECT pipelines._durations('-infinity', 'infinity', false)$q$,
 	$q$SELECT pipelines._stay_stats('epoch', '2000-01-01', 'epoch', '', false, '178000000 years')$q$,
 	$q$SELECT pipelines._stay_survival(NULL, NULL, NULL, NULL, NULL, NULL)$q$,
-	$q$SELECT pipelines._score_counts('1', now(), NULL, 1, 1, 1, 1, now(), NULL, 1, 1, 1, NULL, false, NULL)$q$,
-	$q$SELECT pipelines._score_counts('{"ages": [], "features": [], "stages": [1], "counts": []}', now(), NULL, 1, 1, 1, 1, now(), NULL, 1, 1, 1, NULL, false, NULL)$q$,
-	$q$SELECT pipelines._score_counts('{"ages": [], "features": [], "stages": [[1, 1, 9, 0]], "counts": []}', now(), NULL, 1, 1, 1, 1, now(), NULL, 1, 1, 1, NULL, false, NULL)$q$,
-	$q$SELECT pipelines._score_counts('{"ages": [], "features": [], "stages": [], "counts": [{"a": 1}]}', now(), NULL, 1, 1, 1, 1, now(), NULL, 1, 1, 1, NULL, false, NULL)$q$,
-	$q$SELECT pipelines._score_counts('{"ages": [], "features": [], "stages": [], "counts": [], "smoothing": 0}', now(), NULL, 1, 1, 1, 1, now(), NULL, 1, 1, 1, NULL, false, NULL)$q$,
-	$q$SELECT pipelines._score_bins('{"ages": [], "features": [], "stages": [], "counts": []}', now(), '-infinity', 1, 1, 1, 1, now(), NULL, 1, 1, 1, NULL, false, NULL)$q$,
-	$q$SELECT pipelines._score_bins('{"ages": [], "features": [], "stages": [], "counts": [], "every": 0}', now(), NULL, 1, 1, 1, 1, now(), NULL, 1, 1, 1, NULL, false, NULL)$q$,
+	$q$SELECT pipelines._score_sighting('1', now(), 1, 0, 1, 1, now(), NULL, 1, 1, 1, NULL, false)$q$,
+	$q$SELECT pipelines._score_see(NULL, '{"ages": [], "features": [], "stages": [], "counts": []}', now(), NULL, decode(repeat('00', 47), 'hex'), NULL)$q$,
+	$q$SELECT pipelines._score_see(NULL, '{"ages": [], "features": [], "stages": [[1, 1, 0, 10]], "counts": []}', now(), NULL, decode(repeat('00', 48), 'hex'), NULL)$q$,
+	$q$SELECT pipelines._score_see(NULL, '{"ages": [], "features": [], "stages": [], "counts": []}', now(), NULL,
+		pipelines._score_sighting('{"ages": [], "features": [], "stages": [[1, 1, 0, 10]], "counts": []}', now(), 1, 0, 1, 1, now(), NULL, 1, 1, 1, NULL, false), NULL)$q$,
+	$q$SELECT count(pipelines._score_sighting(v.model, now(), v.n, 0, 1, 1, now(), NULL, 1, 1, 1, NULL, false)) FROM (VALUES (1,
+		'{"ages": [], "features": [], "stages": [], "counts": [], "parts": 2}'::jsonb), (1, '{"ages": [], "features": [], "stages": [], "counts": [], "parts": 2, "part": 1}'), (NULL, 'null')) v(n, model)$q$,
+	$q$SELECT pipelines._score_counts('1', now(), NULL, NULL, NULL)$q$,
+	$q$SELECT pipelines._score_counts('{"ages": [], "features": [], "stages": [1], "counts": []}', now(), NULL, NULL, NULL)$q$,
+	$q$SELECT pipelines._score_counts('{"ages": [], "features": [], "stages": [[1, 1, 9, 0]], "counts": []}', now(), NULL, NULL, NULL)$q$,
+	$q$SELECT pipelines._score_counts('{"ages": [], "features": [], "stages": [], "counts": [{"a": 1}]}', now(), NULL, NULL, NULL)$q$,
+	$q$SELECT pipelines._score_counts('{"ages": [], "features": [], "stages": [], "counts": [], "smoothing": 0}', now(), NULL, NULL, NULL)$q$,
+	$q$SELECT pipelines._score_bins('{"ages": [], "features": [], "stages": [], "counts": []}', now(), '-infinity', NULL, NULL)$q$,
+	$q$SELECT pipelines._score_bins('{"ages": [], "features": [], "stages": [], "counts": [], "every": 0}', now(), NULL, NULL, NULL)$q$,
 	$q$SELECT pipelines._score_bins(jsonb_build_object('ages', (SELECT jsonb_agg(n) FROM generate_series(1, 3000) n), 'features', '[]'::jsonb,
-		'stages', (SELECT jsonb_agg(jsonb_build_array(n, n, 0, 0)) FROM generate_series(1, 3000) n), 'counts', '[]'::jsonb), now(), NULL, 1, 1, 1, 1, now(), NULL, 1, 1, 1, NULL, false, NULL)$q$]) q;
+		'stages', (SELECT jsonb_agg(jsonb_build_array(n, n, 0, 0)) FROM generate_series(1, 3000) n), 'counts', '[]'::jsonb), now(), NULL, NULL, NULL)$q$]) q;
 
 \set ECHO none
 \c :home

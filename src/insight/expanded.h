@@ -94,21 +94,6 @@ state_to_change(const StateKind *kind, FunctionCallInfo fcinfo)
 extern char *flat_place(FlatWriter *writer, Size size);
 
 static inline char *
-put_8(char *at, uint8 value)
-{
-	*at = (char) value;
-	return at + 1;
-}
-
-static inline char *
-put_16(char *at, uint16 value)
-{
-	value = pg_hton16(value);
-	memcpy(at, &value, sizeof(value));
-	return at + sizeof(value);
-}
-
-static inline char *
 put_32(char *at, uint32 value)
 {
 	value = pg_hton32(value);
@@ -135,22 +120,6 @@ compat_noreturn extern void flat_refuse(const FlatReader *reader, const char *wh
 
 /* The next so many bytes of each of n items, which are all there. */
 extern const char *flat_take(FlatReader *reader, uint64 n, Size size, const char *what);
-
-static inline uint8
-get_8(const char **at)
-{
-	return (uint8) *(*at)++;
-}
-
-static inline uint16
-get_16(const char **at)
-{
-	uint16		value;
-
-	memcpy(&value, *at, sizeof(value));
-	*at += sizeof(value);
-	return pg_ntoh16(value);
-}
 
 static inline uint32
 get_32(const char **at)

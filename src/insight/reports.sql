@@ -289,8 +289,10 @@ $$;
 COMMENT ON FUNCTION pipelines._dimension(regclass, text) IS
 	'The column or expression that a report is split by.  Raises 42601 for what is no SQL, 42703 for what is no column, 0A000 for more than an expression may use.';
 
+-- Volatile, though it only reads: what is split by it is then a column like any
+-- other to the planner, which else expects as many groups as there are keys.
 CREATE FUNCTION pipelines._lookup(query text, VARIADIC parameters "any") RETURNS text
-LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
+LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
 AS 'MODULE_PATHNAME', 'pipelines_lookup';
 COMMENT ON FUNCTION pipelines._lookup(text, "any") IS
 	'The first row of a query for one text, which may only read; $1 and so on are the parameters.  With the rights of the caller.  Raises 42804 for other queries, 42P18 for a parameter without a type.';

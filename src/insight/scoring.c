@@ -42,6 +42,7 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
+PG_FUNCTION_INFO_V1(pipelines_score_sighting);
 PG_FUNCTION_INFO_V1(pipelines_score_see);
 PG_FUNCTION_INFO_V1(pipelines_score_combine);
 PG_FUNCTION_INFO_V1(pipelines_score_counts_final);
@@ -249,11 +250,8 @@ typedef struct ScoreState
 	int64		every;			/* microseconds between two of them */
 	bool		new_only;		/* only deals made since then? */
 	bool		train;			/* count first what was known at since? */
-	uint32		parts;			/* of so many parts of the deals ... */
-	uint32		part;			/* ... this one */
 
 	SightingList *lists;		/* [LISTS] */
-	uint64		nsightings;
 
 	/* of the list that is being judged */
 	ScoreEntry *entries;
@@ -864,9 +862,9 @@ entry_hash(int64 key1, int64 key2, int32 episode)
 
 /* which part of the deals one is in: the same for all its episodes */
 static inline uint32
-entry_part(const ScoreState *state, int64 key1, int64 key2)
+entry_part(uint32 parts, int64 key1, int64 key2)
 {
-	return (uint32) (entry_hash(key1, key2, 0) >> 32) % state->parts;
+	return (uint32) (entry_hash(key1, key2, 0) >> 32) % parts;
 }
 
 static void
@@ -1056,8 +1054,6 @@ begin_seeing(ScoreState *state, Jsonb *settings, TimestampTz at, TimestampTz sin
 				 errhint("Ask pipelines.calibration().")));
 	state->new_only = json_object_number(root, "new_only", 0, 0, 1) != 0;
 	state->train = json_object_number(root, "train", 0, 0, 1) != 0;
-	state->parts = (uint32) json_object_number(root, "parts", 1, 1, PG_INT32_MAX);
-	state->part = (uint32) json_object_number(root, "part", 0, 0, PG_INT32_MAX);
 	old = MemoryContextSwitchTo(context);
 	state->settings = JsonbToCString(NULL, root, VARSIZE(settings));
 	MemoryContextSwitchTo(old);
@@ -1096,59 +1092,18 @@ more_words(ScoreState *state, SightingChunk **list, uint32 nwords)
 #define PUT_NUMBER(number, none)	((uint64) ((number) == NOTHING ? (none) : (number)))
 #define GET_NUMBER(bits, none)		((int) ((bits) & (none)) == (none) ? NOTHING : (int) ((bits) & (none)))
 
-static bool
-fits_short(const SightingList *list, const Sighting *seen)
-{
-	return seen->key2 == 0 && (uint64) seen->key1 >> NEIGHBOURS == list->neighbours &&
-		seen->stage < SHORT_STAGES && seen->furthest < SHORT_STAGES &&
-		seen->version >= 0 && seen->version < SHORT_VERSIONS &&
-		seen->episode >= 0 && seen->episode < SHORT_EPISODES && seen->features < SHORT_SETS;
-}
+#define FLAGS(seen)					(((seen)->reopened ? 2 : 0) | ((seen)->made ? 1 : 0))
 
-static void
-keep_sighting(ScoreState *state, const Sighting *seen)
+static inline void
+write_long(uint64 *word, const Sighting *seen)
 {
-	SightingList *list = find_list(state, seen->key1, seen->key2);
-	int			flags = (seen->reopened ? 2 : 0) | (seen->made ? 1 : 0);
-	uint64	   *word;
-
-	state->nsightings++;
-	if (list->shorts == NULL)
-		list->neighbours = (uint64) seen->key1 >> NEIGHBOURS;
-	if (fits_short(list, seen))
-	{
-		word = more_words(state, &list->shorts, SHORT_WORDS);
-		word[0] = (uint64) seen->from;
-		word[1] = (uint64) seen->to;
-		word[2] = (uint64) seen->key1 << (64 - NEIGHBOURS) |
-			PUT_NUMBER(seen->stage, SHORT_STAGES) << 44 | PUT_NUMBER(seen->furthest, SHORT_STAGES) << 36 |
-			(uint64) seen->version << 20 | (uint64) seen->episode << 8 | PUT_NUMBER(seen->features, SHORT_SETS) << 2 | flags;
-		return;
-	}
-	word = more_words(state, &list->longs, LONG_WORDS);
 	word[0] = (uint64) seen->key1;
 	word[1] = (uint64) seen->key2;
 	word[2] = (uint64) seen->from;
 	word[3] = (uint64) seen->to;
 	word[4] = (uint64) (uint32) seen->episode << 32 | (uint32) seen->version;
 	word[5] = PUT_NUMBER(seen->stage, LONG_STAGES) << 48 | PUT_NUMBER(seen->furthest, LONG_STAGES) << 32 |
-		PUT_NUMBER(seen->features, LONG_SETS) << 2 | flags;
-}
-
-static inline void
-read_short(const SightingList *list, const uint64 *word, Sighting *seen)
-{
-	seen->key1 = (int64) (list->neighbours << NEIGHBOURS | word[2] >> (64 - NEIGHBOURS));
-	seen->key2 = 0;
-	seen->from = (TimestampTz) word[0];
-	seen->to = (TimestampTz) word[1];
-	seen->stage = GET_NUMBER(word[2] >> 44, SHORT_STAGES);
-	seen->furthest = GET_NUMBER(word[2] >> 36, SHORT_STAGES);
-	seen->version = (int32) (word[2] >> 20 & (SHORT_VERSIONS - 1));
-	seen->episode = (int32) (word[2] >> 8 & (SHORT_EPISODES - 1));
-	seen->features = GET_NUMBER(word[2] >> 2, SHORT_SETS);
-	seen->reopened = (word[2] & 2) != 0;
-	seen->made = (word[2] & 1) != 0;
+		PUT_NUMBER(seen->features, LONG_SETS) << 2 | FLAGS(seen);
 }
 
 static inline void
@@ -1165,6 +1120,52 @@ read_long(const uint64 *word, Sighting *seen)
 	seen->features = GET_NUMBER(word[5] >> 2, LONG_SETS);
 	seen->reopened = (word[5] & 2) != 0;
 	seen->made = (word[5] & 1) != 0;
+}
+
+static bool
+fits_short(const SightingList *list, const Sighting *seen)
+{
+	return seen->key2 == 0 && (uint64) seen->key1 >> NEIGHBOURS == list->neighbours &&
+		seen->stage < SHORT_STAGES && seen->furthest < SHORT_STAGES &&
+		seen->version >= 0 && seen->version < SHORT_VERSIONS &&
+		seen->episode >= 0 && seen->episode < SHORT_EPISODES && seen->features < SHORT_SETS;
+}
+
+static void
+keep_sighting(ScoreState *state, const Sighting *seen)
+{
+	SightingList *list = find_list(state, seen->key1, seen->key2);
+	uint64	   *word;
+
+	if (list->shorts == NULL)
+		list->neighbours = (uint64) seen->key1 >> NEIGHBOURS;
+	if (fits_short(list, seen))
+	{
+		word = more_words(state, &list->shorts, SHORT_WORDS);
+		word[0] = (uint64) seen->from;
+		word[1] = (uint64) seen->to;
+		word[2] = (uint64) seen->key1 << (64 - NEIGHBOURS) |
+			PUT_NUMBER(seen->stage, SHORT_STAGES) << 44 | PUT_NUMBER(seen->furthest, SHORT_STAGES) << 36 |
+			(uint64) seen->version << 20 | (uint64) seen->episode << 8 | PUT_NUMBER(seen->features, SHORT_SETS) << 2 | FLAGS(seen);
+		return;
+	}
+	write_long(more_words(state, &list->longs, LONG_WORDS), seen);
+}
+
+static inline void
+read_short(const SightingList *list, const uint64 *word, Sighting *seen)
+{
+	seen->key1 = (int64) (list->neighbours << NEIGHBOURS | word[2] >> (64 - NEIGHBOURS));
+	seen->key2 = 0;
+	seen->from = (TimestampTz) word[0];
+	seen->to = (TimestampTz) word[1];
+	seen->stage = GET_NUMBER(word[2] >> 44, SHORT_STAGES);
+	seen->furthest = GET_NUMBER(word[2] >> 36, SHORT_STAGES);
+	seen->version = (int32) (word[2] >> 20 & (SHORT_VERSIONS - 1));
+	seen->episode = (int32) (word[2] >> 8 & (SHORT_EPISODES - 1));
+	seen->features = GET_NUMBER(word[2] >> 2, SHORT_SETS);
+	seen->reopened = (word[2] & 2) != 0;
+	seen->made = (word[2] & 1) != 0;
 }
 
 /* Show all that a list keeps, one after the other. */
@@ -1187,30 +1188,111 @@ show_sightings(const SightingList *list, void (*show) (const Sighting *seen, voi
 		}
 }
 
-static void
-see_stage(ScoreState *state, FunctionCallInfo fcinfo, Sighting *seen)
+/* what the settings say, for as long as a query runs */
+typedef struct SightingCache
 {
-	int32		pipeline_id = PG_GETARG_INT32(10);
+	ScoreModel *model;
+	uint32		parts;			/* of so many parts of the deals ... */
+	uint32		part;			/* ... this one */
+} SightingCache;
 
-	seen->stage = find_stage(state->model, pipeline_id, PG_GETARG_INT32(11));
-	if (!PG_ARGISNULL(12))
-		seen->furthest = find_stage(state->model, pipeline_id, PG_GETARG_INT32(12));
+static SightingCache *
+sighting_cache(FunctionCallInfo fcinfo)
+{
+	SightingCache *cache = fcinfo->flinfo->fn_extra;
+	MemoryContext context;
+	JsonbContainer *root;
+
+	if (likely(cache != NULL && get_fn_expr_arg_stable(fcinfo->flinfo, 0)))
+		return cache;
+	fcinfo->flinfo->fn_extra = NULL;
+	if (cache != NULL)
+		MemoryContextDelete(cache->model->context);
+	context = AllocSetContextCreate(fcinfo->flinfo->fn_mcxt, "pipelines sightings", ALLOCSET_SMALL_SIZES);
+	root = &PG_GETARG_JSONB_P(0)->root;
+	cache = MemoryContextAlloc(context, sizeof(SightingCache));
+	cache->model = read_model(PG_GETARG_JSONB_P(0), context);
+	cache->parts = (uint32) json_object_number(root, "parts", 1, 1, PG_INT32_MAX);
+	cache->part = (uint32) json_object_number(root, "part", 0, 0, PG_INT32_MAX);
+	fcinfo->flinfo->fn_extra = cache;
+	return cache;
+}
+
+/*
+ * pipelines_score_sighting
+ *		What there is to be said of a version: settings, at, key1, key2, episode,
+ *		version, begin of its visit (NULL: it came after the instant), valid_to,
+ *		pipeline, stage, furthest stage, created_at (of the deal as it is now),
+ *		ended by a reopening?  NULL: nothing, or it is of another part.
+ *
+ * Versions that ended without a move need not be seen: the last one of a visit
+ * knows when that began.  Processes that read do this for the one that counts:
+ * what each has to hand over is what counting costs most.
+ */
+Datum
+pipelines_score_sighting(PG_FUNCTION_ARGS)
+{
+	SightingCache *cache;
+	Sighting	seen;
+	bool		visit = !PG_ARGISNULL(6) && !PG_ARGISNULL(8) && !PG_ARGISNULL(9);
+	bytea	   *result;
+	uint64		words[LONG_WORDS];
+
+	/* half a row says nothing (a restore in progress) */
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2) || PG_ARGISNULL(3) || PG_ARGISNULL(4) || PG_ARGISNULL(5))
+		PG_RETURN_NULL();
+	seen.made = !PG_ARGISNULL(11);
+	if (!visit && !seen.made)
+		PG_RETURN_NULL();
+	cache = sighting_cache(fcinfo);
+	seen.key1 = PG_GETARG_INT64(2);
+	seen.key2 = PG_GETARG_INT64(3);
+	if (cache->parts > 1 && entry_part(cache->parts, seen.key1, seen.key2) != cache->part)
+		PG_RETURN_NULL();
+	seen.episode = PG_GETARG_INT32(4);
+	seen.version = PG_GETARG_INT32(5);
+	seen.stage = seen.furthest = seen.features = NOTHING;
+	seen.from = DT_NOEND;
+	if (visit)
+	{
+		int32		pipeline_id = PG_GETARG_INT32(8);
+
+		seen.from = PG_GETARG_TIMESTAMPTZ(6);
+		seen.stage = find_stage(cache->model, pipeline_id, PG_GETARG_INT32(9));
+		if (!PG_ARGISNULL(10))
+			seen.furthest = find_stage(cache->model, pipeline_id, PG_GETARG_INT32(10));
+	}
+	/* the present version goes on, and tells when the deal was made */
+	seen.to = seen.made ? PG_GETARG_TIMESTAMPTZ(11) : PG_ARGISNULL(7) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(7);
+	seen.reopened = !seen.made && seen.to <= PG_GETARG_TIMESTAMPTZ(1) && !PG_ARGISNULL(12) && PG_GETARG_BOOL(12);
+
+	write_long(words, &seen);
+	result = palloc(VARHDRSZ + sizeof(words));
+	SET_VARSIZE(result, VARHDRSZ + sizeof(words));
+	memcpy(VARDATA(result), words, sizeof(words));
+	PG_RETURN_BYTEA_P(result);
+}
+
+static void
+refuse_sighting(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
+			 errmsg("what was seen of a version can't be right"),
+			 errhint("It is said by pipelines._score_sighting(), for the same settings.")));
 }
 
 /*
  * pipelines_score_see
- *		One version: state, settings, at, since, key1, key2, episode, version, begin of
- *		its visit (NULL: it came after the instant), valid_to, pipeline, stage,
- *		furthest stage, created_at (of the deal as it is now), ended by a
- *		reopening?, features (of the last version before a closing).
- *
- * Versions that ended without a move need not be seen: the last one of a visit
- * knows when that began.
+ *		One version: state, settings, at, since, what pipelines_score_sighting()
+ *		says of it, features (of the last version before a closing).
  */
 Datum
 pipelines_score_see(PG_FUNCTION_ARGS)
 {
 	ScoreState *state;
+	bytea	   *sighting;
+	uint64		words[LONG_WORDS];
 	Sighting	seen;
 
 	if (PG_ARGISNULL(0) && (PG_ARGISNULL(1) || PG_ARGISNULL(2)))
@@ -1223,45 +1305,19 @@ pipelines_score_see(PG_FUNCTION_ARGS)
 		begin_seeing(state, PG_GETARG_JSONB_P(1), PG_GETARG_TIMESTAMPTZ(2),
 					 PG_GETARG_TIMESTAMPTZ(PG_ARGISNULL(3) ? 2 : 3));
 	}
-
-	/* half a row says nothing (a restore in progress) */
-	if (PG_ARGISNULL(4) || PG_ARGISNULL(5) || PG_ARGISNULL(6) || PG_ARGISNULL(7))
-		PG_RETURN_DATUM(STATE_DATUM(state));
-	seen.key1 = PG_GETARG_INT64(4);
-	seen.key2 = PG_GETARG_INT64(5);
-	if (state->parts > 1 && entry_part(state, seen.key1, seen.key2) != state->part)
-		PG_RETURN_DATUM(STATE_DATUM(state));
-	seen.episode = PG_GETARG_INT32(6);
-	seen.version = PG_GETARG_INT32(7);
-	seen.stage = seen.furthest = seen.features = NOTHING;
-	seen.reopened = false;
-
-	if (!PG_ARGISNULL(13))
-	{
-		seen.from = DT_NOEND;
-		seen.to = PG_GETARG_TIMESTAMPTZ(13);
-		seen.made = true;
-		if (!PG_ARGISNULL(8) && PG_ARGISNULL(9) && !PG_ARGISNULL(10) && !PG_ARGISNULL(11))
-		{
-			/* the present version, as a rule: both in one */
-			seen.from = PG_GETARG_TIMESTAMPTZ(8);
-			see_stage(state, fcinfo, &seen);
-			keep_sighting(state, &seen);
-			PG_RETURN_DATUM(STATE_DATUM(state));
-		}
-		keep_sighting(state, &seen);
-	}
-	if (PG_ARGISNULL(8) || PG_ARGISNULL(10) || PG_ARGISNULL(11))
+	if (PG_ARGISNULL(4))
 		PG_RETURN_DATUM(STATE_DATUM(state));
 
-	seen.from = PG_GETARG_TIMESTAMPTZ(8);
-	seen.to = PG_ARGISNULL(9) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(9);
-	seen.made = false;
-	see_stage(state, fcinfo, &seen);
-	seen.reopened = seen.to <= state->at && !PG_ARGISNULL(14) && PG_GETARG_BOOL(14);
-	if (!PG_ARGISNULL(15) && seen.to <= state->at && seen.stage != NOTHING &&
+	sighting = PG_GETARG_BYTEA_PP(4);
+	if (VARSIZE_ANY_EXHDR(sighting) != sizeof(words))
+		refuse_sighting();
+	memcpy(words, VARDATA_ANY(sighting), sizeof(words));
+	read_long(words, &seen);
+	if (seen.features != NOTHING || seen.stage >= state->model->nstages || seen.furthest >= state->model->nstages)
+		refuse_sighting();
+	if (!PG_ARGISNULL(5) && !seen.made && seen.to <= state->at && seen.stage != NOTHING &&
 		!OUTCOME_IS_CLOSED(state->model->stages[seen.stage].outcome))
-		seen.features = find_set(state, PG_GETARG_ARRAYTYPE_P(15));
+		seen.features = find_set(state, PG_GETARG_ARRAYTYPE_P(5));
 	keep_sighting(state, &seen);
 	PG_RETURN_DATUM(STATE_DATUM(state));
 }
@@ -1342,10 +1398,9 @@ put_together(ScoreState *state, const SightingList *list, TimestampTz at)
 
 /*
  * Settings as JSON, at, since; the sets of features, each as a list of texts;
- * what was seen.
+ * what was seen, as the words that keep it: the short ones of each list with
+ * what their keys begin with, and the long ones of all lists.
  */
-
-#define SIGHTING_SIZE	50
 
 static void
 write_set(FlatWriter *writer, ArrayType *set)
@@ -1364,29 +1419,34 @@ write_set(FlatWriter *writer, ArrayType *set)
 	}
 }
 
-static void
-put_sighting(const Sighting *seen, void *arg)
+static uint64
+count_words(const SightingChunk *chunk)
 {
-	char	  **at = (char **) arg;
+	uint64		nwords = 0;
 
-	*at = put_64(*at, seen->key1);
-	*at = put_64(*at, seen->key2);
-	*at = put_64(*at, seen->from);
-	*at = put_64(*at, seen->to);
-	*at = put_32(*at, seen->episode);
-	*at = put_32(*at, seen->version);
-	*at = put_16(*at, seen->stage);
-	*at = put_16(*at, seen->furthest);
-	*at = put_32(*at, seen->features);
-	*at = put_8(*at, seen->reopened);
-	*at = put_8(*at, seen->made);
+	for (; chunk != NULL; chunk = chunk->next)
+		nwords += chunk->nwords;
+	return nwords;
+}
+
+static void
+write_words(FlatWriter *writer, const SightingChunk *chunk)
+{
+	for (; chunk != NULL; chunk = chunk->next)
+	{
+		char	   *at = flat_place(writer, sizeof(uint64) * chunk->nwords);
+
+		for (uint32 i = 0; at != NULL && i < chunk->nwords; i++)
+			at = put_64(at, chunk->words[i]);
+	}
 }
 
 static void
 write_scores(FlatWriter *writer, ExpandedState *expanded)
 {
 	const ScoreState *state = (const ScoreState *) expanded;
-	char	   *at;
+	uint32		nlists = 0;
+	uint64		nlongs = 0;
 
 	/* nothing was seen: nothing is said */
 	if (state->model == NULL)
@@ -1397,10 +1457,25 @@ write_scores(FlatWriter *writer, ExpandedState *expanded)
 	flat_put_32(writer, state->nsets);
 	for (int32 i = 0; i < state->nsets; i++)
 		write_set(writer, state->sets[i]);
-	flat_put_64(writer, state->nsightings);
-	at = flat_place(writer, state->nsightings * SIGHTING_SIZE);
-	for (int i = 0; at != NULL && i < LISTS; i++)
-		show_sightings(&state->lists[i], put_sighting, &at);
+	for (int i = 0; i < LISTS; i++)
+	{
+		nlists += state->lists[i].shorts != NULL;
+		nlongs += count_words(state->lists[i].longs) / LONG_WORDS;
+	}
+	flat_put_32(writer, nlists);
+	for (int i = 0; i < LISTS; i++)
+	{
+		const SightingList *list = &state->lists[i];
+
+		if (list->shorts == NULL)
+			continue;
+		flat_put_64(writer, list->neighbours);
+		flat_put_64(writer, count_words(list->shorts) / SHORT_WORDS);
+		write_words(writer, list->shorts);
+	}
+	flat_put_64(writer, nlongs);
+	for (int i = 0; i < LISTS; i++)
+		write_words(writer, state->lists[i].longs);
 }
 
 /* the next set of features of the list: its number among ours */
@@ -1437,41 +1512,64 @@ merge_set(FlatReader *reader, ScoreState *state)
 	return number;
 }
 
-/* what was seen of a version, with our own numbers of sets */
-static void
-merge_sighting(FlatReader *reader, ScoreState *state, const char **at, const int32 *sets, uint32 nsets)
+/* the next so many numbers */
+static inline void
+get_words(const char **at, uint64 *words, int n)
 {
-	int			nstages = state->model->nstages;
-	Sighting	seen;
-	uint16		stage;
-	uint16		furthest;
-	uint8		reopened;
-	uint8		made;
+	for (int i = 0; i < n; i++)
+		words[i] = get_64(at);
+}
 
-	seen.key1 = (int64) get_64(at);
-	seen.key2 = (int64) get_64(at);
-	seen.from = (int64) get_64(at);
-	seen.to = (int64) get_64(at);
-	seen.episode = (int32) get_32(at);
-	seen.version = (int32) get_32(at);
-	stage = get_16(at);
-	furthest = get_16(at);
-	seen.stage = GET_NUMBER(stage, LONG_STAGES);
-	seen.furthest = GET_NUMBER(furthest, LONG_STAGES);
-	seen.features = (int32) get_32(at);
-	reopened = get_8(at);
-	made = get_8(at);
-	if (seen.stage >= nstages || seen.furthest >= nstages)
+/* what was seen of a version, with our own numbers of sets */
+static inline void
+merge_sighting(FlatReader *reader, ScoreState *state, Sighting *seen, const int32 *sets, uint32 nsets)
+{
+	if (seen->stage >= state->model->nstages || seen->furthest >= state->model->nstages)
 		flat_refuse(reader, "stage");
-	if (seen.features < NOTHING || (seen.features != NOTHING && (uint32) seen.features >= nsets))
-		flat_refuse(reader, "features");
-	if (reopened > 1 || made > 1)
-		flat_refuse(reader, "version");
-	if (seen.features != NOTHING)
-		seen.features = sets[seen.features];
-	seen.reopened = reopened != 0;
-	seen.made = made != 0;
-	keep_sighting(state, &seen);
+	if (seen->features != NOTHING)
+	{
+		if ((uint32) seen->features >= nsets)
+			flat_refuse(reader, "features");
+		seen->features = sets[seen->features];
+	}
+	keep_sighting(state, seen);
+}
+
+static void
+merge_sightings(FlatReader *reader, ScoreState *state, const int32 *sets, uint32 nsets)
+{
+	uint32		nlists = flat_get_32(reader, "number of lists");
+	uint64		n;
+	const char *at;
+	Sighting	seen;
+
+	for (uint32 list = 0; list < nlists; list++)
+	{
+		SightingList from = {.neighbours = flat_get_64(reader, "key")};
+		uint64		word[SHORT_WORDS];
+
+		CHECK_FOR_INTERRUPTS();
+		n = flat_get_64(reader, "number of versions");
+		at = flat_take(reader, n, sizeof(word), "number of versions");
+		for (uint64 i = 0; i < n; i++)
+		{
+			get_words(&at, word, SHORT_WORDS);
+			read_short(&from, word, &seen);
+			merge_sighting(reader, state, &seen, sets, nsets);
+		}
+	}
+	n = flat_get_64(reader, "number of versions");
+	at = flat_take(reader, n, sizeof(uint64) * LONG_WORDS, "number of versions");
+	for (uint64 i = 0; i < n; i++)
+	{
+		uint64		word[LONG_WORDS];
+
+		if (i % 65536 == 0)
+			CHECK_FOR_INTERRUPTS();
+		get_words(&at, word, LONG_WORDS);
+		read_long(word, &seen);
+		merge_sighting(reader, state, &seen, sets, nsets);
+	}
 }
 
 static void
@@ -1483,8 +1581,6 @@ merge_scores(FlatReader *reader, ExpandedState *expanded)
 	TimestampTz since;
 	uint32		nsets;
 	int32	   *sets;
-	uint64		n;
-	const char *items;
 
 	if (reader->at == reader->end)
 		return;
@@ -1505,14 +1601,7 @@ merge_scores(FlatReader *reader, ExpandedState *expanded)
 	sets = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int32) * ((Size) nsets + 1));
 	for (uint32 i = 0; i < nsets; i++)
 		sets[i] = merge_set(reader, state);
-	n = flat_get_64(reader, "number of versions");
-	items = flat_take(reader, n, SIGHTING_SIZE, "number of versions");
-	for (uint64 i = 0; i < n; i++)
-	{
-		if (i % 65536 == 0)
-			CHECK_FOR_INTERRUPTS();
-		merge_sighting(reader, state, &items, sets, nsets);
-	}
+	merge_sightings(reader, state, sets, nsets);
 	pfree(sets);
 	pfree(settings);
 }

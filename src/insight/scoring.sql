@@ -9,14 +9,23 @@
 -- knows its own outcome.
 -------------------------------------------------------------------------------
 
-CREATE FUNCTION pipelines._score_see(bytea, settings jsonb, at timestamptz, since timestamptz,
+-- What one process tells the one that counts is to be little: that is what
+-- counting costs most.
+CREATE FUNCTION pipelines._score_sighting(settings jsonb, at timestamptz,
 	key1 bigint, key2 bigint, episode integer, version integer, begun_at timestamptz, valid_to timestamptz,
-	pipeline_id integer, stage_id integer, furthest_stage_id integer, created_at timestamptz, reopened boolean, features text[])
+	pipeline_id integer, stage_id integer, furthest_stage_id integer, created_at timestamptz, reopened boolean)
+RETURNS bytea
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1
+AS 'MODULE_PATHNAME', 'pipelines_score_sighting';
+COMMENT ON FUNCTION pipelines._score_sighting(jsonb, timestamptz, bigint, bigint, integer, integer, timestamptz, timestamptz, integer, integer, integer, timestamptz, boolean) IS
+'What there is to be said of a version of a deal, for _score_counts() and _score_bins(); NULL: nothing, or it is in another part than the settings name. Raises 22023 for settings that are no model.';
+
+CREATE FUNCTION pipelines._score_see(bytea, settings jsonb, at timestamptz, since timestamptz, sighting bytea, features text[])
 RETURNS bytea
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1
 AS 'MODULE_PATHNAME', 'pipelines_score_see';
-COMMENT ON FUNCTION pipelines._score_see(bytea, jsonb, timestamptz, timestamptz, bigint, bigint, integer, integer, timestamptz, timestamptz, integer, integer, integer, timestamptz, boolean, text[]) IS
-'One version of a deal, for _score_counts() and _score_bins().';
+COMMENT ON FUNCTION pipelines._score_see(bytea, jsonb, timestamptz, timestamptz, bytea, text[]) IS
+'One version of a deal, for _score_counts() and _score_bins(). Raises 22P03 for what _score_sighting() doesn''t say, 22023 for settings that are no model.';
 
 CREATE FUNCTION pipelines._score_counts_final(bytea)
 RETURNS jsonb
@@ -40,9 +49,7 @@ COMMENT ON FUNCTION pipelines._score_combine(bytea, bytea) IS
 -- Both can be combined, for distributed tables.  Within one server workers read,
 -- and one process counts: each deal has versions all over its history, so that
 -- putting the counts of several processes together costs more than counting.
-CREATE AGGREGATE pipelines._score_counts(settings jsonb, at timestamptz, since timestamptz,
-	key1 bigint, key2 bigint, episode integer, version integer, begun_at timestamptz, valid_to timestamptz,
-	pipeline_id integer, stage_id integer, furthest_stage_id integer, created_at timestamptz, reopened boolean, features text[]) (
+CREATE AGGREGATE pipelines._score_counts(settings jsonb, at timestamptz, since timestamptz, sighting bytea, features text[]) (
 	SFUNC = pipelines._score_see,
 	STYPE = bytea,
 	COMBINEFUNC = pipelines._score_combine,
@@ -50,12 +57,10 @@ CREATE AGGREGATE pipelines._score_counts(settings jsonb, at timestamptz, since t
 	FINALFUNC_MODIFY = READ_WRITE,
 	PARALLEL = RESTRICTED
 );
-COMMENT ON AGGREGATE pipelines._score_counts(jsonb, timestamptz, timestamptz, bigint, bigint, integer, integer, timestamptz, timestamptz, integer, integer, integer, timestamptz, boolean, text[]) IS
+COMMENT ON AGGREGATE pipelines._score_counts(jsonb, timestamptz, timestamptz, bytea, text[]) IS
 'How deals ended that were known at an instant: a list of [pipeline, feature, value, age, won, lost], of all versions of all deals in any order.';
 
-CREATE AGGREGATE pipelines._score_bins(settings jsonb, at timestamptz, since timestamptz,
-	key1 bigint, key2 bigint, episode integer, version integer, begun_at timestamptz, valid_to timestamptz,
-	pipeline_id integer, stage_id integer, furthest_stage_id integer, created_at timestamptz, reopened boolean, features text[]) (
+CREATE AGGREGATE pipelines._score_bins(settings jsonb, at timestamptz, since timestamptz, sighting bytea, features text[]) (
 	SFUNC = pipelines._score_see,
 	STYPE = bytea,
 	COMBINEFUNC = pipelines._score_combine,
@@ -63,7 +68,7 @@ CREATE AGGREGATE pipelines._score_bins(settings jsonb, at timestamptz, since tim
 	FINALFUNC_MODIFY = READ_WRITE,
 	PARALLEL = RESTRICTED
 );
-COMMENT ON AGGREGATE pipelines._score_bins(jsonb, timestamptz, timestamptz, bigint, bigint, integer, integer, timestamptz, timestamptz, integer, integer, integer, timestamptz, boolean, text[]) IS
+COMMENT ON AGGREGATE pipelines._score_bins(jsonb, timestamptz, timestamptz, bytea, text[]) IS
 'What a model says about deals at instants after since, against how they had ended by at: a list of [pipeline, predictor, bin, n, won, predicted, squared error, log loss].';
 
 CREATE FUNCTION pipelines._score(deals regclass, pipeline_id integer, furthest_stage_id integer,
@@ -208,15 +213,16 @@ RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT format($sql$($1, $2, $3, v.key1, v.key2, v.episode, v.version, v.since, v.until, v.pipeline, v.stage, v.furthest, v.created, v.reopened, v.features)
+	SELECT format($sql$($1, $2, $3, v.sighting, v.features)
 	FROM (
-		SELECT %1$s, %2$s, %3$s, CASE WHEN %4$s <= $2 THEN %21$s END, CAST(NULL AS timestamptz), %5$s, %6$s, %7$s, %8$s, false, CAST(NULL AS text[])
+		SELECT pipelines._score_sighting($1, $2, %1$s, %2$s, %3$s, CASE WHEN %4$s <= $2 THEN %21$s END, CAST(NULL AS timestamptz), %5$s, %6$s, %7$s, %8$s, false),
+			CAST(NULL AS text[])
 		FROM %9$s d%23$s
 		UNION ALL
-		SELECT %10$s, %11$s, h.%12$I, %22$s, h.%14$I, %15$s, %16$s, %17$s, CAST(NULL AS timestamptz), h.%18$I = 'reopen', %19$s
+		SELECT pipelines._score_sighting($1, $2, %10$s, %11$s, h.%12$I, %22$s, h.%14$I, %15$s, %16$s, %17$s, CAST(NULL AS timestamptz), h.%18$I = 'reopen'), %19$s
 		FROM %20$s h%24$s
 		WHERE h.%13$I <= $2 AND (h.%18$I <> 'change' OR h.%14$I > $2)
-	) v(key1, key2, episode, version, since, until, pipeline, stage, furthest, created, reopened, features)$sql$,
+	) v(sighting, features)$sql$,
 		pipelines._score_key($1, false, r.lives), pipelines._column($1, 'episode'), pipelines._column($1, 'version'), pipelines._column($1, 'changed_at'),
 		pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'), pipelines._column($1, 'furthest_stage_id'),
 		pipelines._column($1, 'created_at', 'timestamptz'), pipelines._deals_source($1, pipelines._role_columns($1)),

@@ -89,8 +89,9 @@ my %states = (
 	funnel_text => [ q{pipelines._funnel_add, integer[], text, text, text, integer, integer, integer, boolean, text, boolean, text},
 		q{'{1,1,0,0,1,2,1,3,1,3,2,2}', 'reached', 'entered_stage_in', 'k' || n % 5, n, 1, 1 + n % 3, true, (ARRAY['open', 'won', NULL])[1 + n % 3], true, NULL},
 		'_funnel_combine', '_funnel_result' ],
-	scores => [ q{pipelines._score_see, jsonb, timestamptz, timestamptz, bigint, bigint, integer, integer, timestamptz, timestamptz, integer, integer, integer, timestamptz, boolean, text[]},
-		"$model, '2024-02-01', '2024-01-01', n / 2, 0, 1, n, timestamptz '2024-01-01' + n * interval '1 day', timestamptz '2024-01-19', 1, 1 + n % 3, 1 + n % 2, '2024-01-01', n = 7, ARRAY['x' || n % 3, NULL]",
+	scores => [ q{pipelines._score_see, jsonb, timestamptz, timestamptz, bytea, text[]},
+		"$model, '2024-02-01', '2024-01-01', pipelines._score_sighting($model, '2024-02-01', n / 2, n / 9, 1, n, timestamptz '2024-01-01' + n * interval '1 day',
+			'2024-01-19', 1, 1 + n % 3, 1 + n % 2, CASE WHEN n > 8 THEN timestamptz '2024-01-01' END, n = 7), ARRAY['x' || n % 3, NULL]",
 		'_score_combine', '_score_counts_final _score_bins_final' ],);
 for my $kind (sort keys %states)
 {
