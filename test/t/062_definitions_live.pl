@@ -57,8 +57,6 @@ sub ask
 	my $err = $s->{stderr};
 	$s->{stderr} = '';
 	return $1 if $err =~ /ERROR:  (\w{5}):/;
-	# the banner of an answer without rows stays with the test modules of PostgreSQL 13
-	$out =~ s/^background_psql: QUERY_SEPARATOR\n?//;
 	return $out;
 }
 

@@ -13,6 +13,19 @@ use Test::More;
 
 our @EXPORT = qw(start_node program config run_sql fails_with make_shop contents reports catalogs problems same_text);
 
+# Those of old minor versions leave a separator or a line's end in what a session
+# in the background says, now and then.
+if (my $query = PostgreSQL::Test::BackgroundPsql->can('query'))
+{
+	no warnings 'redefine';
+	*PostgreSQL::Test::BackgroundPsql::query = sub {
+		my ($out, $status) = $query->(@_);
+		$out =~ s/^\n?(?:background_psql: QUERY_SEPARATOR[^\n]*\n)?//;
+		$out =~ s/\n?(?:background_psql: QUERY_SEPARATOR[^\n]*)?\n?\z//;
+		return wantarray ? ($out, $status) : $out;
+	};
+}
+
 sub start_node
 {
 	my ($name, @settings) = @_;
