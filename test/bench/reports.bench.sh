@@ -80,6 +80,11 @@ done
 for name in transitions win_rate cycle velocity load flow trend; do
 	measure "$name" "SELECT count(*) FROM pipelines.$name('deals')"
 done
+measure 'flow of all time' "SELECT count(*) FROM pipelines.flow('deals', '-infinity')"
+for name in win_rate cycle; do
+	measure "$name by owner" "SELECT count(*) FROM pipelines.$name('deals', by => 'owner')"
+done
+measure review "SELECT count(*) FROM pipelines.review('deals')"
 measure 'stalled, without reasons' "SELECT count(*) FROM pipelines.stalled('deals', with_reasons => false)"
 
 sized() { # name, query with %s for the table
