@@ -811,25 +811,30 @@ BEGIN
 	fresh := ARRAY(SELECT d.table_name::text FROM pipelines._definition_tables() AS d
 		WHERE to_regclass(format('pipelines.%I', d.table_name)) IS NULL);
 
-	FOR t IN SELECT * FROM pipelines._definition_tables() AS d ORDER BY d.ordinal LOOP
-		PERFORM pipelines._setup_table(t.table_name, t.comment, expected, ARRAY(
-				SELECT format('%I %s', k.column_name, k.definition)
-				FROM pipelines._definition_columns() AS k WHERE k.table_name = t.table_name)
+	FOR t IN
+		SELECT d.table_name, d.comment, d.versioned, coalesce(k.columns, '{}') AS columns
+		FROM pipelines._definition_tables() AS d
+		LEFT JOIN (SELECT k.table_name, array_agg(format('%I %s', k.column_name, k.definition) ORDER BY k.ordinal) AS columns
+			  FROM pipelines._definition_columns() WITH ORDINALITY AS k (table_name, column_name, definition, is_key, comment, ordinal)
+			  GROUP BY k.table_name) AS k ON k.table_name = d.table_name
+		ORDER BY d.ordinal
+	LOOP
+		PERFORM pipelines._setup_table(t.table_name, t.comment, expected, t.columns
 			|| CASE WHEN t.versioned
 				THEN ARRAY['version integer NOT NULL', 'changed_at timestamptz NOT NULL']
 				ELSE ARRAY[]::text[] END);
 	END LOOP;
 
 	FOR c IN
-		SELECT k.table_name, k.constraint_name, k.definition
+		SELECT k.table_name, string_agg(format('ADD CONSTRAINT %I %s', k.constraint_name, k.definition), ', ' ORDER BY k.ordinal) AS missing
 		FROM pipelines._definition_constraints() AS k
 		WHERE NOT EXISTS (SELECT FROM pg_constraint AS p
 			WHERE p.conrelid = format('pipelines.%I', k.table_name)::regclass
 				AND p.conname = k.constraint_name)
-		ORDER BY k.ordinal
+		GROUP BY k.table_name
+		ORDER BY min(k.ordinal)
 	LOOP
-		EXECUTE format('ALTER TABLE pipelines.%I ADD CONSTRAINT %I %s',
-			c.table_name, c.constraint_name, c.definition);
+		EXECUTE format('ALTER TABLE pipelines.%I %s', c.table_name, c.missing);
 	END LOOP;
 
 	-- an earlier state declared what the triggers check now
@@ -853,7 +858,16 @@ BEGIN
 		EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', c.relation, c.constraint_name);
 	END LOOP;
 
-	FOR t IN SELECT * FROM pipelines._definition_tables() AS d WHERE d.versioned ORDER BY d.ordinal LOOP
+	FOR t IN
+		SELECT d.table_name, k.keys
+		FROM pipelines._definition_tables() AS d
+		JOIN (SELECT k.table_name, array_agg(k.column_name ORDER BY k.ordinal) AS keys
+			  FROM pipelines._definition_columns() WITH ORDINALITY AS k (table_name, column_name, definition, is_key, comment, ordinal)
+			  WHERE k.is_key
+			  GROUP BY k.table_name) AS k ON k.table_name = d.table_name
+		WHERE d.versioned
+		ORDER BY d.ordinal
+	LOOP
 		relation := format('pipelines.%I', t.table_name)::regclass;
 		twin_name := t.table_name || '_history';
 
@@ -862,31 +876,25 @@ BEGIN
 			format('Versions of pipelines.%I that ended. Append only.', t.table_name), expected, ARRAY(
 				SELECT format('%I %s%s', a.attname,
 					CASE WHEN a.atttypid = 'regclass'::regtype THEN 'text' ELSE format_type(a.atttypid, a.atttypmod) END,
-					CASE WHEN a.attname = 'version' OR k.is_key THEN ' NOT NULL' ELSE '' END)
+					CASE WHEN a.attname = 'version' OR a.attname = ANY (t.keys) THEN ' NOT NULL' ELSE '' END)
 				FROM pg_attribute AS a
-				LEFT JOIN pipelines._definition_columns() AS k
-					ON k.table_name = t.table_name AND k.column_name = a.attname
 				WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
 				ORDER BY a.attnum)
 			|| ARRAY['valid_from timestamptz NOT NULL', 'valid_to timestamptz NOT NULL',
 				'change text NOT NULL', 'actor text', 'recorded_at timestamptz NOT NULL']);
 		twin := format('pipelines.%I', twin_name)::regclass;
-		FOR c IN
-			SELECT k.constraint_name, k.definition
-			FROM (VALUES
-				(1, twin_name || '_pkey', format('PRIMARY KEY (%s, version)', (
-					SELECT string_agg(quote_ident(k.column_name), ', ')
-					FROM pipelines._definition_columns() AS k
-					WHERE k.table_name = t.table_name AND k.is_key))),
-				(2, 'version_ends_after_it_began', 'CHECK (valid_from < valid_to)'),
-				(3, 'change_is_known', 'CHECK (change IN (''update'', ''delete''))')
-			) AS k (ordinal, constraint_name, definition)
-			WHERE NOT EXISTS (SELECT FROM pg_constraint AS p
-				WHERE p.conrelid = twin AND p.conname = k.constraint_name)
-			ORDER BY k.ordinal
-		LOOP
-			EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I %s', twin::regclass, c.constraint_name, c.definition);
-		END LOOP;
+		SELECT string_agg(format('ADD CONSTRAINT %I %s', k.constraint_name, k.definition), ', ' ORDER BY k.ordinal)
+		INTO missing
+		FROM (VALUES
+			(1, twin_name || '_pkey', format('PRIMARY KEY (%s, version)', (SELECT string_agg(quote_ident(x.name), ', ') FROM unnest(t.keys) AS x (name)))),
+			(2, 'version_ends_after_it_began', 'CHECK (valid_from < valid_to)'),
+			(3, 'change_is_known', 'CHECK (change IN (''update'', ''delete''))')
+		) AS k (ordinal, constraint_name, definition)
+		WHERE NOT EXISTS (SELECT FROM pg_constraint AS p
+			WHERE p.conrelid = twin AND p.conname = k.constraint_name);
+		IF missing IS NOT NULL THEN
+			EXECUTE format('ALTER TABLE %s %s', twin::regclass, missing);
+		END IF;
 
 		IF t.table_name <> 'tracked_table' THEN
 			PERFORM pipelines._setup_trigger(relation, name 'pipelines_turn',
