@@ -119,5 +119,16 @@ SELECT try(format('SELECT FROM pipelines.%s(''again'', as_of => NULL)', f))
 FROM unnest('{flow,trend,transitions,funnel,win_rate,cycle,velocity,load,time_in_stage,stage_times,stalled,next_steps,candidates,review}'::text[]) f;
 SELECT try($$SELECT FROM pipelines.stalling('again', 'infinity', as_of => NULL)$$);
 SELECT try($$SELECT FROM pipelines.journey('again', '1', as_of => NULL)$$);
+-- the end of time: all that is known to come; how long it is until then can't be told
+SELECT call, i AS at, try(format('SELECT FROM pipelines.' || call, i))
+FROM unnest('{"flow(''again'', as_of => %L)", "transitions(''again'', as_of => %L)", "funnel(''again'', as_of => %L)", "funnel(''again'', mature_only => true, as_of => %L)",
+	"win_rate(''again'', as_of => %L)", "cycle(''again'', as_of => %L)", "velocity(''again'', as_of => %L)", "load(''again'', as_of => %L)", "trend(''again'', as_of => %L)",
+	"time_in_stage(''again'', as_of => %L)", "time_in_stage(''again'', include_running => true, as_of => %L)", "time_in_stage(''again'', days => true, as_of => %L)",
+	"time_in_stage(''again'', measure => ''cumulative'', as_of => %L)", "time_in_stage(''again'', since => %1$L, until => %1$L)",
+	"stage_times(''again'', as_of => %L)", "stage_times(''again'', ''1'', days => true, as_of => %L)", "journey(''again'', ''2'', as_of => %L)",
+	"stalled(''again'', as_of => %L)", "stalling(''again'', %L)", "stalling(''again'', ''2026-06-01'', as_of => %L)", "next_steps(''again'', as_of => %L)", "candidates(''again'', as_of => %L)",
+	"review(''again'', as_of => %L)", "board(''again'', as_of => %L)", "scores(''again'', as_of => %L)", "train_scores(''again'', as_of => %L)",
+	"calibration(''again'', %L)", "calibration(''again'', ''2026-03-01'', as_of => %L)", "forecast_accuracy(''again'', as_of => %L)", "forecast_report(''again'', as_of => %L)",
+	"quota_report(''again'', as_of => %L)", "bridge(''again'', ''2026-03-01'', %L)", "changes(''again'', %L)"}'::text[]) WITH ORDINALITY u(call, n), unnest('{infinity,-infinity}'::timestamptz[]) i ORDER BY n, i DESC;
 \c :home
 DROP DATABASE regress_pipelines_lives;

@@ -48,7 +48,7 @@ SET parallel_tuple_cost = 0.01
 AS $$
 #variable_conflict use_column
 DECLARE
-	present CONSTANT boolean := as_of >= now();
+	present CONSTANT boolean := NOT pipelines._is_past(as_of, true);
 	scored CONSTANT boolean := NOT present AND pipelines._scores_count(deals);
 	wanted integer := CASE WHEN board.pipeline IS NOT NULL THEN pipelines.pipeline_id(board.pipeline, NULL::text) END;
 	by_stage CONSTANT boolean := coalesce(board.by, 'stage_id') IN ('stage', 'stage_id');
@@ -64,8 +64,8 @@ DECLARE
 	source text;
 	query text;
 BEGIN
-	IF deals IS NULL OR cards IS NULL OR page IS NULL OR as_json IS NULL OR as_of IS NULL THEN
-		RAISE EXCEPTION 'deals, cards, page, as_json and as_of must not be null' USING ERRCODE = 'null_value_not_allowed';
+	IF deals IS NULL OR cards IS NULL OR page IS NULL OR as_json IS NULL THEN
+		RAISE EXCEPTION 'deals, cards, page and as_json must not be null' USING ERRCODE = 'null_value_not_allowed';
 	END IF;
 	IF cards NOT BETWEEN 0 AND 10000 OR page < 1 THEN
 		RAISE EXCEPTION 'a column of a board has 0 to 10000 cards on a page, and pages count from 1'
@@ -254,7 +254,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pipelines.board(regclass, text, text[], text, text, text, integer, integer, boolean, timestamptz) IS
-'A board of the deals that the caller sees: columns by stage (the default), pipeline, or any column (by part or name, or one of the view _current) or expression over the columns; empty columns included: all live stages or pipelines, all labels of an enum, else all values that any deal has, NULL last. Only deals in these stages (names, codes or ids), of this pipeline, and with this condition (as in an entry rule). Rows: one per column and currency, with totals (amount, weighted exact), the cards of that currency on the page (jsonb, in order) and the next page of the column, NULL on its last. as_json: one row whose document has columns with totals per currency, cards in order, and next_page. A column shows cards (0 to 10000) cards a page, ordered by order_by (a column of the deals or of their view _current, then asc or desc; default: longest in the stage first) and the key. as_of: deals and their stages as they were. Raises 23S01 for stages and pipelines that do not exist, 22023, 42703.';
+'A board of the deals that the caller sees: columns by stage (the default), pipeline, or any column (by part or name, or one of the view _current) or expression over the columns; empty columns included: all live stages or pipelines, all labels of an enum, else all values that any deal has, NULL last. Only deals in these stages (names, codes or ids), of this pipeline, and with this condition (as in an entry rule). Rows: one per column and currency, with totals (amount, weighted exact), the cards of that currency on the page (jsonb, in order) and the next page of the column, NULL on its last. as_json: one row whose document has columns with totals per currency, cards in order, and next_page. A column shows cards (0 to 10000) cards a page, ordered by order_by (a column of the deals or of their view _current, then asc or desc; default: longest in the stage first) and the key. as_of: deals and their stages as they were. Raises 23S01 for stages and pipelines that do not exist, 22023 (also for as_of infinity), 42703.';
 
 -- A condition over the columns by their names and parts, for deals (d).
 CREATE FUNCTION pipelines._board_condition(deals regclass, condition text)

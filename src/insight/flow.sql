@@ -358,7 +358,7 @@ DECLARE
 	ends timestamptz[];
 BEGIN
 	PERFORM pipelines._need_deals(deals);
-	PERFORM pipelines._is_past(as_of);
+	PERFORM pipelines._is_past(as_of, true);
 	IF weeks IS NULL OR weeks < 1 OR weeks > 5200 THEN
 		RAISE EXCEPTION 'weeks can''t be %', coalesce(weeks::text, 'null')
 			USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a number from 1 to 5200.';
@@ -441,7 +441,7 @@ $$;
 COMMENT ON FUNCTION pipelines.trend(regclass, integer, text, text, timestamptz) IS
 'Where the deals stood at the end of each of the last weeks before as_of: n, unpriced (without an amount), amount and weighted, per pipeline, stage and currency, and by a column of T or an expression over its columns (a tracked column as it was then).
 week_end is the Sunday; what counts is the instant at which it ends in the time zone of the pipeline.  Probabilities, categories, positions and outcomes are those of the definitions at that instant; scores don''t count here.
-Errors: 22023 weeks not from 1 to 5200; 23S01 unknown pipeline; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
+Errors: 22023 weeks not from 1 to 5200, or as_of infinity; 23S01 unknown pipeline; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
 
 -- The way of one deal, version by version: what the history knows of it, and
 -- what it is now.
@@ -456,7 +456,7 @@ AS $$
 DECLARE
 	keys text[];
 BEGIN
-	PERFORM pipelines._is_past(as_of);
+	PERFORM pipelines._is_past(as_of, true);
 	PERFORM pipelines._need_deals(deals);
 	SELECT pipelines._key_values(journey.deal, count(*)::integer) INTO keys
 	FROM pipelines._roles(deals) r WHERE r.role ~ '^key[1-9]';
@@ -519,4 +519,4 @@ $$;
 COMMENT ON FUNCTION pipelines.journey(regclass, text, timestamptz) IS
 'The whole way of one deal (the text form of its key): a row for its creation or adoption, for each change of a tracked column, and for its deletion; in time independent of how many deals there are.
 at: when it happened; change: create, adopt (it was there when its table was adopted), or the kind of change as in the history; what it was from then until the next change: pipeline, stage, outcome (by the definitions of that instant), amount, currency, expected_close_on, owner, episode; in_stage: how long it had been in the stage when that ended (NULL for a deletion).  actor, reason and batch are those of the change; of a creation they are not kept.
-Columns on who and why, and deals that others may not see, follow the rights of the caller on the history.  Errors: 22P02 no key, 55000 not a deals table.';
+Columns on who and why, and deals that others may not see, follow the rights of the caller on the history.  Errors: 22P02 no key, 22023 as_of infinity, 55000 not a deals table.';

@@ -137,7 +137,7 @@ SET parallel_tuple_cost = 0
 AS $$
 #variable_conflict use_column
 DECLARE
-	past CONSTANT boolean := pipelines._is_past(as_of);
+	past CONSTANT boolean := pipelines._is_past(as_of, mature_only);
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
 	bounded CONSTANT boolean := since IS NOT NULL OR until IS NOT NULL;
 	lives CONSTANT boolean := pipelines._returned(deals);
@@ -248,7 +248,7 @@ mode: any: it was in the stage, in whatever order; strict: it was in every stage
 cohort: created_in, closed_in, entered_first_stage_in, entered_stage_in (each stage by its own first entry), from the day since on and before the day until; days of the pipeline''s time zone.  mature_only leaves out deals that are younger than 90 % of the won ones were when they were won.
 won, lost, still_open (on hold, too), other (disqualified, done): where the n stand at as_of.  next_n: of the next open stage; after the last of those of the first one that is won or done, after which there is none (NULL): won is not on the way to won in part.  next_rate = next_n / n (direct: / exits); cumulative_rate = n / n of the first stage; win_rate = won / n (direct: exits to a won stage / exits).  Fractions of 1; NULL where there is nothing to divide by.
 by: a column of T or an expression over its columns, as it is at as_of, for closed deals as it was at the closing.
-Memory: 8 bytes a deal and 8 bytes a stay; where keys are no numbers, or are far from each other, 24 bytes each, the length of the key with each, and 40 bytes a deal.  Errors: 22023 unknown mode or cohort, or an instant before the history of an adopted table; 23S01 unknown pipeline; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
+Memory: 8 bytes a deal and 8 bytes a stay; where keys are no numbers, or are far from each other, 24 bytes each, the length of the key with each, and 40 bytes a deal.  Errors: 22023 unknown mode or cohort, mature_only as of infinity, or an instant before the history of an adopted table; 23S01 unknown pipeline; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
 
 -- From where to where: moves, not deals.
 CREATE FUNCTION pipelines.transitions(deals regclass, since date DEFAULT NULL, until date DEFAULT NULL, by text DEFAULT NULL,

@@ -342,7 +342,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	past CONSTANT boolean := pipelines._is_past(as_of);
+	past CONSTANT boolean := pipelines._is_past(as_of, true);
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
 	scored CONSTANT boolean := pipelines._scores_count(deals);
 	-- what nobody asked for may be missing
@@ -386,4 +386,4 @@ COMMENT ON FUNCTION pipelines.load(regclass, text, text, text, timestamptz) IS
 'What is on whose desk (S95): the deals that are open or on hold, per pipeline and currency, by owner (if the table has owners), or by another column of T or an expression over its columns.
 n: how many (on_hold: so many of them); unpriced: without an amount, or a rate; amount; weighted (amount times effective probability; omitted deals add nothing); largest: the largest amount; overdue: expected to be closed before the day of as_of; without_next_action: none planned, or missed; mean_age_days: days of 24 hours since creation.
 convert_to: a currency that all amounts are converted to, by the rates of the day; else one row per currency.
-Errors: 22023 an instant before the history of an adopted table; 23S01 unknown pipeline; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
+Errors: 22023 as_of infinity, or an instant before the history of an adopted table; 23S01 unknown pipeline; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';

@@ -423,7 +423,8 @@ $$;
 COMMENT ON FUNCTION pipelines._report_pipeline(regclass, text) IS
 	'The pipeline of a report by its name, code or id.';
 
-CREATE FUNCTION pipelines._is_past(as_of timestamptz)
+-- measured: it tells how long something has lasted by then.
+CREATE FUNCTION pipelines._is_past(as_of timestamptz, measured boolean DEFAULT false)
 RETURNS boolean
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10
 SET search_path = pg_catalog, pg_temp
@@ -433,11 +434,15 @@ BEGIN
 		RAISE EXCEPTION 'as_of must not be null'
 			USING ERRCODE = 'null_value_not_allowed', HINT = 'Leave it out for the present.';
 	END IF;
+	IF measured AND as_of = 'infinity' THEN
+		RAISE EXCEPTION 'as_of can''t be infinity'
+			USING ERRCODE = 'invalid_parameter_value', HINT = 'Give an instant: how long it is until the end of time can''t be told.';
+	END IF;
 	RETURN as_of < now();
 END
 $$;
-COMMENT ON FUNCTION pipelines._is_past(timestamptz) IS
-	'Is the instant of a report in the past?  Raises 22004 for NULL.';
+COMMENT ON FUNCTION pipelines._is_past(timestamptz, boolean) IS
+	'Is the instant of a report in the past?  Raises 22004 for NULL, and 22023 for infinity where times up to it are measured.';
 
 -- An argument that is one of a few words.
 CREATE FUNCTION pipelines._check_word(argument text, value text, words text[])

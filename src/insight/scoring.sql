@@ -498,7 +498,7 @@ SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
-	present CONSTANT boolean := as_of >= now();
+	present CONSTANT boolean := NOT pipelines._is_past(as_of, true);
 	wanted integer := CASE WHEN scores.pipeline IS NOT NULL THEN pipelines.pipeline_id(scores.pipeline, NULL::text) END;
 	model jsonb;
 	rows text;
@@ -506,8 +506,8 @@ DECLARE
 	part record;
 	life record;
 BEGIN
-	IF deals IS NULL OR as_of IS NULL THEN
-		RAISE EXCEPTION 'deals and as_of must not be null' USING ERRCODE = 'null_value_not_allowed';
+	IF deals IS NULL THEN
+		RAISE EXCEPTION 'deals must not be null' USING ERRCODE = 'null_value_not_allowed';
 	END IF;
 	PERFORM pipelines._roles(deals);
 	IF present THEN
@@ -591,7 +591,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pipelines.scores(regclass, text, timestamptz) IS
-'The open deals of a table with their scores: percent chance of being won, with two decimals, between 0.01 and 99.99. Now: by the counts that train_scores() has kept; for an instant in the past, or without kept counts: by what was known then, counted on the spot, for the deals as they were. basis model: log_odds is the sum of the contributions (natural logarithms) of prior (deals won against lost), age (of those still open at that age), stage (of those as far at that age) and each feature; won and lost are the deals that were as far at that age. basis stage_rate, where there are too few closings: (won + prior_weight * configured probability) / (won + lost + prior_weight), of deals that were once that far. effective_probability: the deal''s own, else the score where the pipeline has use_scores, else that of the stage. Runs with the rights of the caller. Raises 22023 for an instant before an adopted table''s history begins.';
+'The open deals of a table with their scores: percent chance of being won, with two decimals, between 0.01 and 99.99. Now: by the counts that train_scores() has kept; for an instant in the past, or without kept counts: by what was known then, counted on the spot, for the deals as they were. basis model: log_odds is the sum of the contributions (natural logarithms) of prior (deals won against lost), age (of those still open at that age), stage (of those as far at that age) and each feature; won and lost are the deals that were as far at that age. basis stage_rate, where there are too few closings: (won + prior_weight * configured probability) / (won + lost + prior_weight), of deals that were once that far. effective_probability: the deal''s own, else the score where the pipeline has use_scores, else that of the stage. Runs with the rights of the caller. Raises 22023 for an infinite instant, or one before an adopted table''s history begins.';
 
 CREATE FUNCTION pipelines.calibration(deals regclass, trained_at timestamptz, every interval DEFAULT '7 days',
 	new_only boolean DEFAULT false, pipeline text DEFAULT NULL, features text[] DEFAULT NULL, ages interval[] DEFAULT NULL,
@@ -615,7 +615,7 @@ BEGIN
 	IF deals IS NULL OR calibration.trained_at IS NULL OR every IS NULL OR as_of IS NULL THEN
 		RAISE EXCEPTION 'deals, trained_at, every and as_of must not be null' USING ERRCODE = 'null_value_not_allowed';
 	END IF;
-	IF every <= interval '0' OR calibration.trained_at >= as_of OR NOT isfinite(as_of)
+	IF every <= interval '0' OR calibration.trained_at >= as_of OR NOT isfinite(as_of) OR NOT isfinite(calibration.trained_at)
 		OR extract(epoch FROM as_of - calibration.trained_at) / extract(epoch FROM every) > 100000
 	THEN
 		RAISE EXCEPTION 'there must be between 1 and 100000 instants between trained_at and as_of'

@@ -82,7 +82,7 @@ SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
-	past CONSTANT boolean := pipelines._is_past(as_of);
+	past CONSTANT boolean := pipelines._is_past(as_of, true);
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
 BEGIN
 	PERFORM pipelines._need_deals(deals);
@@ -99,7 +99,7 @@ A limit is calendar time in the time zone of the pipeline, or business time of i
 The clock of a limit (basis): stage: since the stage was entered; activity: since the last change of a tracked column or the last activity that was done; age: since the deal was created, time on hold left out.  No other UPDATE touches it.  Limits and definitions are those of as_of.
 respect_next_action: a deal whose next action is yet to come, within max_future if that is given, is not stalled.  days_over: days of 24 hours since stalled_at.
 reasons: over_limit, past_expected_close, no_amount, no_next_action, pipeline_mismatch, pushed_<n>_times, skipped_stage:<name> (S19); with_reasons => false saves looking for them.
-Errors: 22023 an instant before the history of an adopted table; 23S01 unknown pipeline.';
+Errors: 22023 as_of infinity, or an instant before the history of an adopted table; 23S01 unknown pipeline.';
 
 -- When a stage was entered whose limit is reached at an instant, and how far off
 -- that may be: some days for months of different lengths, two weeks for holidays

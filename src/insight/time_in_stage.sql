@@ -128,7 +128,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	past CONSTANT boolean := pipelines._is_past(as_of);
+	past CONSTANT boolean := pipelines._is_past(as_of, include_running OR survival OR business OR days OR measure = 'cumulative');
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
 	stays text;
 	zones text := '';
@@ -201,7 +201,7 @@ measure: visit (each stay), first or latest (one stay per deal and stage), cumul
 business: hours of a business calendar (the standard one, or the one named); days: days of the calendar, as of local dates.
 include_running: stays that run are among the n, with their time so far.  survival: survival_median is the median by Kaplan and Meier, in which running and deleted ones are censored; NULL while it is not reached.
 as_of: as everything was at that instant.
-Errors: 22023 unknown measure, or an instant before the history of an adopted table; 23S01 unknown pipeline; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
+Errors: 22023 unknown measure, as_of infinity where running stays are measured, or an instant before the history of an adopted table; 23S01 unknown pipeline; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
 
 -- R-3.1, deal by deal.
 CREATE FUNCTION pipelines.stage_times(deals regclass, of_deal text DEFAULT NULL, business boolean DEFAULT false,
@@ -214,7 +214,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	past CONSTANT boolean := pipelines._is_past(as_of);
+	past CONSTANT boolean := pipelines._is_past(as_of, true);
 	lives CONSTANT boolean := pipelines._returned(deals);
 	keys text[];
 BEGIN
@@ -250,7 +250,7 @@ $$;
 COMMENT ON FUNCTION pipelines.stage_times(regclass, text, boolean, text, boolean, timestamptz) IS
 'How long each deal, or one (the text form of its key), was in each stage (R-3.1): visits; running: it is there; first_entered, last_entered, last_exited; latest_time: of the last visit, running or not; cumulative_time: of all of them in this pipeline; stage_time: of all of them in this stage in whatever pipeline (R-2.15).  Closed stages: no time, the clock stops at the closing (R-3.2).  A key that was deleted and came back has rows for each of its lives.
 business: hours of a business calendar, the standard one or the one named.  days: days of the calendar, as of local dates in the pipeline''s time zone (R-3.3), each of 24 hours.
-Errors: 22P02 no key, 22023 business and days together, or an instant before the history of an adopted table.';
+Errors: 22P02 no key, 22023 business and days together, as_of infinity, or an instant before the history of an adopted table.';
 
 -- The stays of one deal; its key is in a parameter of the query.
 CREATE FUNCTION pipelines._stays_of(deals regclass, past boolean, parameter text, lives boolean)
