@@ -369,8 +369,13 @@ SET ROLE regress_bridge_reader;
 SELECT * FROM legs($$'hidden'$$, $$'2026-03-12'$$, $$'2026-03-14'$$);
 SELECT deal, leg, reason, value, amount_before, amount_after, pipeline_before FROM pipelines.changes('hidden', '2026-03-12', '2026-03-14') ORDER BY deal, leg;
 SELECT * FROM unlike($$'hidden', '2026-03-12', '2026-03-14'$$);
+-- so its flags say that it has moved (S116); deal 1 was made here before it went there and came back
+SELECT deal, flags, pipeline_before FROM pipelines.changes('hidden', '2026-03-12', '2026-03-14') WHERE stage_after IS NOT NULL ORDER BY deal, leg;
+CREATE TEMPORARY TABLE flagged AS SELECT since, deal, flags FROM unnest('{2026-03-09,2026-03-12}'::timestamptz[]) since, pipelines.review('hidden', since => since, as_of => '2026-03-14');
 -- who sees both sees the same, of one of them
 RESET ROLE;
+SELECT f.since, f.deal, f.flags, o.flags AS of_who_sees_both
+FROM flagged f LEFT JOIN LATERAL pipelines.review('hidden', since => f.since, as_of => '2026-03-14') o ON o.deal = f.deal ORDER BY 1, 2;
 SELECT * FROM legs($$'hidden'$$, $$'2026-03-12'$$, $$'2026-03-14'$$, $$pipelines => '{Sales}'$$);
 
 -- what was closed stays so for who doesn't see where it was reopened, though its stage is an open one by now

@@ -117,14 +117,34 @@ $$;
 COMMENT ON FUNCTION pipelines._bridge_from(regclass, boolean, text) IS
 'What stands after FROM for the deals (d) or their history (h), with what meets a filter as c1.met, and what counts as a deal as c2.met (if there are such conditions), as SQL text.';
 
+-- Did a version begin after an instant, with one before it that the reader doesn't
+-- see?  Of a protected table that tells that the deal was in a pipeline that isn't
+-- theirs to see (or deleted in it: that looks the same).
+CREATE FUNCTION pipelines._came_unseen(deals regclass, of_history boolean, instant text)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE WHEN pipelines._secured($1)
+		THEN format('%1$s > %2$s AND %3$s > 1 AND NOT EXISTS (SELECT FROM %4$s p WHERE %5$s AND p.%6$I = %3$s - 1)',
+			v.began, $3, v.version, t.history,
+			CASE WHEN $2 THEN pipelines._versions_match($1, 'p', 'h') ELSE pipelines._key_match($1, 'p', 'd') END,
+			pipelines._own_column(t.history, 'version'))
+		ELSE 'false' END
+	FROM pipelines.tracked_table t
+	CROSS JOIN LATERAL (SELECT CASE WHEN $2 THEN format('h.%I', pipelines._own_column(t.history, 'valid_from')) ELSE pipelines._column($1, 'changed_at') END,
+		CASE WHEN $2 THEN format('h.%I', pipelines._own_column(t.history, 'version')) ELSE pipelines._column($1, 'version') END) v(began, version)
+	WHERE t.relation = $1
+$$;
+COMMENT ON FUNCTION pipelines._came_unseen(regclass, boolean, text) IS
+'The condition that a deal (d), or a version of it (h), came after an instant from where its reader can''t see it, as SQL text.';
+
 -- The query of bridge.c: all versions that were valid at any time from $1 to $2,
 -- in no order.  Further parameters: $3 pipelines, $4 owners, $5 days of the
 -- expected closing.  Unless all of them are wanted (whole), those are left out
 -- that began and ended in between and neither begin a life nor precede a closing
 -- or deletion, nor are closed: the first of those says what the closing set.  Columns that only changes() needs
--- are NULL where it isn't asked.  Of a protected table the versions that a reader
--- sees tell where they don't see the one before: there the deal was in a pipeline
--- that isn't theirs to see (or deleted in it: that looks the same).
+-- are NULL where it isn't asked.
 CREATE FUNCTION pipelines._bridge_query(deals regclass, of_pipelines boolean, of_owners boolean, of_days boolean,
 										filter text, listed boolean, whole boolean)
 RETURNS text
@@ -137,8 +157,6 @@ DECLARE
 	arms text[] := '{}';
 	missing text;
 	keys text;
-	before text;
-	secured CONSTANT boolean := pipelines._secured(deals);
 	began text;
 	ended text;
 	change text;
@@ -163,18 +181,15 @@ BEGIN
 				(of_days, 4, pipelines._column(deals, 'expected_close_on', 'date'::text, of_history) || ' <@ $5'),
 				(filter IS NOT NULL, 8, 'c1.met')) AS w (wanted, bit, condition)
 			WHERE w.wanted), '0');
-		SELECT string_agg(k.name, ', ' ORDER BY m.n), string_agg(format('p.%I = %s', m.history_column, k.name), ' AND ' ORDER BY m.n)
-		INTO STRICT keys, before
+		SELECT string_agg(CASE WHEN of_history THEN format('h.%I', m.history_column) ELSE format('d.%I', m.column_name) END, ', ' ORDER BY m.n)
+		INTO STRICT keys
 		FROM pipelines._roles(_bridge_query.deals) m
-		CROSS JOIN LATERAL (SELECT CASE WHEN of_history THEN format('h.%I', m.history_column) ELSE format('d.%I', m.column_name) END AS name) k
 		WHERE m.role ~ '^key[1-9]';
 
 		arms := arms || format('SELECT %s, %s, %s, %s, %s, %s, %s, %s, coalesce(%s, %L), %s, %s, %s, %s, %s, %s, %s, %s FROM %s WHERE %s',
 			version,
 			CASE WHEN of_history THEN format('%s = %L', change, 'delete') ELSE 'false' END,
-			CASE WHEN secured THEN format('%1$s > $1 AND %2$s > 1 AND NOT EXISTS (SELECT FROM %3$s p WHERE %4$s AND p.%5$I = %2$s - 1)',
-				began, version, registration.history, before, pipelines._own_column(registration.history, 'version')) ELSE 'false' END,
-			began, CASE WHEN of_history THEN ended ELSE format('%L::timestamptz', 'infinity') END,
+			pipelines._came_unseen(deals, of_history, '$1'::text), began, CASE WHEN of_history THEN ended ELSE format('%L::timestamptz', 'infinity') END,
 			pipelines._column(deals, 'pipeline_id', NULL::text, of_history), pipelines._column(deals, 'stage_id', NULL::text, of_history),
 			pipelines._column(deals, 'amount', 'numeric'::text, of_history),
 			pipelines._column(deals, 'currency', 'text'::text, of_history), registration.currency,
@@ -315,7 +330,7 @@ CREATE TYPE pipelines.deal_review AS (
 );
 COMMENT ON TYPE pipelines.deal_review IS 'A row of pipelines.review().';
 COMMENT ON COLUMN pipelines.deal_review.deal IS 'The deal: text form of its key.';
-COMMENT ON COLUMN pipelines.deal_review.flags IS 'Why it is here: new, moved (another stage, pipeline or outcome), stalled, pushed (expected to close later), past_due, no_next_step, large.';
+COMMENT ON COLUMN pipelines.deal_review.flags IS 'Why it is here: new, moved (another stage, pipeline or outcome; also what comes from a pipeline that the reader does not see), stalled, pushed (expected to close later), past_due, no_next_step, large.';
 COMMENT ON COLUMN pipelines.deal_review.outcome IS 'Outcome of its stage.';
 COMMENT ON COLUMN pipelines.deal_review.amount_before IS 'Amount at the earlier instant; NULL: none, or the deal was not there.';
 COMMENT ON COLUMN pipelines.deal_review.probability IS 'Percent, as it counts.';
@@ -342,6 +357,8 @@ DECLARE
 	created text;
 	key_columns text;
 	last_activity text;
+	-- where deals may come from a pipeline that the reader doesn't see
+	secured CONSTANT boolean := pipelines._secured(deals);
 	scored CONSTANT boolean := NOT flags_only AND pipelines._scores_count(deals);
 	has_step CONSTANT boolean := EXISTS (SELECT FROM pipelines._roles(deals) r WHERE r.role = 'next_action_at' AND r.column_name IS NOT NULL);
 BEGIN
@@ -356,7 +373,7 @@ BEGIN
 		WHERE m.role ~ '^key[1-9]';
 		began := CASE WHEN of_history THEN format('h.%I', pipelines._own_column(registration.history, 'valid_from'))
 			ELSE pipelines._column(deals, 'changed_at') END;
-		arms := arms || format('SELECT %s AS key, %s, %s AS began, %s AS ended, %s AS p, %s AS s, %s AS amount, coalesce(%s, %L) AS currency, %s AS probability, %s AS owner, %s AS expected, %s AS step, %s AS entered, %s AS created, %s AS deleted FROM %s WHERE %s <= $1%s%s',
+		arms := arms || format('SELECT %s AS key, %s, %s AS began, %s AS ended, %s AS p, %s AS s, %s AS amount, coalesce(%s, %L) AS currency, %s AS probability, %s AS owner, %s AS expected, %s AS step, %s AS entered, %s AS created, %s AS deleted, %s AS version, %s AS unseen FROM %s WHERE %s <= $1%s%s',
 			CASE WHEN keys LIKE '%, %' THEN format('ROW(%s)', keys) ELSE keys END, named, began,
 			CASE WHEN of_history THEN format('h.%I', pipelines._own_column(registration.history, 'valid_to'))
 				ELSE format('%L::timestamptz', 'infinity') END,
@@ -370,6 +387,8 @@ BEGIN
 			pipelines._column(deals, 'stage_entered_at', 'timestamptz'::text, of_history),
 			CASE WHEN of_history THEN 'NULL::timestamptz' ELSE pipelines._column(deals, 'created_at', 'timestamptz'::text) END,
 			CASE WHEN of_history THEN format('h.%I = %L', pipelines._own_column(registration.history, 'change'), 'delete') ELSE 'false' END,
+			CASE WHEN of_history THEN format('h.%I', pipelines._own_column(registration.history, 'version')) ELSE pipelines._column(deals, 'version') END,
+			pipelines._came_unseen(deals, of_history, '$2'::text),
 			pipelines._bridge_from(deals, of_history, NULL), began,
 			CASE WHEN of_history THEN format(' AND h.%I > least($1, $2)', pipelines._own_column(registration.history, 'valid_to')) ELSE '' END,
 			CASE WHEN registration.live IS NOT NULL THEN ' AND c2.met' ELSE '' END);
@@ -405,7 +424,7 @@ BEGIN
 		-- of another life of the key: not the same deal
 		SELECT h.* FROM past h
 		WHERE h.began <= $2 AND h.ended > $2
-			AND NOT EXISTS (SELECT FROM past x WHERE x.key = h.key AND x.deleted AND x.ended > $2 AND x.ended <= $1)
+			AND NOT EXISTS (SELECT FROM past x WHERE x.key = h.key AND x.deleted AND x.ended > $2 AND x.ended <= $1)%11$s
 	), tenth AS MATERIALIZED (
 		-- where nothing says what is large, the largest tenth
 		SELECT a.p, a.currency, percentile_disc(0.9) WITHIN GROUP (ORDER BY a.amount) AS amount
@@ -422,8 +441,8 @@ BEGIN
 			CASE WHEN a.began <= $2 THEN f.stage_name ELSE (SELECT n.name FROM pipelines.stage n WHERE n.stage_id = b.s) END AS stage_before,
 			CASE WHEN a.began <= $2 THEN a.expected ELSE b.expected END AS expected_before,
 			array_remove(ARRAY[
-				CASE WHEN a.began > $2 AND b.key IS NULL THEN 'new' END,
-				CASE WHEN b.s <> a.s OR b.p <> a.p OR (b.s = a.s AND b.entered <> a.entered) THEN 'moved' END,
+				CASE WHEN a.began > $2 AND b.key IS NULL AND NOT %12$s THEN 'new' END,
+				CASE WHEN b.s <> a.s OR b.p <> a.p OR (b.s = a.s AND b.entered <> a.entered) OR b.key IS NULL AND %12$s THEN 'moved' END,
 				CASE WHEN f.outcome = 'open' AND f.stall_limit IS NOT NULL AND
 					(SELECT %6$s FROM (SELECT %7$s) d) <= $1 THEN 'stalled' END,
 				CASE WHEN f.outcome = 'open' AND a.began > $2 AND a.expected > b.expected THEN 'pushed' END,
@@ -449,7 +468,18 @@ BEGIN
 		CASE WHEN flags_only THEN '' ELSE ', r.p, r.pipeline_name, r.s, r.stage_name, r.outcome, r.owner, r.currency, r.amount, r.amount_before, r.probability,
 		r.stage_before, r.expected, r.expected_before, CASE WHEN isfinite(r.expected) AND isfinite(r.expected_before) THEN r.expected - r.expected_before END, r.step, CASE WHEN isfinite($1) THEN round((extract(epoch FROM $1 - r.entered) / 86400)::numeric, 2) END' END,
 		CASE WHEN scored THEN 'z.effective_probability, ' ELSE '' END,
-		CASE WHEN scored THEN format(E'\n\t\tLEFT JOIN pipelines.scores(%L::regclass, NULL::text, $1) z ON z.deal = a.key::text', deals) ELSE '' END);
+		CASE WHEN scored THEN format(E'\n\t\tLEFT JOIN pipelines.scores(%L::regclass, NULL::text, $1) z ON z.deal = a.key::text', deals) ELSE '' END
+			|| CASE WHEN secured THEN E'\n\t\tLEFT JOIN arrival u ON u.key = a.key' ELSE '' END,
+		-- the first version that is seen of the life, since the earlier instant
+		CASE WHEN secured THEN $sql$
+	), arrival AS (
+		SELECT DISTINCT ON (v.key) v.key, v.unseen
+		FROM (SELECT h.key, h.version, h.unseen FROM past h WHERE h.began > $2
+			  UNION ALL
+			  SELECT d.key, d.version, d.unseen FROM deal d WHERE d.began > $2) v
+		WHERE NOT EXISTS (SELECT FROM past x WHERE x.key = v.key AND x.deleted AND x.version >= v.version AND x.ended <= $1)
+		ORDER BY v.key, v.version$sql$ ELSE '' END,
+		CASE WHEN secured THEN 'coalesce(u.unseen, false)' ELSE 'false' END);
 END
 $$;
 COMMENT ON FUNCTION pipelines._review_query(regclass, boolean) IS
