@@ -345,7 +345,9 @@ find_registration(DealsTable *table, List *candidates)
 				a_currency,
 				a_activity,
 				a_activity_columns,
-				a_application;
+				a_application,
+				a_adopted,
+				a_since;
 	bool		found = false;
 
 	if (!definitions_exist())
@@ -362,10 +364,13 @@ find_registration(DealsTable *table, List *candidates)
 	a_activity = find_column(tupdesc, "activity");
 	a_activity_columns = find_column(tupdesc, "activity_columns");
 	a_application = find_column(tupdesc, "application");
+	a_adopted = find_column(tupdesc, "adopted");
+	a_since = find_column(tupdesc, "tracked_since");
 	if (a_relation == InvalidAttrNumber || a_history == InvalidAttrNumber ||
 		a_layout == InvalidAttrNumber || a_truncate == InvalidAttrNumber ||
 		a_currency == InvalidAttrNumber || a_activity == InvalidAttrNumber ||
-		a_activity_columns == InvalidAttrNumber)
+		a_activity_columns == InvalidAttrNumber ||
+		a_adopted == InvalidAttrNumber || a_since == InvalidAttrNumber)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table \"%s\" lacks a column that pipelines needs",
@@ -404,6 +409,10 @@ find_registration(DealsTable *table, List *candidates)
 			if (!isnull)
 				table->settings = JsonbPGetDatum(DatumGetJsonbPCopy(value));
 		}
+		value = slot_getattr(slot, a_adopted, &isnull);
+		table->adopted_at = DT_NOBEGIN;
+		if (!isnull && DatumGetBool(value))
+			table->adopted_at = DatumGetTimestampTz(slot_getattr(slot, a_since, &isnull));
 	}
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);

@@ -10,6 +10,7 @@
 #define PIPELINES_MAPPING_H
 
 #include "access/attnum.h"
+#include "datatype/timestamp.h"
 #include "fmgr.h"
 #include "storage/lockdefs.h"
 #include "utils/relcache.h"
@@ -125,6 +126,7 @@ typedef struct DealsTable
 	Datum		settings;		/* jsonb: tracked_table.application; 0: none */
 	AttrNumber	close_date;		/* the column in the part expected_close_on */
 	AttrNumber	since;			/* says when the stage was entered */
+	TimestampTz adopted_at;		/* since when its past is known; DT_NOBEGIN: ever */
 
 	int			npartkeys;
 	AttrNumber *partkeys;		/* columns that decide the partition */
@@ -144,6 +146,7 @@ typedef struct DealsTable
 	struct _SPI_plan *activity_plan;
 	struct _SPI_plan *episode_plan;
 	struct _SPI_plan *pause_plan;
+	struct _SPI_plan *past_plan;
 
 	/* BEFORE ROW triggers that fire after ours, as 'a, b'; NULL: none */
 	char	   *later_insert;

@@ -350,10 +350,13 @@ free_plans(void *arg)
 		SPI_freeplan(table->episode_plan);
 	if (table->pause_plan != NULL)
 		SPI_freeplan(table->pause_plan);
+	if (table->past_plan != NULL)
+		SPI_freeplan(table->past_plan);
 	/* it may have been registered twice */
 	table->activity_plan = NULL;
 	table->episode_plan = NULL;
 	table->pause_plan = NULL;
+	table->past_plan = NULL;
 }
 
 /*
@@ -376,7 +379,7 @@ keep_plan(const DealContext *deal, const char *query, int nextra, const Oid *ext
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
 	if (table->activity_plan == NULL && table->episode_plan == NULL &&
-		table->pause_plan == NULL)
+		table->pause_plan == NULL && table->past_plan == NULL)
 	{
 		MemoryContextCallback *callback =
 			MemoryContextAllocZero(table->context, sizeof(MemoryContextCallback));
@@ -463,6 +466,20 @@ episode_begin(const DealContext *deal, int32 episode, Datum *args)
 	return begin;
 }
 
+/* the history's column for one that T has in this part */
+static const char *
+tracked_name(const DealContext *deal, DealRole role)
+{
+	const DealsTable *table = deal->table;
+
+	for (int i = 0; i < table->ntracked; i++)
+	{
+		if (table->tracked[i].attnum == table->role[role])
+			return pstrdup(HISTORY_COLUMN(table->tracked[i].history_attnum));
+	}
+	elog(ERROR, "the history of table %u lacks the stage", table->root);
+}
+
 int32
 stage_before_pause(const DealContext *deal, const DealState *old)
 {
@@ -498,18 +515,8 @@ stage_before_pause(const DealContext *deal, const DealState *old)
 	{
 		static const Oid extra[] = {INT4OID, INT4ARRAYOID, INT4OID};
 		StringInfoData query;
-		const char *stage_column = NULL;
-		const char *pipeline_column = NULL;
+		const char *stage_column = tracked_name(deal, ROLE_STAGE_ID);
 
-		for (int i = 0; i < table->ntracked; i++)
-		{
-			if (table->tracked[i].attnum == table->role[ROLE_STAGE_ID])
-				stage_column = pstrdup(HISTORY_COLUMN(table->tracked[i].history_attnum));
-			else if (table->tracked[i].attnum == table->role[ROLE_PIPELINE_ID])
-				pipeline_column = pstrdup(HISTORY_COLUMN(table->tracked[i].history_attnum));
-		}
-		if (stage_column == NULL || pipeline_column == NULL)
-			elog(ERROR, "the history of table %u lacks the stage", table->root);
 		initStringInfo(&query);
 		appendStringInfo(&query, "SELECT h.%s FROM %s AS h WHERE ",
 						 stage_column, relation_name(table->history));
@@ -520,7 +527,7 @@ stage_before_pause(const DealContext *deal, const DealState *old)
 						 stage_column, table->nkeys + 2);
 		/* what it was in another pipeline is no stage of this one */
 		appendStringInfo(&query, " AND h.%s OPERATOR(pg_catalog.=) $%d",
-						 pipeline_column, table->nkeys + 3);
+						 tracked_name(deal, ROLE_PIPELINE_ID), table->nkeys + 3);
 		appendStringInfo(&query, " ORDER BY h.%s DESC LIMIT 1",
 						 HISTORY_COLUMN(table->history_column[HISTORY_VERSION]));
 		table->pause_plan = keep_plan(deal, query.data, 3, extra);
@@ -538,6 +545,63 @@ stage_before_pause(const DealContext *deal, const DealState *old)
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
 	return result;
+}
+
+List *
+stages_visited(const DealContext *deal, const DealState *old, bool *adopted)
+{
+	DealsTable *table = unconstify(DealsTable *, deal->table);
+	Datum		args[INDEX_MAX_KEYS + 1];
+	TimestampTz began = old->changed_at;
+	List	   *visited = NIL;
+	MemoryContext caller = CurrentMemoryContext;
+	RunAs		saved;
+
+	for (int i = 0; i < table->nkeys; i++)
+		args[i] = deal->old_values[table->keys[i] - 1];
+	args[table->nkeys] = Int32GetDatum(old->episode);
+
+	run_as(table->owner, &saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (table->past_plan == NULL)
+	{
+		static const Oid extra[] = {INT4OID};
+		StringInfoData query;
+
+		initStringInfo(&query);
+		appendStringInfo(&query, "SELECT h.%s, h.%s, pg_catalog.min(h.%s) FROM %s AS h WHERE ",
+						 tracked_name(deal, ROLE_PIPELINE_ID), tracked_name(deal, ROLE_STAGE_ID),
+						 HISTORY_COLUMN(table->history_column[HISTORY_VALID_FROM]),
+						 relation_name(table->history));
+		append_key_condition(&query, deal, "h", history_key);
+		appendStringInfo(&query, " AND h.%s OPERATOR(pg_catalog.=) $%d GROUP BY 1, 2",
+						 HISTORY_COLUMN(table->history_episode), table->nkeys + 1);
+		table->past_plan = keep_plan(deal, query.data, 1, extra);
+	}
+	if (SPI_execute_plan(table->past_plan, args, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "SPI_execute_plan failed");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		bool		isnull;
+		TimestampTz from = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 3, &isnull));
+		MemoryContext mine;
+
+		if (from < began)
+			began = from;
+		if (DatumGetInt32(SPI_getbinval(tuple, desc, 1, &isnull)) != old->pipeline_id)
+			continue;
+		mine = MemoryContextSwitchTo(caller);
+		visited = lappend_int(visited, DatumGetInt32(SPI_getbinval(tuple, desc, 2, &isnull)));
+		MemoryContextSwitchTo(mine);
+	}
+	run_as_end(&saved);
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+	*adopted = old->episode == 1 && began == table->adopted_at;
+	return visited;
 }
 
 /*

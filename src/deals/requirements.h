@@ -44,6 +44,14 @@ extern char *missing_activities(const DealContext *deal, const StageDef *stage,
  */
 extern int32 stage_before_pause(const DealContext *deal, const DealState *old);
 
+/*
+ * The stages of its pipeline that a deal has been in, in its present episode, up
+ * to the one before the present one.  *adopted: the episode had begun before the
+ * table was adopted, and nothing is known of that.  The definitions may be loaded
+ * anew.
+ */
+extern List *stages_visited(const DealContext *deal, const DealState *old, bool *adopted);
+
 /* is the current user a member of the role?  Superusers only if they are */
 extern bool is_member(const char *role);
 

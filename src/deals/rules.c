@@ -516,20 +516,41 @@ where_it_stands(const DealState *old, const PipelineDef *pipeline, const StageDe
 	return definitions_stage(pipeline, paused_in != 0 ? paused_in : old->furthest_stage_id);
 }
 
-/*
- * R-2.7: how far has a deal got that stands in 'base'?  A furthest stage that
- * is no progress says that the deal began in it; or it was an open one, and
- * became a pause when the deal had been there.
- */
-static const StageDef *
-furthest_progress(const DealState *old, const PipelineDef *pipeline, const StageDef *base)
+/* a pause, or a stage where deals are lost, counts as the furthest one */
+static bool
+furthest_is_no_progress(const DealState *old, const PipelineDef *pipeline)
 {
 	const StageDef *furthest = pipeline == NULL ? NULL :
 		definitions_stage(pipeline, old->furthest_stage_id);
 
-	if (furthest != NULL && !is_progress(furthest) && base != NULL && is_progress(base))
-		return base;
-	return furthest;
+	return furthest != NULL && !is_progress(furthest);
+}
+
+/*
+ * R-2.7: how far has a deal got that stands in 'base'?  A furthest stage that
+ * is no progress says that the deal began in it; or it was an open one, and
+ * became a pause when the deal had been there: then what it was in counts.
+ */
+static const StageDef *
+furthest_progress(const DealState *old, const PipelineDef *pipeline, const StageDef *base,
+				  const Verdict *verdict)
+{
+	const StageDef *furthest = pipeline == NULL ? NULL :
+		definitions_stage(pipeline, old->furthest_stage_id);
+	const StageDef *been = base != NULL && is_progress(base) ? base : NULL;
+	ListCell   *cell;
+
+	if (furthest == NULL || is_progress(furthest))
+		return furthest;
+	foreach(cell, verdict->visited)
+	{
+		const StageDef *stage = definitions_stage(pipeline, lfirst_int(cell));
+
+		if (stage != NULL && is_progress(stage) &&
+			(been == NULL || stage->position > been->position))
+			been = stage;
+	}
+	return been != NULL ? been : furthest;
 }
 
 /*
@@ -570,11 +591,9 @@ static bool
 pause_matters(const DealState *old, const Verdict *verdict)
 {
 	const PipelineDef *pipeline = definitions_pipeline(old->pipeline_id);
-	const StageDef *furthest = pipeline == NULL ? NULL :
-		definitions_stage(pipeline, old->furthest_stage_id);
 
 	if (old->gate_stage_id != 0 || verdict->forced == CHANGE_PUSH_BACK ||
-		(furthest != NULL && !is_progress(furthest)))
+		furthest_is_no_progress(old, pipeline))
 		return true;
 	for (int i = 0; pipeline != NULL && i < pipeline->nstages; i++)
 	{
@@ -606,6 +625,7 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 	bool		was_closed;
 	bool		transfer;
 	bool		forward;
+	bool		unknown;
 	StageOutcome left = OUTCOME_OPEN;
 
 	given.has_closed_at = state->has_closed_at &&
@@ -644,6 +664,8 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 					  "Pipeline and stage can't be set to NULL.", NULL);
 	if (pause_matters(old, verdict))
 		verdict->paused_in = stage_before_pause(deal, old);
+	if (furthest_is_no_progress(old, definitions_pipeline(old->pipeline_id)))
+		verdict->visited = stages_visited(deal, old, &verdict->adopted);
 	pipeline = known_pipeline(deal, state->pipeline_id, refusal);
 	if (pipeline == NULL || !may_move_in(deal, pipeline, refusal))
 		return false;
@@ -694,7 +716,9 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 	state->stage_entered_at = instant;
 
 	/* furthest stage and skipped ones, as this pipeline sees them */
-	furthest = furthest_progress(old, source, base);
+	furthest = furthest_progress(old, source, base, verdict);
+	/* where a deal had been that was adopted in a pause is not known */
+	unknown = verdict->adopted && furthest != NULL && !is_progress(furthest);
 	if (transfer)
 	{
 		state->gate_stage_id = 0;
@@ -715,8 +739,9 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 			is_progress(furthest) ? furthest->position : PG_INT64_MIN;
 
 		/* behind the gate the way is gone stage by stage, pauses or not */
-		find_skipped(pipeline, state->gate_stage_id != 0 && base != NULL ? base->position : reached,
-					 stage, verdict);
+		if (!unknown)
+			find_skipped(pipeline, state->gate_stage_id != 0 && base != NULL ? base->position : reached,
+						 stage, verdict);
 		if (furthest == NULL || (is_progress(stage) && stage->position > reached))
 			state->furthest_stage_id = state->stage_id;
 		else if (transfer)
@@ -840,16 +865,16 @@ reason_is_given(void)
  */
 static bool
 goes_backward(const DealState *old, const PipelineDef *pipeline, const StageDef *from,
-			  const StageDef *stage, int32 paused_in)
+			  const StageDef *stage, const Verdict *verdict)
 {
 	const StageDef *base;
 
 	if (old->pipeline_id != pipeline->pipeline_id || from == NULL ||
 		OUTCOME_IS_CLOSED(from->outcome) || stage->outcome != OUTCOME_OPEN)
 		return false;
-	base = where_it_stands(old, pipeline, from, paused_in);
+	base = where_it_stands(old, pipeline, from, verdict->paused_in);
 	if (from->outcome == OUTCOME_ON_HOLD)
-		base = furthest_progress(old, pipeline, base);
+		base = furthest_progress(old, pipeline, base, verdict);
 	return base != NULL && is_progress(base) && stage->position < base->position;
 }
 
@@ -860,7 +885,7 @@ direction_is_allowed(const DealContext *deal, const DealState *old, const Pipeli
 	Refusal    *refusal = &verdict->refusal;
 
 	if (pipeline->backward == BACKWARD_ALLOWED ||
-		!goes_backward(old, pipeline, from, stage, verdict->paused_in) ||
+		!goes_backward(old, pipeline, from, stage, verdict) ||
 		(pipeline->backward == BACKWARD_REASON && reason_is_given()))
 		return true;
 	if (pipeline->backward == BACKWARD_REFUSED)

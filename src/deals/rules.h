@@ -76,6 +76,8 @@ typedef struct Verdict
 	bool		bypassed;		/* a rule was not applied, by leave */
 	bool		moved;			/* pipeline or stage changed */
 	int32		paused_in;		/* stage_before_pause(), where it was asked for */
+	List	   *visited;		/* stages_visited(), likewise */
+	bool		adopted;		/* with a past that isn't known, likewise */
 	ChangeKind	kind;			/* CHANGE_NONE: the stage did not change */
 	bool		clear_overrides;
 	bool		clear_closing;	/* reopened: the reason goes to the history */

@@ -1157,7 +1157,7 @@ AS $$
 								JOIN pipelines.pipeline_stage kf ON kf.pipeline_id = %7$s AND kf.stage_id = %11$s
 								JOIN pipelines.pipeline_stage kn ON kn.pipeline_id = %7$s AND kn.stage_id = n.furthest_
 								WHERE %3$s AND %4$s = %5$s AND %6$s = %7$s AND h.%12$I < %13$s
-									AND (kf.position < kp.position OR kf.outcome NOT IN ('open', 'won', 'done'))
+									AND (kf.position < kp.position OR kf.outcome NOT IN ('open', 'won', 'done')%15$s)
 									AND kp.position < kn.position AND kn.outcome IN ('open', 'won', 'done'))
 					AND NOT EXISTS (SELECT FROM %1$s h
 									WHERE %3$s AND %4$s = %5$s AND %6$s = %7$s AND %9$s = kp.stage_id AND h.%12$I < %13$s)
@@ -1168,7 +1168,13 @@ AS $$
 		pipelines._column($1, 'stage_id'), pipelines._column($1, 'stage_id', NULL, true),
 		pipelines._column($1, 'furthest_stage_id'), pipelines._column($1, 'furthest_stage_id', NULL, true),
 		pipelines._own_column(t.history, 'version'), pipelines._column($1, 'version'),
-		pipelines._own_column(t.history, 'to_pipeline_id'))
+		pipelines._own_column(t.history, 'to_pipeline_id'),
+		-- what was adopted in a pause has an unknown past
+		CASE WHEN t.adopted
+			 THEN format(' AND NOT EXISTS (SELECT FROM %s h WHERE %s AND h.%I = 1 AND %s = %s AND h.%I = %s)',
+						 t.history, k.matches, pipelines._own_column(t.history, 'version'),
+						 pipelines._column($1, 'episode', NULL, true), pipelines._column($1, 'episode'),
+						 pipelines._own_column(t.history, 'valid_from'), pipelines._adopted_at($1)) END)
 	FROM pipelines.tracked_table t
 	CROSS JOIN (SELECT string_agg(format('h.%I = d.%I', m.history_column, m.column_name), ' AND ' ORDER BY m.n) AS matches
 				FROM pipelines._roles($1) m
