@@ -188,6 +188,7 @@ REGRESS = \
 	reports \
 	flow \
 	lives \
+	report_names \
 	daily_views \
 	load_order \
 	sales_units \

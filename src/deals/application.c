@@ -64,7 +64,6 @@
 
 PG_FUNCTION_INFO_V1(pipelines_adoption_instant);
 PG_FUNCTION_INFO_V1(pipelines_is_condition);
-PG_FUNCTION_INFO_V1(pipelines_is_expression);
 PG_FUNCTION_INFO_V1(pipelines_register_adoption);
 PG_FUNCTION_INFO_V1(pipelines_register_values);
 PG_FUNCTION_INFO_V1(pipelines_adopt_fill);
@@ -891,22 +890,6 @@ pipelines_is_condition(PG_FUNCTION_ARGS)
 	/* what a backslash means is a setting's to say */
 	PG_RETURN_BOOL(condition->expr != NULL &&
 				   strchr(text_to_cstring(PG_GETARG_TEXT_PP(1)), '\\') == NULL);
-}
-
-/*
- * The same for an expression of any type that a report is split by, under the
- * rule for conditions.
- */
-Datum
-pipelines_is_expression(PG_FUNCTION_ARGS)
-{
-	Relation	rel = open_given_table(PG_GETARG_OID(0), AccessShareLock);
-
-	condition_parse(psprintf("(%s\n) IS NOT NULL", text_to_cstring(PG_GETARG_TEXT_PP(1))),
-					RelationGetDescr(rel), own_column, RelationGetDescr(rel),
-					"what the report is split by");
-	relation_close(rel, AccessShareLock);
-	PG_RETURN_BOOL(true);
 }
 
 static void

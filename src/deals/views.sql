@@ -1112,7 +1112,7 @@ AS $$
 		|| %6$s$sql$,
 		pipelines._column($1, 'expected_close_on', 'date'), pipelines._column($1, 'amount', 'numeric'),
 		pipelines._column($1, 'next_action_at', 'timestamptz'),
-		(SELECT format('CASE y.column_name %s ELSE to_jsonb(d) ->> y.column_name END',
+		(SELECT format('CASE y.column_name %s ELSE to_jsonb(d.*) ->> y.column_name END',
 					   string_agg(format('WHEN %L THEN CAST(d.%I AS text)', m.role, m.column_name), ' ' ORDER BY m.n))
 		 FROM pipelines._roles($1) m
 		 WHERE m.column_name IS NOT NULL),

@@ -262,13 +262,14 @@ LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT format('SELECT %1$s AS key, h.%2$I AS began, l.first, l.last
-			FROM (SELECT %3$s, e.%4$I AS last, coalesce(lag(e.%4$I) OVER (PARTITION BY %3$s ORDER BY e.%4$I), 0) + 1 AS first
-				  FROM %5$s e WHERE e.%6$I = ''delete'') l
-			JOIN %5$s h ON %7$s AND h.%4$I = l.first',
-		pipelines._report_key($1, true), pipelines._own_column(t.history, 'valid_from'), k.names, pipelines._own_column(t.history, 'version'), t.history,
-		pipelines._own_column(t.history, 'change'), pipelines._versions_match($1, 'h', 'l'))
+			FROM (SELECT %3$s, e.%4$I, coalesce(lag(e.%4$I) OVER (PARTITION BY %3$s ORDER BY e.%4$I), 0) + 1
+				  FROM %5$s e WHERE e.%6$I = ''delete'') l(%7$s, last, first)
+			JOIN %5$s h ON %8$s AND h.%4$I = l.first',
+		pipelines._report_key($1, true), pipelines._own_column(t.history, 'valid_from'), k.list, pipelines._own_column(t.history, 'version'), t.history,
+		pipelines._own_column(t.history, 'change'), k.names, k.matches)
 	FROM pipelines.tracked_table t
-	CROSS JOIN (SELECT string_agg(format('e.%I', m.history_column), ', ' ORDER BY m.n) AS names
+	CROSS JOIN (SELECT string_agg(format('e.%I', m.history_column), ', ' ORDER BY m.n) AS list, string_agg(m.role, ', ' ORDER BY m.n) AS names,
+					   string_agg(format('h.%I = l.%s', m.history_column, m.role), ' AND ' ORDER BY m.n) AS matches
 				FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]') k
 	WHERE t.relation = $1
 $$;

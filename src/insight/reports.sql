@@ -111,10 +111,11 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT format('coalesce(width_bucket(%s.%I - 1, l.ends_), 0)', $2,
 			CASE WHEN $3 THEN pipelines._own_column(t.history, 'version') ELSE max(m.column_name::text) FILTER (WHERE m.role = 'version') END),
-		format(' LEFT JOIN (SELECT %1$s, array_agg(e.%2$I ORDER BY e.%2$I) AS ends_ FROM %3$s e WHERE e.%4$I = ''delete'' GROUP BY %1$s) l ON %5$s',
+		format(' LEFT JOIN (SELECT %1$s, array_agg(e.%2$I ORDER BY e.%2$I) FROM %3$s e WHERE e.%4$I = ''delete'' GROUP BY %1$s) l(%5$s, ends_) ON %6$s',
 			string_agg(format('e.%I', m.history_column), ', ' ORDER BY m.n) FILTER (WHERE m.role ~ '^key[1-9]'),
 			pipelines._own_column(t.history, 'version'), t.history, pipelines._own_column(t.history, 'change'),
-			string_agg(format('l.%I = %s.%I', m.history_column, $2, CASE WHEN $3 THEN m.history_column ELSE m.column_name END), ' AND ' ORDER BY m.n)
+			string_agg(m.role, ', ' ORDER BY m.n) FILTER (WHERE m.role ~ '^key[1-9]'),
+			string_agg(format('l.%s = %s.%I', m.role, $2, CASE WHEN $3 THEN m.history_column ELSE m.column_name END), ' AND ' ORDER BY m.n)
 				FILTER (WHERE m.role ~ '^key[1-9]'))
 	FROM pipelines.tracked_table t, pipelines._roles($1) m
 	WHERE t.relation = $1
@@ -187,8 +188,17 @@ RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT CASE WHEN t.live IS NULL THEN format('(%s)', p.source)
-				ELSE format(E'(SELECT %s FROM (%s) l WHERE coalesce((%s\n), l.pipelines_unsaid))', x.names, p.source, t.live) END
+	SELECT format('(SELECT %1$s FROM pipelines.as_of(CAST(NULL AS %2$s), %3$s) a%4$s LEFT JOIN %2$s c ON %5$s%6$s%7$s)',
+		x.list, $1, $2, life.joined, k.matches,
+		-- all lives but that of the present row have ended
+		CASE WHEN life.expression IS NOT NULL
+			 THEN format(' AND %s = coalesce(cardinality(l.ends_), 0)', life.expression) END,
+		-- asked where nothing but the columns of T has a name
+		CASE WHEN t.live IS NOT NULL
+			 THEN format(E' CROSS JOIN LATERAL (SELECT (%s\n) AS met FROM (SELECT %s) x) m WHERE coalesce(m.met, %s)', t.live, x.list,
+				CASE WHEN EXISTS (SELECT FROM pipelines._condition_columns($1, t.live) w
+								  LEFT JOIN pipelines._layout_columns($1) m ON m.attnum = w.attnum
+								  WHERE m.history_attnum IS NULL) THEN format('%s IS NULL', k.first) ELSE 'true' END) END)
 	FROM pipelines.tracked_table t
 	CROSS JOIN (SELECT string_agg(format('a.%1$I = c.%1$I', m.column_name), ' AND ' ORDER BY m.n) AS matches,
 					   min(format('c.%I', m.column_name)) AS first
@@ -204,23 +214,11 @@ AS $$
 						pipelines._own_column(t.history, 'valid_from'), t.history,
 						pipelines._key_match($1, 'f', 'a'), pipelines._own_column(t.history, 'version'),
 						CASE WHEN life.expression IS NULL THEN '1' ELSE format('coalesce(l.ends_[%s], 0) + 1', life.expression) END)
-			ELSE format('c.%I', a.attname) END, ', ' ORDER BY a.attnum) AS list,
-			string_agg(format('l.%I', a.attname), ', ' ORDER BY a.attnum) AS names
+			ELSE format('c.%I', a.attname) END, ', ' ORDER BY a.attnum) AS list
 		FROM pipelines.tracked_table t
 		JOIN pg_attribute a ON a.attrelid = t.relation AND a.attnum > 0 AND NOT a.attisdropped
 		LEFT JOIN pipelines._roles($1) m ON m.column_name = a.attname
 		WHERE t.relation = $1) x
-	CROSS JOIN LATERAL (SELECT format('SELECT %1$s%5$s FROM pipelines.as_of(CAST(NULL AS %2$s), %3$s) a%6$s LEFT JOIN %2$s c ON %4$s%7$s',
-									  x.list, $1, $2, k.matches,
-									  CASE WHEN t.live IS NULL THEN ''
-										   WHEN EXISTS (SELECT FROM pipelines._condition_columns($1, t.live) w
-														LEFT JOIN pipelines._layout_columns($1) m ON m.attnum = w.attnum
-														WHERE m.history_attnum IS NULL) THEN format(', %s IS NULL AS pipelines_unsaid', k.first)
-										   ELSE ', true AS pipelines_unsaid' END,
-									  life.joined,
-									  -- all lives but that of the present row have ended
-									  CASE WHEN life.expression IS NOT NULL
-										   THEN format(' AND %s = coalesce(cardinality(l.ends_), 0)', life.expression) END) AS source) p
 	WHERE t.relation = $1
 $$;
 COMMENT ON FUNCTION pipelines._past_source(regclass, text) IS
@@ -240,12 +238,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION pipelines._history_source(regclass) IS
 	'What stands after FROM for the versions of deals that have ended, as SQL text.';
-
-CREATE FUNCTION pipelines._is_expression(deals regclass, expression text) RETURNS boolean
-LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100
-AS 'MODULE_PATHNAME', 'pipelines_is_expression';
-COMMENT ON FUNCTION pipelines._is_expression(regclass, text) IS
-	'True for an expression over the columns of the table, of immutable functions of pg_catalog, and nothing else. Raises 42601 for what is no SQL, 42703 for what is no column, 0A000 for more than an expression may use.';
 
 -- What a report is split by, as text: a column by its part or its name, else an
 -- expression over the columns of T.  name: the column, NULL for an expression;
@@ -279,9 +271,8 @@ BEGIN
 	IF name IS NOT NULL THEN
 		expression := format('CAST(d.%I AS text)', name);
 	ELSE
-		-- raises an error that names the column or function which may not be there
-		PERFORM pipelines._is_expression(_dimension.deals, _dimension.by);
-		expression := format(E'CAST((%s\n) AS text)', _dimension.by);
+		-- with d before each column
+		expression := pipelines._deal_expression(_dimension.deals, _dimension.by, 'text'::regtype, 'what the report is split by');
 	END IF;
 	RETURN NEXT;
 END
@@ -331,12 +322,12 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT CASE WHEN $2 IS NULL THEN 'CAST(NULL AS text)' WHEN x.history IS NULL THEN 'p.by_' ELSE format('CAST(h.%I AS text)', x.history) END,
 		CASE WHEN $2 IS NOT NULL AND x.history IS NULL
-			 THEN format(' LEFT JOIN (SELECT %s, %s AS by_ FROM %s d) p ON %s',
-						 (SELECT string_agg(format('d.%I', m.column_name), ', ' ORDER BY m.n)
-						  FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]'),
-						 x.expression, $1, pipelines._key_match($1, 'h', 'p'))
+			 THEN format(' LEFT JOIN (SELECT %s, %s FROM %s d) p(%s, by_) ON %s', k.list, x.expression, $1, k.names, k.matches)
 			 ELSE '' END
 	FROM pipelines._dimension($1, $2) x
+	CROSS JOIN (SELECT string_agg(format('d.%I', m.column_name), ', ' ORDER BY m.n) AS list, string_agg(m.role, ', ' ORDER BY m.n) AS names,
+					   string_agg(format('h.%I = p.%s', m.history_column, m.role), ' AND ' ORDER BY m.n) AS matches
+				FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]') k
 $$;
 COMMENT ON FUNCTION pipelines._dimension_of_past(regclass, text) IS
 	'What a report is split by, of a row of the history, and the join that it needs, as SQL text.';
