@@ -185,6 +185,32 @@ SELECT won, lost, enough FROM pipelines.train_scores('crm.opportunity', features
 SELECT feature, value, age, won, lost FROM pipelines.score_count WHERE relation = 'crm.opportunity'::regclass AND feature <> 'stage' ORDER BY 1, 2, 3;
 SELECT deal, age_days < 1 AS young, score, basis, contributions FROM pipelines.scores('crm.opportunity') ORDER BY deal;
 
+-- one call for rows of two tables: each by its own model, which is read once for each of the three calls (without pg_backend_memory_contexts nobody counts)
+CREATE FUNCTION models_kept() RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	n bigint := 2;
+BEGIN
+	IF to_regclass('pg_catalog.pg_backend_memory_contexts') IS NOT NULL THEN
+		EXECUTE 'SELECT count(*) FROM pg_catalog.pg_backend_memory_contexts WHERE name = ''pipelines scores''' INTO n;
+	END IF;
+	RETURN n;
+END
+$$;
+WITH deal AS (
+	SELECT 'deals'::regclass AS t, 1 AS p, pipelines.stage_id('Sales', 'Demo') AS s, '{}'::text[] AS features
+	UNION ALL SELECT 'crm.opportunity', m.pipeline_id, (SELECT ps.stage_id FROM pipelines.pipeline_stage ps WHERE ps.pipeline_id = m.pipeline_id AND ps.outcome = 'open' LIMIT 1), '{10^1}'
+	FROM (SELECT min(pipeline_id) AS pipeline_id FROM pipelines.score_model WHERE relation = 'crm.opportunity'::regclass) m
+), alone AS (
+	SELECT t, pipelines._score(t, p, s, '2024-01-01', '2024-01-20', 30, features) AS score FROM deal WHERE t = 'deals'::regclass
+	UNION ALL SELECT t, pipelines._score(t, p, s, '2024-01-01', '2024-01-20', 30, features) FROM deal WHERE t <> 'deals'::regclass
+), together AS MATERIALIZED (
+	SELECT d.t, pipelines._score(d.t, d.p, d.s, '2024-01-01', '2024-01-20', 30, d.features) AS score
+	FROM (SELECT d.* FROM generate_series(1, 50) g, deal d ORDER BY g, d.t OFFSET 0) d
+)
+SELECT x.t, x.n, x.same, x.score IS NOT NULL AS known, x.many <= 4 AS few_models
+FROM (SELECT t.t, count(*) AS n, bool_and(t.score = a.score) AS same, min(t.score) AS score, models_kept() AS many
+	  FROM together t JOIN alone a ON a.t = t.t GROUP BY t.t) x ORDER BY 1;
+
 -- the view says the same as the report with its defaults
 SELECT count(*) > 0 AS some, count(*) FILTER (WHERE v.score IS DISTINCT FROM f.score OR v.contributions IS DISTINCT FROM f.contributions) AS wrong
 FROM deals_scores v FULL JOIN pipelines.scores('deals') f USING (deal);

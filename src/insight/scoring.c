@@ -2084,12 +2084,13 @@ pipelines_score_bins_final(PG_FUNCTION_ARGS)
 
 /* ----- scores of deals ----- */
 
-/* the model that a query works with, kept for as long as it runs */
+/* a model that a query works with, kept for as long as it runs */
 typedef struct ScoreCache
 {
 	ScoreModel *model;			/* NULL: the table has none */
 	Oid			relid;
 	TupleDesc	desc;
+	struct ScoreCache *next;	/* that of another table */
 } ScoreCache;
 
 /* percent as a share of 1; what is none counts as 0 or 1 */
@@ -2143,7 +2144,9 @@ pipelines_score(PG_FUNCTION_ARGS)
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		PG_RETURN_NULL();
-	if (cache == NULL || cache->relid != PG_GETARG_OID(0))
+	while (cache != NULL && cache->relid != PG_GETARG_OID(0))
+		cache = cache->next;
+	if (cache == NULL)
 	{
 		MemoryContext context = AllocSetContextCreate(fcinfo->flinfo->fn_mcxt, "pipelines scores",
 													  ALLOCSET_DEFAULT_SIZES);
@@ -2151,6 +2154,7 @@ pipelines_score(PG_FUNCTION_ARGS)
 
 		loaded->relid = PG_GETARG_OID(0);
 		loaded->model = load_model(loaded->relid, context);
+		loaded->next = fcinfo->flinfo->fn_extra;
 		fcinfo->flinfo->fn_extra = cache = loaded;
 	}
 	if (cache->model == NULL)
