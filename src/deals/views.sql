@@ -947,13 +947,21 @@ $$;
 COMMENT ON FUNCTION pipelines._stalls_at(text, text, text, text) IS
 	'The instant at which a limit is over, as SQL text.';
 
+CREATE FUNCTION pipelines._holds(stages text) RETURNS text
+LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 100
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format('ARRAY(SELECT CAST(o.pipeline_id AS bigint) << 32 | o.stage_id FROM %s o WHERE o.outcome = ''on_hold'')', $1)
+$$;
+COMMENT ON FUNCTION pipelines._holds(text) IS
+	'Which of the stages of a table or query are on hold, each with its pipeline as one number: an array, as SQL text, which is gathered once for all deals.';
+
 -- When a deal (d) stalls whose limit would be over at an instant if it had never
 -- been on hold.  Such time can only be in what a clock shows that runs since the
 -- deal was made; it comes on top of the limit, in the same unit (R-2.32).  As it
 -- only puts the instant off, the history is not asked where that is too late
 -- anyway, after latest.
--- holds: from where pipeline_id and stage_id of what counts as on hold are taken;
--- an array of numbers is gathered once for all deals.
+-- holds: an array of what counts as on hold, as _holds() says it.
 CREATE FUNCTION pipelines._stalls_after_hold(deals regclass, limit_over text, latest text, began text, instant text,
 	stage text, calendar text, holds text)
 RETURNS text
@@ -967,13 +975,13 @@ AS $$
 						 ELSE h.%6$I - greatest(h.%4$I, %5$s) END AS held
 				  FROM %8$s h
 				  WHERE %9$s AND h.%6$I > %5$s AND h.%6$I <= %10$s
-					AND CAST(%11$s AS bigint) << 32 | %12$s = ANY (ARRAY(%13$s))
+					AND CAST(%11$s AS bigint) << 32 | %12$s = ANY (%13$s)
 					AND NOT EXISTS (SELECT FROM %8$s l
 									WHERE %14$s AND l.%15$I >= h.%15$I AND l.%16$I = 'delete' AND l.%6$I <= %10$s)) x), %2$s)
 		ELSE %2$s END$sql$,
 		$6, $2, $3, pipelines._own_column(t.history, 'valid_from'), $4, pipelines._own_column(t.history, 'valid_to'), $7,
 		t.history, pipelines._key_match($1, 'h', 'd'), $5, pipelines._column($1, 'pipeline_id', NULL, true), pipelines._column($1, 'stage_id', NULL, true),
-		'SELECT CAST(o.pipeline_id AS bigint) << 32 | o.stage_id FROM ' || $8 || ' o WHERE o.outcome = ''on_hold''',
+		$8,
 		pipelines._key_match($1, 'l', 'd'), pipelines._own_column(t.history, 'version'), pipelines._own_column(t.history, 'change'))
 	FROM pipelines.tracked_table t
 	WHERE t.relation = $1
@@ -1003,7 +1011,7 @@ AS $$
 		pipelines._column($1, 'stage_entered_at'), pipelines._last_activity($1, 'now()'),
 		pipelines._stalls_at('b.began', 'ps', 'b.zone', k.calendar),
 		pipelines._stalls_after_hold($1, 'l.limit_over', 'now()', pipelines._column($1, 'created_at', 'timestamptz'), 'now()', 'ps', k.calendar,
-			'pipelines.pipeline_stage'))
+			pipelines._holds('pipelines.pipeline_stage')))
 	FROM (VALUES ('(SELECT k.name FROM pipelines.fiscal_calendar k WHERE k.calendar_id = p.calendar_id)')) k(calendar)
 	CROSS JOIN (
 		SELECT x.n, x.name, x.expression FROM pipelines._current_columns($1) x

@@ -339,11 +339,41 @@ COMMENT ON COLUMN pipelines.deal_review.expected_before IS 'Day of the expected 
 COMMENT ON COLUMN pipelines.deal_review.pushed_days IS 'By how many days the expected closing was put off; negative: brought forward.';
 COMMENT ON COLUMN pipelines.deal_review.days_in_stage IS 'Days of 24 hours since the stage was entered; NULL at the end of time.';
 
--- $1 the instant, $2 the earlier one, $3 from which amount on a deal is large.
+-- What a review asks of the stages, as they were.
+CREATE FUNCTION pipelines._review_stages(at timestamptz, large numeric)
+RETURNS TABLE (p integer, s integer, outcome text, probability numeric, stall_limit interval, stall_basis text, stall_time text,
+	pipeline_name text, stage_name text, large_from numeric, calendar text, zone text, today date)
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000 ROWS 100
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT x.pipeline_id, x.stage_id, x.outcome, x.probability, x.stall_limit, x.stall_basis, x.stall_time, p.name, s.name,
+		   coalesce($2, p.large_from), k.name, z.zone, ($1 AT TIME ZONE z.zone)::date
+	FROM pipelines.definitions_as_of(NULL::pipelines.pipeline_stage, $1) x
+	LEFT JOIN pipelines.pipeline p ON p.pipeline_id = x.pipeline_id
+	LEFT JOIN pipelines.stage s ON s.stage_id = x.stage_id
+	LEFT JOIN pipelines.fiscal_calendar k ON k.calendar_id = p.calendar_id
+	CROSS JOIN LATERAL (SELECT coalesce(p.time_zone, current_setting('TimeZone')) AS zone) z
+$$;
+COMMENT ON FUNCTION pipelines._review_stages(timestamptz, numeric) IS
+'The stages of all pipelines as they were at an instant, with what a review asks of them; large: from which amount on a deal is large, whatever its pipeline says.';
+
+-- Volatile, though it isn't: so it is called once a row, wherever its result is
+-- looked at.
+CREATE FUNCTION pipelines._flags(VARIADIC flags text[]) RETURNS text[]
+LANGUAGE sql VOLATILE CALLED ON NULL INPUT PARALLEL SAFE COST 1
+AS $$ SELECT pg_catalog.array_remove($1, NULL) $$;
+COMMENT ON FUNCTION pipelines._flags(text[]) IS
+'Those of the flags that are there.';
+
+-- $1 the instant, $2 the earlier one, $3 from which amount on a deal is large, $4
+-- and $5 what wanted = 'before' tells: from which amounts on a deal is in the
+-- largest tenth, and what is on hold.  The last that it tells is bases: those of
+-- limits that there are.  What only another one asks for is a subquery, which
+-- would keep the work to one process.
 -- The version at the earlier instant of a deal that changed since is in the
--- history; of any other it is the same.  The history is read once for both
--- instants; when a deal was made is looked up only where a limit asks for it.
-CREATE FUNCTION pipelines._review_query(deals regclass, flags_only boolean) RETURNS text
+-- history; of any other it is the same.  When a deal was made is looked up only
+-- where a limit asks for it.  Nothing is materialized: several processes read.
+CREATE FUNCTION pipelines._review_query(deals regclass, wanted text, bases text[]) RETURNS text
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -359,7 +389,8 @@ DECLARE
 	last_activity text;
 	-- where deals may come from a pipeline that the reader doesn't see
 	secured CONSTANT boolean := pipelines._secured(deals);
-	scored CONSTANT boolean := NOT flags_only AND pipelines._scores_count(deals);
+	scored CONSTANT boolean := wanted = 'list' AND pipelines._scores_count(deals);
+	said text;
 	has_step CONSTANT boolean := EXISTS (SELECT FROM pipelines._roles(deals) r WHERE r.role = 'next_action_at' AND r.column_name IS NOT NULL);
 BEGIN
 	SELECT t.* INTO registration FROM pipelines.tracked_table t WHERE t.relation = _review_query.deals;
@@ -401,18 +432,12 @@ BEGIN
 		  FROM pipelines._roles(_review_query.deals) m) k;
 	arms[2] := arms[2] || format(' AND (%s > $2 OR coalesce((%s, %s) NOT IN (SELECT c.p, c.s FROM closed c), true))', began,
 		pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'));
-	RETURN format($query$
-	WITH definition AS MATERIALIZED (
-		SELECT x.pipeline_id AS p, x.stage_id AS s, x.outcome, x.probability, x.stall_limit, x.stall_basis, x.stall_time, p.name AS pipeline_name, s.name AS stage_name,
-			coalesce($3, p.large_from) AS large_from,
-			(SELECT k.name FROM pipelines.fiscal_calendar k WHERE k.calendar_id = p.calendar_id) AS calendar,
-			coalesce(p.time_zone, current_setting('TimeZone')) AS zone, ($1 AT TIME ZONE coalesce(p.time_zone, current_setting('TimeZone')))::date AS today
-		FROM pipelines.definitions_as_of(NULL::pipelines.pipeline_stage, $1) x
-		LEFT JOIN pipelines.pipeline p ON p.pipeline_id = x.pipeline_id
-		LEFT JOIN pipelines.stage s ON s.stage_id = x.stage_id
-	), past AS MATERIALIZED (
+	said := format($query$
+	WITH definition AS NOT MATERIALIZED (
+		SELECT x.* FROM pipelines._review_stages($1, $3) x
+	), past AS NOT MATERIALIZED (
 		%1$s
-	), closed AS MATERIALIZED (
+	), closed AS NOT MATERIALIZED (
 		SELECT f.p, f.s FROM definition f WHERE f.outcome NOT IN ('open', 'on_hold')
 	), deal AS NOT MATERIALIZED (
 		-- closed before that: nothing to be said any more
@@ -420,52 +445,61 @@ BEGIN
 		WHERE h.ended > $1 AND (h.began > $2 OR coalesce((h.p, h.s) NOT IN (SELECT c.p, c.s FROM closed c), true))
 		UNION ALL
 		%2$s
-	), earlier AS (
-		-- of another life of the key: not the same deal
-		SELECT h.* FROM past h
-		WHERE h.began <= $2 AND h.ended > $2
-			AND NOT EXISTS (SELECT FROM past x WHERE x.key = h.key AND x.deleted AND x.ended > $2 AND x.ended <= $1)%11$s
-	), tenth AS MATERIALIZED (
-		-- where nothing says what is large, the largest tenth
+	)$query$, arms[1], arms[2]);
+	IF wanted = 'before' THEN
+		-- the tenth is for where nothing says what is large
+		RETURN said || format($query$
+	SELECT coalesce(jsonb_agg(jsonb_build_object('p', x.p, 'currency', x.currency, 'amount', x.amount)), '[]'), %s,
+		ARRAY(SELECT DISTINCT f.stall_basis FROM definition f WHERE f.stall_limit IS NOT NULL)
+	FROM (
 		SELECT a.p, a.currency, percentile_disc(0.9) WITHIN GROUP (ORDER BY a.amount) AS amount
 		FROM deal a JOIN definition f ON f.p = a.p AND f.s = a.s AND f.outcome = 'open' AND f.large_from IS NULL
 		WHERE a.amount > 0
 		GROUP BY a.p, a.currency
 		HAVING count(*) >= 10
+	) x$query$, pipelines._holds('(SELECT f.p AS pipeline_id, f.s AS stage_id, f.outcome FROM definition f)'::text));
+	END IF;
+	RETURN said || format($query$, earlier AS (
+		-- of another life of the key: not the same deal
+		SELECT h.* FROM past h
+		WHERE h.began <= $2 AND h.ended > $2
+			AND NOT EXISTS (SELECT FROM past x WHERE x.key = h.key AND x.deleted AND x.ended > $2 AND x.ended <= $1)%8$s
 	)
-	SELECT r.deal, r.flags%8$s
+	SELECT r.deal, r.flags%5$s
 	FROM (
 		SELECT a.key::text AS deal, a.p, f.pipeline_name, a.s, f.stage_name, f.outcome, a.owner, a.currency, a.amount, a.step, a.entered, a.expected,
-			CASE WHEN f.outcome = 'won' THEN 100 WHEN f.outcome IN ('open', 'on_hold') THEN coalesce(%9$sa.probability, f.probability) ELSE 0 END AS probability,
+			CASE WHEN f.outcome = 'won' THEN 100 WHEN f.outcome IN ('open', 'on_hold') THEN coalesce(%6$sa.probability, f.probability) ELSE 0 END AS probability,
 			CASE WHEN a.began <= $2 THEN a.amount ELSE b.amount END AS amount_before,
-			CASE WHEN a.began <= $2 THEN f.stage_name ELSE (SELECT n.name FROM pipelines.stage n WHERE n.stage_id = b.s) END AS stage_before,
+			CASE WHEN a.began <= $2 THEN f.stage_name ELSE n.name END AS stage_before,
 			CASE WHEN a.began <= $2 THEN a.expected ELSE b.expected END AS expected_before,
-			array_remove(ARRAY[
-				CASE WHEN a.began > $2 AND b.key IS NULL AND NOT %12$s THEN 'new' END,
-				CASE WHEN b.s <> a.s OR b.p <> a.p OR (b.s = a.s AND b.entered <> a.entered) OR b.key IS NULL AND %12$s THEN 'moved' END,
+			pipelines._flags(
+				CASE WHEN a.began > $2 AND b.key IS NULL AND NOT %9$s THEN 'new' END,
+				CASE WHEN b.s <> a.s OR b.p <> a.p OR (b.s = a.s AND b.entered <> a.entered) OR b.key IS NULL AND %9$s THEN 'moved' END,
 				CASE WHEN f.outcome = 'open' AND f.stall_limit IS NOT NULL AND
-					(SELECT %6$s FROM (SELECT %7$s) d) <= $1 THEN 'stalled' END,
+					%4$s <= $1 THEN 'stalled' END,
 				CASE WHEN f.outcome = 'open' AND a.began > $2 AND a.expected > b.expected THEN 'pushed' END,
 				CASE WHEN f.outcome = 'open' AND a.expected < f.today THEN 'past_due' END,
-				CASE WHEN f.outcome = 'open' AND %3$s AND (a.step IS NULL OR a.step < $1) THEN 'no_next_step' END,
-				CASE WHEN f.outcome = 'open' AND (CASE WHEN f.large_from IS NOT NULL AND a.currency <> %4$L
-						THEN pipelines.convert(a.amount, a.currency, %4$L, f.today, 'spot') ELSE a.amount END)
-					>= coalesce(f.large_from, t.amount) THEN 'large' END], NULL) AS flags
+				CASE WHEN f.outcome = 'open' AND %1$s AND (a.step IS NULL OR a.step < $1) THEN 'no_next_step' END,
+				CASE WHEN f.outcome = 'open' AND (CASE WHEN f.large_from IS NOT NULL AND a.currency <> %2$L
+						THEN pipelines.convert(a.amount, a.currency, %2$L, f.today, 'spot') ELSE a.amount END)
+					>= coalesce(f.large_from, t.amount) THEN 'large' END) AS flags
 		FROM deal a
 		LEFT JOIN definition f ON f.p = a.p AND f.s = a.s
-		LEFT JOIN tenth t ON t.p = a.p AND t.currency IS NOT DISTINCT FROM a.currency
-		LEFT JOIN earlier b ON b.key = a.key AND a.began > $2%10$s
-		CROSS JOIN LATERAL (SELECT %5$s AS limit_over) l
-		-- flags are worked out once
-		OFFSET 0
+		LEFT JOIN jsonb_to_recordset($4) t (p integer, currency text, amount numeric) ON t.p = a.p AND t.currency IS NOT DISTINCT FROM a.currency
+		LEFT JOIN earlier b ON b.key = a.key AND a.began > $2
+		LEFT JOIN pipelines.stage n ON n.stage_id = b.s%7$s
+		CROSS JOIN LATERAL (SELECT %3$s AS limit_over) l
 	) r
 	WHERE r.flags <> '{}'$query$,
-		arms[1], arms[2], has_step::text, registration.currency,
-		pipelines._stalls_at(format('CASE f.stall_basis WHEN ''activity'' THEN %s WHEN ''age'' THEN %s ELSE a.entered END', last_activity, created),
-			'f'::text, 'f.zone'::text, 'f.calendar'::text),
-		pipelines._stalls_after_hold(deals, 'l.limit_over'::text, '$1'::text, created, '$1'::text, 'f'::text, 'f.calendar'::text,
-			'(SELECT f.p AS pipeline_id, f.s AS stage_id, f.outcome FROM definition f)'::text), key_columns,
-		CASE WHEN flags_only THEN '' ELSE ', r.p, r.pipeline_name, r.s, r.stage_name, r.outcome, r.owner, r.currency, r.amount, r.amount_before, r.probability,
+		has_step::text, registration.currency,
+		pipelines._stalls_at(concat('CASE f.stall_basis WHEN ''stage'' THEN a.entered',
+			CASE WHEN 'activity' = ANY (bases) THEN format(' WHEN ''activity'' THEN %s', last_activity) END,
+			CASE WHEN 'age' = ANY (bases) THEN format(' WHEN ''age'' THEN %s', created) END, ' END'), 'f'::text, 'f.zone'::text, 'f.calendar'::text),
+		CASE WHEN 'age' = ANY (bases)
+			 THEN format('(SELECT %s FROM (SELECT %s) d)', pipelines._stalls_after_hold(deals, 'l.limit_over'::text, '$1'::text, created, '$1'::text,
+				'f'::text, 'f.calendar'::text, '$5'::text), key_columns)
+			 ELSE 'l.limit_over' END,
+		CASE WHEN wanted = 'flags' THEN '' ELSE ', r.p, r.pipeline_name, r.s, r.stage_name, r.outcome, r.owner, r.currency, r.amount, r.amount_before, r.probability,
 		r.stage_before, r.expected, r.expected_before, CASE WHEN isfinite(r.expected) AND isfinite(r.expected_before) THEN r.expected - r.expected_before END, r.step, CASE WHEN isfinite($1) THEN round((extract(epoch FROM $1 - r.entered) / 86400)::numeric, 2) END' END,
 		CASE WHEN scored THEN 'z.effective_probability, ' ELSE '' END,
 		CASE WHEN scored THEN format(E'\n\t\tLEFT JOIN pipelines.scores(%L::regclass, NULL::text, $1) z ON z.deal = a.key::text', deals) ELSE '' END
@@ -482,8 +516,8 @@ BEGIN
 		CASE WHEN secured THEN 'coalesce(u.unseen, false)' ELSE 'false' END);
 END
 $$;
-COMMENT ON FUNCTION pipelines._review_query(regclass, boolean) IS
-'Text of the query behind review() and, of deal and flags only, behind changes(); $1 the instant, $2 the earlier one, $3 from which amount on a deal is large.';
+COMMENT ON FUNCTION pipelines._review_query(regclass, text, text[]) IS
+'Text of the query behind review() (list), of deal and flags only behind changes() (flags), and of what $4 and $5 of these are (before); $1 the instant, $2 the earlier one, $3 from which amount on a deal is large.';
 
 CREATE FUNCTION pipelines.review(deals regclass, since timestamptz DEFAULT NULL, large numeric DEFAULT NULL, as_of timestamptz DEFAULT now())
 RETURNS SETOF pipelines.deal_review
@@ -497,14 +531,18 @@ SET jit = off
 AS $$
 DECLARE
 	known_since CONSTANT timestamptz := (SELECT t.tracked_since FROM pipelines.tracked_table t WHERE t.relation = deals);
+	earlier CONSTANT timestamptz := greatest(coalesce(since, as_of - interval '7 days'), known_since);
+	tenth jsonb;
+	holds bigint[];
+	bases text[];
 BEGIN
 	PERFORM pipelines._is_past(as_of);
 	PERFORM pipelines._need_deals(deals);
 	IF as_of < known_since THEN
 		PERFORM pipelines._as_of_covered(deals, as_of);
 	END IF;
-	RETURN QUERY EXECUTE pipelines._review_query(deals, false)
-		USING as_of, greatest(coalesce(since, as_of - interval '7 days'), known_since), large;
+	EXECUTE pipelines._review_query(deals, 'before'::text, NULL::text[]) INTO STRICT tenth, holds, bases USING as_of, earlier, large;
+	RETURN QUERY EXECUTE pipelines._review_query(deals, 'list'::text, bases) USING as_of, earlier, large, tenth, holds;
 END
 $$;
 COMMENT ON FUNCTION pipelines.review(regclass, timestamptz, numeric, timestamptz) IS
@@ -520,9 +558,13 @@ SET jit = off
 AS $$
 DECLARE
 	known_since CONSTANT timestamptz := (SELECT t.tracked_since FROM pipelines.tracked_table t WHERE t.relation = deals);
+	earlier CONSTANT timestamptz := greatest(coalesce(since, as_of - interval '7 days'), known_since);
+	tenth jsonb;
+	holds bigint[];
+	bases text[];
 BEGIN
-	RETURN QUERY EXECUTE pipelines._review_query(deals, true)
-		USING as_of, greatest(coalesce(since, as_of - interval '7 days'), known_since), NULL::numeric;
+	EXECUTE pipelines._review_query(deals, 'before'::text, NULL::text[]) INTO STRICT tenth, holds, bases USING as_of, earlier, NULL::numeric;
+	RETURN QUERY EXECUTE pipelines._review_query(deals, 'flags'::text, bases) USING as_of, earlier, NULL::numeric, tenth, holds;
 END
 $$;
 COMMENT ON FUNCTION pipelines._review_flags(regclass, timestamptz, timestamptz) IS

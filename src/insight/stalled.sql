@@ -32,7 +32,7 @@ AS $$
 		pipelines._column($1, 'created_at', 'timestamptz'), pipelines._column($1, 'stage_entered_at'),
 		pipelines._stalls_at('b.began', 'ps', 'ps.time_zone', 'ps.calendar'),
 		pipelines._stalls_after_hold($1, 'l.limit_over', $4, pipelines._column($1, 'created_at', 'timestamptz'), '$1', 'ps', 'ps.calendar',
-			'pipelines._stages_at($1)'))
+			pipelines._holds('pipelines._stages_at($1)')))
 $$;
 COMMENT ON FUNCTION pipelines._stall_from(regclass, text, boolean, text) IS
 	'The FROM clause of the deals that have a limit, with the instant at which each stalls, as SQL text.';
