@@ -1195,9 +1195,8 @@ is_approved(const DealContext *deal, const DealState *old, const DealState *stat
 								  deal->table->role[approval->has_above && !moved ?
 													ROLE_AMOUNT : ROLE_STAGE_ID],
 								  moved ?
-								  psprintf("permission denied to move %s to stage \"%s\"", full_label(deal),
-										   definitions_stage(definitions_pipeline(state->pipeline_id),
-															 state->stage_id)->name) :
+								  psprintf("permission denied to move %s to %s", full_label(deal),
+										   stage_label(definitions_pipeline(state->pipeline_id), state->stage_id)) :
 								  psprintf("permission denied to raise the amount of %s", full_label(deal)),
 								  approval->has_above ?
 								  psprintf("Only members of role \"%s\" may do it for amounts above %s%s%s.",
