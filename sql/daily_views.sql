@@ -112,6 +112,27 @@ SELECT count(*) AS differences FROM (
 	EXCEPT (SELECT deal::bigint FROM pipelines.stalled('deals', as_of => now() - interval '35 days')
 			UNION ALL SELECT deal::bigint FROM pipelines.stalling('deals', now() - interval '20 days', as_of => now() - interval '35 days'))) x;
 SELECT count(*) FROM pipelines.stalling('deals', now() - interval '40 days', as_of => now() - interval '35 days');
+-- the past is read once, however many stages have a limit: as often as stalled() reads it
+CREATE FUNCTION scans_of(call text) RETURNS bigint LANGUAGE plpgsql SET enable_indexscan = off SET enable_bitmapscan = off SET enable_indexonlyscan = off AS $$
+DECLARE
+	before CONSTANT bigint := pg_stat_get_xact_numscans('clocks'::regclass) + pg_stat_get_xact_numscans('clocks_history'::regclass);
+BEGIN
+	EXECUTE 'SELECT count(*) FROM pipelines.' || call;
+	RETURN pg_stat_get_xact_numscans('clocks'::regclass) + pg_stat_get_xact_numscans('clocks_history'::regclass) - before;
+END
+$$;
+BEGIN;
+SELECT pipelines.create_pipeline('Clocks', time_zone => 'UTC', stages => (SELECT jsonb_agg(jsonb_build_object('name', 'C' || 6 - n, 'stall_limit', n || ' days')) FROM generate_series(1, 5) n)) IS NOT NULL AS made;
+SELECT pipelines.create_deals('clocks');
+CALL at(30);
+INSERT INTO clocks (deal_id, pipeline_id, stage_id, created_at) SELECT n, pipelines.pipeline_id('Clocks'), pipelines.stage_id('Clocks', 'C' || 1 + n % 5), now() - interval '30 days' FROM generate_series(1, 10) n;
+RESET pipelines.event_time;
+UPDATE clocks SET amount = 1 WHERE deal_id > 5;
+SELECT deal, stage_name, round(days_over, 1) AS days_over FROM pipelines.stalling('clocks', now() - interval '26 days', as_of => now() - interval '29.5 days');
+SELECT deal, stage_name FROM pipelines.stalling('clocks', now(), 'Clocks', as_of => now() - interval '27.5 days');
+SELECT scans_of('stalling(''clocks'', now(), as_of => now() - interval ''29 days'', with_reasons => false)')
+	<= scans_of('stalled(''clocks'', as_of => now() - interval ''29 days'', with_reasons => false)') AS once;
+ROLLBACK;
 BEGIN;
 UPDATE pipelines.pipeline_stage SET stall_limit = '100 days' WHERE stage_id IN (st('Lead'), st('Demo'));
 SELECT array_agg(deal) FROM pipelines.stalling('deals', now() + interval '20 days');

@@ -130,7 +130,8 @@ COMMENT ON FUNCTION pipelines._stall_edge(timestamptz, interval, text, text, tex
 
 -- One range of the index on pipeline, stage and stage_entered_at per stage: what
 -- was entered a limit ago, and then asked exactly.  A clock that is
--- not the stage's has no such range: there the deals of the stage are read.
+-- not the stage's has no such range: there the deals of the stage are read.  The
+-- past, which has no such index, is read once for all stages.
 CREATE FUNCTION pipelines.stalling(deals regclass, until timestamptz, pipeline text DEFAULT NULL, respect_next_action boolean DEFAULT false,
 	max_future interval DEFAULT NULL, with_reasons boolean DEFAULT true, as_of timestamptz DEFAULT now())
 RETURNS TABLE (deal text, pipeline_id integer, pipeline_name text, stage_id integer, stage_name text, basis text, owner text,
@@ -148,13 +149,20 @@ DECLARE
 	statement CONSTANT text := pipelines._stall_query(deals,
 		CASE WHEN past THEN pipelines._past_source(deals) ELSE pipelines._deals_source(deals, NULL::name[]) END,
 		-- named once, since it is worked out wherever it is named
-		format('coalesce(tstzrange($1, greatest($1, $3), ''(]'') @> w.stalled_at, false) AND %s = $4 AND %s = $5 AND %3$s >= $6 AND %3$s <= $7',
+		format('coalesce(tstzrange($1, greatest($1, $3), ''(]'') @> w.stalled_at, false) AND '
+			|| CASE WHEN past THEN '($4 IS NULL OR %1$s = $4)' ELSE '%1$s = $4 AND %2$s = $5 AND %3$s >= $6 AND %3$s <= $7' END,
 			pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'), pipelines._column(deals, 'stage_entered_at')),
 		true, '$3', respect_next_action, with_reasons);
 	s record;
 BEGIN
 	PERFORM pipelines._need_deals(deals);
 	PERFORM pipelines._as_of_covered(deals, as_of);
+	IF past THEN
+		RETURN QUERY EXECUTE format('SELECT q.* FROM (%s) q LEFT JOIN pipelines._stages_at($1) s ON s.pipeline_id = q.pipeline_id AND s.stage_id = q.stage_id
+			ORDER BY q.pipeline_id, s.position, q.stage_id, q.stalled_at, q.deal', statement)
+		USING as_of, max_future, until, chosen;
+		RETURN;
+	END IF;
 	FOR s IN
 		SELECT x.*, lo.entered - lo.slack AS lo, hi.entered + hi.slack AS hi
 		FROM pipelines._stages_at(as_of) x
@@ -174,5 +182,5 @@ END
 $$;
 COMMENT ON FUNCTION pipelines.stalling(regclass, timestamptz, text, boolean, interval, boolean, timestamptz) IS
 'Open deals that are not stalled by as_of and will be by the instant until if nothing happens to them, by pipeline, stage and stalled_at; days_over is negative: days of 24 hours to go.  Columns, and what is asked of a next action, are as in stalled(); reasons are those of as_of, so that over_limit is none of them.
-One range of the index on (pipeline, stage, stage_entered_at) per stage: the time depends on how many deals will stall, not on how many there are.  For stages whose limit runs by age or by activity all deals of the stage are read.
+One range of the index on (pipeline, stage, stage_entered_at) per stage: the time depends on how many deals will stall, not on how many there are.  For stages whose limit runs by age or by activity all deals of the stage are read, and for an instant of the past all deals, once.
 Errors: 22023 an instant before the history of an adopted table; 23S01 unknown pipeline.';
