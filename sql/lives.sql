@@ -106,6 +106,18 @@ SELECT n, unknown, mean FROM pipelines.cycle('again', from_stage => 'Offer', as_
 SELECT stage_name, n, won, still_open, exits, next_n FROM pipelines.funnel('again');
 SELECT stage_name, n, won, still_open, exits, next_n FROM pipelines.funnel('again', 'direct');
 SELECT stage_name, n, won, still_open FROM pipelines.funnel('again', as_of => '2026-03-25');
+-- what is not remembered of a life that ended is not that of the next one
+CREATE FUNCTION split() RETURNS TABLE (report text, value text, n bigint) LANGUAGE sql AS $$
+	SELECT 'time in stage ' || stage_name, value, n + deleted FROM pipelines.time_in_stage('again', by => 'name') WHERE n + deleted > 0
+	UNION ALL SELECT 'cumulative ' || stage_name, value, n + deleted FROM pipelines.time_in_stage('again', by => 'name', measure => 'cumulative') WHERE n + deleted > 0
+	UNION ALL SELECT 'by an expression ' || stage_name, value, n + deleted FROM pipelines.time_in_stage('again', by => 'upper(name)') WHERE n + deleted > 0
+	UNION ALL SELECT 'transitions ' || kind, value, n FROM pipelines.transitions('again', by => 'name')
+	UNION ALL SELECT 'flow ' || kind, value, n FROM pipelines.flow('again', '2026-03-01', by => 'name')
+	UNION ALL SELECT 'trend', value, n FROM pipelines.trend('again', 1, by => 'name', as_of => '2026-03-25')
+	UNION ALL SELECT 'accuracy', dimension, count(*) FROM pipelines.forecast_accuracy('again', '{5}', 'month', 3, by => 'name', as_of => '2026-06-01') GROUP BY 2
+	UNION ALL SELECT 'bridge ' || leg, 'second', deals FROM pipelines.bridge('again', '2026-03-03 12:00', '2026-05-20', filter => 'name LIKE ''second%''') WHERE deals > 0
+$$;
+SELECT * FROM split() ORDER BY 1, 2;
 -- lives are deals: four of them left Lead, one after two days, two were deleted, one after one day
 SELECT m, stage_name, n, running, deleted, mean FROM unnest('{visit,first,latest,cumulative}'::text[]) m, pipelines.time_in_stage('again', measure => m) ORDER BY m, position;
 SELECT deal, stage_name, visits, running, first_entered, last_exited, cumulative_time, stage_time FROM pipelines.stage_times('again', '1');

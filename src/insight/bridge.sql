@@ -76,9 +76,9 @@ COMMENT ON FUNCTION pipelines._condition_columns(regclass, text) IS
 
 -- The deals or their history as one arm of a query: FROM and the columns of a
 -- deal that conditions look at.  A column that is not tracked is that of the
--- present row, also in the past (NULL where the deal is gone).  A version whose
--- columns don't say whether it is a deal, since they weren't tracked yet or the
--- deal is gone, is one.
+-- present row, also in the past (NULL where the deal, or that life of its key, is
+-- gone).  A version whose columns don't say whether it is a deal, since they weren't
+-- tracked yet or the deal is gone, is one.
 CREATE FUNCTION pipelines._bridge_from(deals regclass, of_history boolean, filter text)
 RETURNS text
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
@@ -103,7 +103,8 @@ BEGIN
 	JOIN pg_attribute a ON a.attrelid = _bridge_from.deals AND a.attnum = w.attnum
 	LEFT JOIN pipelines._layout_columns(_bridge_from.deals) m ON m.attnum = a.attnum;
 	IF present THEN
-		result := result || format(' LEFT JOIN %s n ON %s', deals, pipelines._key_match(deals, 'h', 'n'));
+		result := result || (SELECT format('%s LEFT JOIN %s n ON %s%s', l.joined, deals, pipelines._key_match(_bridge_from.deals, 'h', 'n'), l.condition)
+			FROM pipelines._of_present_life(_bridge_from.deals) l);
 		SELECT format('n.%I IS NULL', m.column_name) INTO unsaid
 		FROM pipelines._roles(_bridge_from.deals) m WHERE m.role = 'key1';
 	END IF;

@@ -124,6 +124,25 @@ $$;
 COMMENT ON FUNCTION pipelines._life(regclass, text, boolean) IS
 	'Which life of its key a row is of, as SQL text, and the join (l) that it needs.';
 
+-- The present row says nothing of a life of its key that has ended: so that a
+-- version (h) is of the present one, and what has to be joined to it (g) to know.
+CREATE FUNCTION pipelines._of_present_life(deals regclass, OUT condition text, OUT joined text)
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format(' AND h.%I > coalesce(g.last, 0)', k.version),
+		format(' LEFT JOIN (SELECT %1$s, max(e.%2$I) FROM %3$s e WHERE e.%4$I = ''delete'' GROUP BY %1$s) g(%5$s, last) ON %6$s',
+			k.list, k.version, t.history, pipelines._own_column(t.history, 'change'), k.names, k.matches)
+	FROM pipelines.tracked_table t
+	CROSS JOIN LATERAL (
+		SELECT pipelines._own_column(t.history, 'version') AS version, string_agg(format('e.%I', m.history_column), ', ' ORDER BY m.n) AS list,
+			string_agg(m.role, ', ' ORDER BY m.n) AS names, string_agg(format('g.%s = h.%I', m.role, m.history_column), ' AND ' ORDER BY m.n) AS matches
+		FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]') k
+	WHERE t.relation = $1 AND pipelines._returned($1)
+$$;
+COMMENT ON FUNCTION pipelines._of_present_life(regclass) IS
+	'The condition that a version is of the life that its key has now, and the join (g) that it needs, as SQL text; NULL if no key came back.';
+
 -- The key by which the rows of a deal (d, or h of the history) are put together.
 -- lives: and those of each life of a key by themselves.
 CREATE FUNCTION pipelines._report_key(deals regclass, of_history boolean, lives boolean DEFAULT false)
@@ -315,16 +334,18 @@ COMMENT ON FUNCTION pipelines._dimension_of_row(regclass, text) IS
 	'What a report is split by, of a deal, as SQL text.';
 
 -- The same for a row of the history (h): a column that is tracked as it was, any
--- other, and an expression, from the present row (p), which is to be joined.
+-- other, and an expression, from the present row (p) of that life, which is to be
+-- joined.
 CREATE FUNCTION pipelines._dimension_of_past(deals regclass, by text, OUT expression text, OUT joined text)
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT CASE WHEN $2 IS NULL THEN 'CAST(NULL AS text)' WHEN x.history IS NULL THEN 'p.by_' ELSE format('CAST(h.%I AS text)', x.history) END,
 		CASE WHEN $2 IS NOT NULL AND x.history IS NULL
-			 THEN format(' LEFT JOIN (SELECT %s, %s FROM %s d) p(%s, by_) ON %s', k.list, x.expression, $1, k.names, k.matches)
+			 THEN format('%s LEFT JOIN (SELECT %s, %s FROM %s d) p(%s, by_) ON %s%s', life.joined, k.list, x.expression, $1, k.names, k.matches, life.condition)
 			 ELSE '' END
 	FROM pipelines._dimension($1, $2) x
+	CROSS JOIN pipelines._of_present_life($1) life
 	CROSS JOIN (SELECT string_agg(format('d.%I', m.column_name), ', ' ORDER BY m.n) AS list, string_agg(m.role, ', ' ORDER BY m.n) AS names,
 					   string_agg(format('h.%I = p.%s', m.history_column, m.role), ' AND ' ORDER BY m.n) AS matches
 				FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]') k

@@ -118,9 +118,12 @@ BEGIN
 	LIMIT 1;
 	IF FOUND THEN
 		IF of_history AND by_name.history_column IS NULL AND NOT for_scores THEN
-			RETURN format('(SELECT CAST(d.%I AS text) FROM %s d WHERE %s)', by_name.deals_column, deals,
-						  (SELECT string_agg(format('d.%I = h.%I', m.column_name, m.history_column), ' AND ' ORDER BY m.n)
-						   FROM pipelines._roles(_deal_dimension.deals) m WHERE m.role ~ '^key[1-9]'));
+			-- of that life
+			RETURN (SELECT format('(SELECT CAST(d.%I AS text) FROM %s d WHERE %s%s)', by_name.deals_column, deals, pipelines._key_match(deals, 'h', 'd'),
+								  CASE WHEN pipelines._returned(deals)
+									   THEN format(' AND NOT EXISTS (SELECT FROM %1$s e WHERE %2$s AND e.%3$I = ''delete'' AND e.%4$I >= h.%4$I)',
+											k.history, pipelines._versions_match(deals, 'e', 'h'), pipelines._own_column(k.history, 'change'), pipelines._own_column(k.history, 'version')) END)
+					FROM pipelines.tracked_table k WHERE k.relation = _deal_dimension.deals);
 		END IF;
 		IF of_history AND by_name.history_column IS NULL THEN
 			RAISE EXCEPTION 'column % of table % is not tracked', quote_ident(by_name.deals_column), deals
