@@ -321,6 +321,26 @@ REVOKE regress_edges_boss FROM CURRENT_USER;
 DELETE FROM pipelines.approval;
 
 --
+-- Leave to take a deal out of a stage, whatever the target, is asked for on the way to
+-- another pipeline, too (R-2.19); leave for a move within the pipeline is not, and what
+-- is asked for a stage that both have says nothing of who comes from elsewhere
+--
+INSERT INTO price VALUES (500), (5000);
+INSERT INTO trades (deal_id, stage_id, amount) SELECT n, st(CASE WHEN n < 210 THEN 'Demo' ELSE 'Talks' END), 500 FROM generate_series(201, 210) n;
+INSERT INTO pipelines.approval (pipeline_id, from_stage_id, role) VALUES (pipelines.pipeline_id('Trade'), st('Demo'), 'regress_edges_boss');
+SELECT go(201, 'Known', '', 'Back again'), go(210, 'Known', '', 'Back again');
+UPDATE pipelines.approval SET to_stage_id = st('Talks');
+SELECT go(202, 'Known', '', 'Back again');
+UPDATE pipelines.approval SET to_stage_id = NULL, above = 1000;
+SELECT go(203, 'Known', '', 'Back again'), go(204, 'Known', ', amount = 5000', 'Back again');
+SELECT try('UPDATE trades SET amount = 5000 WHERE deal_id = 205');
+DELETE FROM pipelines.approval;
+INSERT INTO pipelines.approval (pipeline_id, from_stage_id, to_stage_id, role) VALUES (pipelines.pipeline_id('Back again'), st('Demo'), st('Bid', 'Back again'), 'regress_edges_boss');
+SELECT go(206, 'Bid', '', 'Back again'), go(207, 'Demo', '', 'Back again'), go(207, 'Bid', '', 'Back again');
+SELECT try($$INSERT INTO trades (deal_id, pipeline_id, stage_id) VALUES (211, pipelines.pipeline_id('Back again'), st('Bid', 'Back again'))$$);
+DELETE FROM pipelines.approval;
+
+--
 -- An amount in another currency was another one, be the currency said or that of the table
 --
 SELECT pipelines.create_pipeline('Priced', layout => 'priced', stages => '["Open", {"name": "Sold", "outcome": "won"}]') > 0 AS made;
@@ -353,13 +373,67 @@ SELECT try('UPDATE computed SET n = 101 WHERE id = 1'), try('UPDATE computed SET
 SELECT try($$UPDATE abroad SET country = 'US' WHERE id = 1$$), try($$UPDATE abroad SET country = 'FR' WHERE id = 1$$);
 
 --
--- A deal whose stage somebody took away by force may go where it likes
+-- So is what a closing requires (R-2.28)
+--
+DELETE FROM pipelines.approval;
+UPDATE pipelines.pipeline SET close_requires = '{won_amount}' WHERE name = 'Priced';
+ALTER TABLE priced ADD CHECK (amount IS NOT NULL OR closed_at IS NULL);
+SELECT try($$UPDATE priced SET stage_id = st('Sold', 'Priced'), amount = NULL WHERE deal_id = 1$$);
+SELECT try($$UPDATE computed SET phase = 'Sold', n = NULL WHERE id = 1$$), try($$UPDATE computed SET phase = 'Sold' WHERE id = 1$$);
+-- what is given up with the closing is not kept (R-2.27)
+UPDATE pipelines.pipeline SET close_requires = '{other_notes}' WHERE name = 'Priced';
+UPDATE priced SET stage_id = st('Sold', 'Priced'), close_reason = 'other', close_notes = 'a gift' WHERE deal_id = 2;
+SELECT try('UPDATE priced SET close_notes = NULL WHERE deal_id = 2');
+SELECT try($$UPDATE priced SET stage_id = st('Open', 'Priced'), close_reason = 'Other', close_notes = NULL WHERE deal_id = 2$$);
+UPDATE pipelines.pipeline SET close_requires = '{}' WHERE name = 'Priced';
+-- a batch takes back what it brought, be that required (R-2.23)
+UPDATE priced_in_eur SET stage_id = st('Sold', 'Priced'), amount = NULL WHERE deal_id = 1;
+UPDATE pipelines.pipeline SET close_requires = '{won_amount}' WHERE name = 'Priced';
+SET pipelines.batch = 'priced';
+UPDATE priced_in_eur SET amount = 5 WHERE deal_id = 1;
+RESET pipelines.batch;
+SELECT try('UPDATE priced_in_eur SET amount = NULL WHERE deal_id = 1');
+SELECT ok, reason FROM pipelines.undo_batch('priced_in_eur', 'priced');
+SELECT amount FROM priced_in_eur WHERE deal_id = 1;
+UPDATE pipelines.pipeline SET close_requires = '{}' WHERE name = 'Priced';
+
+--
+-- Who has leave to bypass what is judged when the row stands is said to have done so;
+-- nobody else is, though he had asked for it (R-2.8)
+--
+SELECT pipelines.create_pipeline('Priced too', layout => 'priced', stages => '["Open too", {"name": "Sold too", "outcome": "won"}]') > 0 AS made;
+UPDATE pipelines.pipeline_stage SET entry_rule = 'amount > 5' WHERE stage_id IN (st('Sold', 'Priced'), st('Sold too', 'Priced too'));
+INSERT INTO computed (id, phase, n, currency) SELECT n, 'Open', 1, 'EUR' FROM generate_series(11, 16) n;
+CREATE FUNCTION sell(deal integer, n integer, pipeline text DEFAULT 'Priced', stage text DEFAULT 'Sold') RETURNS text LANGUAGE sql AS
+	$$SELECT try(format('UPDATE computed SET n = %s, pipeline_id = %s, stage_id = %s WHERE id = %s', n, pipelines.pipeline_id(pipeline), st(stage, pipeline), deal))$$;
+SELECT set_config('pipelines.bypass', 'on', false), set_config('pipelines.reason', 'why not', false);
+SELECT sell(11, 1);
+UPDATE pipelines.pipeline SET bypass_role = 'regress_edges_boss' WHERE name = 'Priced too';
+GRANT regress_edges_boss TO CURRENT_USER;
+SELECT sell(12, 1, 'Priced too', 'Sold too'), sell(13, 0, 'Priced too', 'Sold too');
+UPDATE pipelines.pipeline SET bypass_role = 'regress_edges_boss' WHERE name = 'Priced';
+SELECT sell(13, 0, 'Priced too', 'Sold too');
+SET pipelines.reason = ' ';
+SELECT sell(14, 1);
+SET pipelines.reason = 'why not';
+SELECT sell(15, 0);
+REVOKE regress_edges_boss FROM CURRENT_USER;
+SELECT sell(16, 1);
+RESET pipelines.bypass;
+RESET pipelines.reason;
+SELECT id, bypassed FROM computed_history WHERE id > 10 ORDER BY id;
+
+--
+-- A deal whose stage somebody took away by force may go where it likes, and be changed
+-- where it is
 --
 SELECT go(16, 'Second try');
+UPDATE pipelines.pipeline SET close_requires = '{closed_by_today}' WHERE name = 'Trade';
 ALTER TABLE pipelines.pipeline_stage DISABLE TRIGGER ALL;
-DELETE FROM pipelines.pipeline_stage WHERE stage_id = st('Second try');
+DELETE FROM pipelines.pipeline_stage WHERE stage_id IN (st('Second try'), st('Lost'));
 ALTER TABLE pipelines.pipeline_stage ENABLE TRIGGER ALL;
 SELECT go(16, 'Demo'), stands(16);
+SELECT try('UPDATE trades SET owner = ''eve'' WHERE deal_id = 2');
 
 \set ECHO none
 \c :home
