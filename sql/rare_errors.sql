@@ -56,11 +56,9 @@ CREATE FUNCTION drop_views(deals regclass) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
 	n bigint := 0; v regclass;
 BEGIN
-	FOR v IN SELECT pipelines._find_view(deals, k.kind) FROM pipelines._view_kinds() k LOOP
-		IF v IS NOT NULL THEN
-			EXECUTE format('DROP VIEW %s', v);
-			n := n + 1;
-		END IF;
+	FOR v IN SELECT f.view FROM pipelines._find_views(deals) f WHERE f.view IS NOT NULL LOOP
+		EXECUTE format('DROP VIEW %s', v);
+		n := n + 1;
 	END LOOP;
 	EXECUTE format('DROP FUNCTION %s', pipelines._find_as_of(deals));
 	RETURN n;

@@ -107,7 +107,7 @@ AS $$
 		JOIN pg_class c ON c.oid = t.activity
 		CROSS JOIN LATERAL jsonb_each_text(t.activity_columns) p
 		WHERE t.relation = $1
-			AND NOT EXISTS (SELECT FROM pipelines._mapping_trigger(t.activity))
+			AND NOT EXISTS (SELECT FROM pipelines._mapping_trigger(t.activity, NULL::regclass))
 			AND NOT EXISTS (SELECT FROM pg_attribute a
 							WHERE a.attrelid = t.activity AND a.attname = p.value AND a.attnum > 0 AND NOT a.attisdropped)
 		ORDER BY p.key) x
@@ -126,10 +126,8 @@ DECLARE
 	present jsonb;
 BEGIN
 	SELECT t.* INTO STRICT registration FROM pipelines.tracked_table t WHERE t.relation = _follow_activity.deals;
-	SELECT jsonb_object_agg(m.role, a.attname) INTO present
-	FROM pipelines._mapping_trigger(registration.activity) m
-	JOIN pg_attribute a
-		ON a.attrelid = registration.activity AND a.attnum = m.attnum AND NOT a.attisdropped;
+	SELECT jsonb_object_agg(m.role, m.column_name) FILTER (WHERE m.column_name IS NOT NULL) INTO present
+	FROM pipelines._mapping_trigger(registration.activity, NULL::regclass) m;
 	IF present IS NULL OR present = registration.activity_columns THEN
 		RETURN false;
 	END IF;
@@ -147,7 +145,7 @@ LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE COST 1000
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF EXISTS (SELECT FROM pipelines._mapping_trigger(_release_activity.activity))
+	IF EXISTS (SELECT FROM pipelines._mapping_trigger(_release_activity.activity, NULL::regclass))
 		AND pg_has_role(current_user, (SELECT c.relowner FROM pg_class c WHERE c.oid = _release_activity.activity), 'USAGE')
 	THEN
 		EXECUTE format('DROP TRIGGER pipelines_columns ON %s', activity);

@@ -226,41 +226,16 @@ $$;
 COMMENT ON FUNCTION pipelines._plain_type(oid) IS
 	'The type below all domains, without a length, as SQL text.';
 
--- What the mapping trigger of a table says: for each of its columns, in order,
--- the role and the name in the history that it had when the trigger was made.
--- No rows where there is no such trigger.
-CREATE FUNCTION pipelines._mapping_trigger(relation regclass)
-RETURNS TABLE (n integer, attnum smallint, role text, target text)
-LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE COST 1000 ROWS 40
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	mapping pg_trigger;
-	rest bytea;
-	zero integer;
-	argument text;
-BEGIN
-	SELECT g.* INTO mapping FROM pg_trigger g
-		WHERE g.tgrelid = _mapping_trigger.relation AND g.tgname = 'pipelines_columns';
-	IF NOT FOUND THEN
-		RETURN;
-	END IF;
-	-- tgargs is a row of strings, each ended by a zero byte
-	rest := mapping.tgargs;
-	FOR i IN 1 .. mapping.tgnargs LOOP
-		zero := position('\x00'::bytea IN rest);
-		argument := convert_from(substring(rest FROM 1 FOR zero - 1), getdatabaseencoding());
-		rest := substring(rest FROM zero + 1);
-		n := i;
-		attnum := mapping.tgattr[i - 1];
-		role := split_part(argument, '=', 1);
-		target := substring(argument FROM position('=' IN argument) + 1);
-		RETURN NEXT;
-	END LOOP;
-END
-$$;
-COMMENT ON FUNCTION pipelines._mapping_trigger(regclass) IS
-	'Columns, roles and names that the mapping trigger of a table lists.';
+-- What the mapping trigger of a table says: for each role, in order, the column
+-- that plays it and the one that follows it in the history (NULL where there is
+-- no such column any more, or no history).  No rows where there is no such
+-- trigger.
+CREATE FUNCTION pipelines._mapping_trigger(relation regclass, history regclass)
+RETURNS TABLE (n integer, role text, column_name name, history_column name)
+LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10 ROWS 40
+AS 'MODULE_PATHNAME', 'pipelines_mapping_trigger';
+COMMENT ON FUNCTION pipelines._mapping_trigger(regclass, regclass) IS
+	'Roles that the mapping trigger of a table lists, with their columns there and in its history.';
 
 -- Which column plays which part, in the order of the mapping trigger: the key
 -- columns (key1, key2, ...), the tracked columns, then the mapped columns that
@@ -284,17 +259,9 @@ BEGIN
 	END IF;
 
 	RETURN QUERY
-		SELECT u.n, u.role, a.attname, coalesce(h.attname, m.attname),
-			   coalesce(registration.columns ->> u.role, registration.key[u.n])
-		FROM pipelines._mapping_trigger(_roles.deals) u
-		LEFT JOIN pg_attribute a
-			ON a.attrelid = _roles.deals AND a.attnum = u.attnum AND NOT a.attisdropped
-		LEFT JOIN pipelines._mapping_trigger(registration.history) v ON v.role = u.role
-		LEFT JOIN pg_attribute h
-			ON h.attrelid = registration.history AND h.attnum = v.attnum AND NOT h.attisdropped
-		LEFT JOIN pg_attribute m
-			ON m.attrelid = registration.history AND m.attname = u.target AND m.attnum > 0 AND NOT m.attisdropped
-		ORDER BY u.n;
+		SELECT m.n, m.role, m.column_name, m.history_column,
+			   coalesce(registration.columns ->> m.role, registration.key[m.n])
+		FROM pipelines._mapping_trigger(_roles.deals, registration.history) m;
 	IF FOUND THEN
 		RETURN;
 	END IF;
@@ -1411,7 +1378,6 @@ DECLARE
 	registration record;
 	part record;
 	view regclass;
-	kind text;
 	as_of regprocedure;
 BEGIN
 	PERFORM pipelines._need_owner(deals);
@@ -1422,11 +1388,8 @@ BEGIN
 	END IF;
 	-- in the order in which writers lock them
 	EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', deals);
-	FOR kind IN SELECT k.kind FROM pipelines._view_kinds() k LOOP
-		view := pipelines._find_view(deals, kind);
-		IF view IS NOT NULL THEN
-			EXECUTE format('DROP VIEW %s', view);
-		END IF;
+	FOR view IN SELECT v.view FROM pipelines._find_views(release.deals) v WHERE v.view IS NOT NULL LOOP
+		EXECUTE format('DROP VIEW %s', view);
 	END LOOP;
 	as_of := pipelines._find_as_of(deals);
 	IF as_of IS NOT NULL THEN
@@ -1710,12 +1673,7 @@ BEGIN
 	IF activity IS NOT NULL THEN
 		EXECUTE format('GRANT SELECT ON %s TO %s', activity, grantee);
 	END IF;
-	FOR part IN
-		SELECT v.view::text
-		FROM pipelines._view_kinds() k
-		CROSS JOIN LATERAL (SELECT pipelines._find_view(grant_access.deals, k.kind) AS view) v
-		WHERE v.view IS NOT NULL
-	LOOP
+	FOR part IN SELECT v.view::text FROM pipelines._find_views(grant_access.deals) v WHERE v.view IS NOT NULL LOOP
 		EXECUTE format('GRANT SELECT ON %s TO %s', part, grantee);
 	END LOOP;
 

@@ -65,6 +65,8 @@
 #define COLUMNS_TRIGGER "pipelines_columns"
 #define AFTER_TRIGGER "pipelines_after"
 
+PG_FUNCTION_INFO_V1(pipelines_mapping_trigger);
+
 static const char *const role_names[NUM_ROLES] = {
 	[ROLE_PIPELINE_ID] = "pipeline_id",
 	[ROLE_STAGE_ID] = "stage_id",
@@ -1200,4 +1202,76 @@ deal_label(const DealsTable *table, TupleDesc tupdesc,
 	if (table->nkeys > 1)
 		appendStringInfoChar(&buf, ')');
 	return buf.data;
+}
+
+/* the column that a mapping trigger lists for a role, whose name is so long */
+static AttrNumber
+listed_column(const Trigger *trigger, const char *role, size_t length)
+{
+	for (int i = 0; trigger != NULL && i < Min(trigger->tgnargs, trigger->tgnattr); i++)
+	{
+		const char *argument = trigger->tgargs[i];
+
+		if (strcspn(argument, "=") == length && strncmp(argument, role, length) == 0)
+			return trigger->tgattr[i];
+	}
+	return InvalidAttrNumber;
+}
+
+static Datum
+column_name(Relation rel, AttrNumber attnum, bool *isnull)
+{
+	Form_pg_attribute att = NULL;
+
+	if (rel != NULL && attnum > 0 && attnum <= RelationGetNumberOfAttributes(rel))
+		att = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
+	*isnull = att == NULL || att->attisdropped;
+	return *isnull ? (Datum) 0 : NameGetDatum(&att->attname);
+}
+
+/*
+ * _mapping_trigger(relation, history)
+ *
+ * A trigger that somebody altered is no error here: whoever mends it asks, too.
+ *
+ * Nothing is locked: this is asked about tables of all kinds in any order, by
+ * whoever may not even read them.  So both relations are opened before
+ * anything is read from either: opening one can replace what is known of the
+ * other, and nothing that follows can.
+ */
+Datum
+pipelines_mapping_trigger(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Relation	rels[2];
+	Trigger    *triggers[2];
+
+	compat_materialize(fcinfo);
+	for (int r = 0; r < 2; r++)
+		rels[r] = PG_ARGISNULL(r) ? NULL : RelationIdGetRelation(PG_GETARG_OID(r));
+	for (int r = 0; r < 2; r++)
+		triggers[r] = rels[r] == NULL ? NULL : find_trigger(rels[r], COLUMNS_TRIGGER);
+
+	for (int i = 0; triggers[0] != NULL && i < triggers[0]->tgnargs; i++)
+	{
+		const char *role = triggers[0]->tgargs[i];
+		size_t		length = strcspn(role, "=");
+		Datum		values[4];
+		bool		nulls[4] = {false};
+
+		values[0] = Int32GetDatum(i + 1);
+		values[1] = PointerGetDatum(cstring_to_text_with_len(role, length));
+		values[2] = column_name(rels[0], i < triggers[0]->tgnattr ? triggers[0]->tgattr[i] : InvalidAttrNumber, &nulls[2]);
+		values[3] = column_name(rels[1], listed_column(triggers[1], role, length), &nulls[3]);
+		/* its own trigger is missing, or knows nothing of the column yet */
+		if (nulls[3] && rels[1] != NULL && role[length] == '=')
+			values[3] = column_name(rels[1], find_column(RelationGetDescr(rels[1]), role + length + 1), &nulls[3]);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	for (int r = 0; r < 2; r++)
+	{
+		if (rels[r] != NULL)
+			RelationClose(rels[r]);
+	}
+	return (Datum) 0;
 }

@@ -1238,37 +1238,33 @@ $$;
 COMMENT ON FUNCTION pipelines._view_text(regclass, text, regclass) IS
 	'The text of one view of a deals table.';
 
--- The view of a kind that a deals table has: known by what it stands on, and
--- its name or its comment, so that it is found after a rename.
-CREATE FUNCTION pipelines._find_view(deals regclass, kind text)
-RETURNS regclass
-LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
+-- The view of each kind that a deals table has (NULL: none): known by what it
+-- stands on, and its name or its comment, so that it is found after a rename.
+CREATE FUNCTION pipelines._find_views(deals regclass)
+RETURNS TABLE (n integer, kind text, comment text, view regclass)
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000 ROWS 30
 SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-	found_view regclass;
-BEGIN
 	-- once for each view, not for each column that it reads
 	WITH standing AS MATERIALIZED (
 		SELECT DISTINCT r.ev_class AS oid
 		FROM pg_depend d
 		JOIN pg_rewrite r ON r.oid = d.objid
-		WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = deals AND d.classid = 'pg_rewrite'::regclass
+		WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = $1 AND d.classid = 'pg_rewrite'::regclass
+	), candidate AS MATERIALIZED (
+		SELECT v.oid, v.relname AS name, obj_description(v.oid, 'pg_class') AS comment,
+			   CASE WHEN v.relnamespace = t.relnamespace THEN t.relname || '_' END AS stem
+		FROM standing s
+		JOIN pg_class v ON v.oid = s.oid AND v.relkind = 'v'
+		JOIN pg_class t ON t.oid = $1
 	)
-	SELECT v.oid::regclass INTO found_view
-	FROM standing s
-	JOIN pg_class v ON v.oid = s.oid AND v.relkind = 'v' AND v.relname ~ ('_' || _find_view.kind || '$')
-	JOIN pg_class t ON t.oid = deals
-	CROSS JOIN LATERAL (SELECT v.relnamespace = t.relnamespace AND v.relname = t.relname || '_' || _find_view.kind AS named) n
-	WHERE n.named
-		OR obj_description(v.oid, 'pg_class') = (SELECT k.comment FROM pipelines._view_kinds() k WHERE k.kind = _find_view.kind)
-	ORDER BY n.named DESC, v.oid
-	LIMIT 1;
-	RETURN found_view;
-END
+	SELECT DISTINCT ON (k.n) k.n, k.kind, k.comment, c.oid::regclass
+	FROM pipelines._view_kinds() k
+	LEFT JOIN candidate c ON c.name = c.stem || k.kind OR (c.comment = k.comment AND c.name ~ ('_' || k.kind || '$'))
+	ORDER BY k.n, c.name = c.stem || k.kind DESC NULLS LAST, c.oid
 $$;
-COMMENT ON FUNCTION pipelines._find_view(regclass, text) IS
-	'The view of a kind that a deals table has, or NULL.';
+COMMENT ON FUNCTION pipelines._find_views(regclass) IS
+	'The views that a deals table has, by kind.';
 
 -- Was a view made when the table was protected, and is not, or the reverse?
 -- Then it reads columns of the history that readers don't have, or does without
@@ -1342,14 +1338,14 @@ BEGIN
 	END IF;
 
 	FOR kind IN
-		SELECT k.kind, k.comment FROM pipelines._view_kinds() k
+		SELECT v.kind, v.view FROM pipelines._find_views(deals) v
 		WHERE version >= 150000 OR NOT relation.relrowsecurity
-		ORDER BY k.n
+		ORDER BY v.n
 	LOOP
 		target := format('%s.%I', relation.relnamespace::regnamespace, relation.relname || '_' || kind.kind);
 		item := 'view ' || target;
 		action := NULL;
-		existing := pipelines._find_view(deals, kind.kind);
+		existing := kind.view;
 		definition := pipelines._view_text(deals, kind.kind, existing);
 
 		IF existing IS NOT NULL AND existing::text <> target AND remake THEN
@@ -1392,11 +1388,11 @@ BEGIN
 				action := coalesce(action || ', ', '') || 'remade';
 			END IF;
 		END IF;
-		PERFORM pipelines._comment_view(existing, deals, kind.kind, kind.comment);
 		IF action IS NOT NULL THEN
 			RETURN NEXT;
 		END IF;
 	END LOOP;
+	PERFORM pipelines._comment_views(deals);
 
 	-- as_of() for this table, in a form that the planner can see through
 	target := format('%s.%I', relation.relnamespace::regnamespace, relation.relname || '_as_of');
@@ -1450,54 +1446,62 @@ $$;
 COMMENT ON FUNCTION pipelines._grant_like(regclass, text, aclitem[]) IS
 	'Grants on a relation what a list of privileges says.';
 
--- Comments on a view and its columns, where there are none.  Columns that are
--- those of the deals take over their comments.
-CREATE FUNCTION pipelines._comment_view(view regclass, deals regclass, kind text, comment text)
+-- Comments on the views and their columns, where there are none.  Columns that
+-- are those of the deals take over their comments.
+CREATE FUNCTION pipelines._comment_views(deals regclass)
 RETURNS void
 LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	c record;
+	command text;
 BEGIN
-	IF obj_description(view, 'pg_class') IS NULL THEN
-		EXECUTE format('COMMENT ON VIEW %s IS %L', view, comment);
-	END IF;
-	FOR c IN
-		SELECT v.attname, coalesce(col_description(t.attrelid, t.attnum), k.comment, r.comment) AS comment
-		FROM pg_attribute v
-		LEFT JOIN pg_attribute t
-			ON t.attrelid = _comment_view.deals AND t.attname = v.attname AND t.attnum > 0
-			AND NOT t.attisdropped
-			AND (_comment_view.kind IN ('current', 'stalled', 'detail')
-				 OR EXISTS (SELECT FROM pipelines._roles(_comment_view.deals) m
-							WHERE m.role ~ '^key[1-9]' AND m.column_name = t.attname))
-		LEFT JOIN LATERAL (
-			SELECT k.comment
-			FROM (SELECT * FROM pipelines._view_columns() UNION ALL SELECT * FROM pipelines._daily_columns()) k
-			WHERE v.attname IN (k.name, 'pipelines_' || k.name)
-				AND (k.kind = _comment_view.kind OR (k.kind = 'current' AND _comment_view.kind IN ('stalled', 'detail'))
-					 OR (k.kind = 'daily' AND _comment_view.kind IN ('due', 'unanswered', 'dormant'))
-					 OR (k.kind = 'report' AND _comment_view.kind IN ('next_steps', 'candidates', 'time_in_stage', 'funnel', 'transitions',
-						'win_rate', 'cycle', 'velocity', 'load', 'flow', 'trend')))
-			ORDER BY k.kind = _comment_view.kind DESC
-			LIMIT 1
-		) k ON true
+	-- all in one query: the lists are long, and the views many
+	FOR command IN
+		WITH shown AS MATERIALIZED (
+			SELECT v.view, v.kind, v.comment, f.family
+			FROM pipelines._find_views(_comment_views.deals) v
+			-- whose columns mean the same
+			LEFT JOIN (VALUES
+				('current', '{current,stalled,detail}'::text[]),
+				('daily', '{due,unanswered,dormant}'),
+				('report', '{next_steps,candidates,time_in_stage,funnel,transitions,win_rate,cycle,velocity,load,flow,trend}')
+			) f(family, kinds) ON v.kind = ANY (f.kinds)
+			WHERE v.view IS NOT NULL
+		), explained AS MATERIALIZED (
+			SELECT * FROM pipelines._view_columns() UNION ALL SELECT * FROM pipelines._daily_columns()
+		)
+		SELECT format('COMMENT ON VIEW %s IS %L', v.view, v.comment)
+		FROM shown v
+		WHERE obj_description(v.view, 'pg_class') IS NULL
+		UNION ALL
+		SELECT format('COMMENT ON COLUMN %s.%I IS %L', v.view, a.attname, coalesce(t.comment, k.comment, f.comment, r.comment))
+		FROM shown v
+		JOIN pg_attribute a ON a.attrelid = v.view AND a.attnum > 0
+		CROSS JOIN LATERAL (SELECT regexp_replace(a.attname, '^pipelines_', '') AS name) n
+		LEFT JOIN (
+			SELECT a.attname AS name, col_description(a.attrelid, a.attnum) AS comment,
+				   a.attname IN (SELECT m.column_name FROM pipelines._roles(_comment_views.deals) m WHERE m.role ~ '^key[1-9]') AS is_key
+			FROM pg_attribute a
+			WHERE a.attrelid = _comment_views.deals AND a.attnum > 0
+		) t ON t.name = a.attname AND (t.is_key OR v.family = 'current')
+		LEFT JOIN explained k ON k.kind = v.kind AND k.name = n.name
+		LEFT JOIN explained f ON f.kind = v.family AND f.name = n.name
 		-- a report whose rows are of a type of their own says there what they mean
-		LEFT JOIN LATERAL (
-			SELECT col_description(a.attrelid, a.attnum) AS comment
-			FROM pg_proc f
-			JOIN pg_type y ON y.oid = f.prorettype
-			JOIN pg_attribute a ON a.attrelid = y.typrelid AND a.attname = v.attname
-			WHERE f.pronamespace = 'pipelines'::regnamespace AND f.proname = _comment_view.kind
-		) r ON true
-		WHERE v.attrelid = _comment_view.view AND v.attnum > 0
-			AND col_description(v.attrelid, v.attnum) IS NULL
-			AND coalesce(col_description(t.attrelid, t.attnum), k.comment, r.comment) IS NOT NULL
+		LEFT JOIN (
+			SELECT p.proname AS kind, a.attname AS name, col_description(a.attrelid, a.attnum) AS comment
+			FROM pg_proc p
+			JOIN pg_type y ON y.oid = p.prorettype
+			JOIN pg_attribute a ON a.attrelid = y.typrelid
+			WHERE p.pronamespace = 'pipelines'::regnamespace
+		) r ON r.kind = v.kind AND r.name = a.attname
+		WHERE coalesce(t.comment, k.comment, f.comment, r.comment) IS NOT NULL
+			AND NOT EXISTS (SELECT FROM pg_description d
+							WHERE d.classoid = 'pg_class'::regclass AND d.objoid = a.attrelid AND d.objsubid = a.attnum)
 	LOOP
-		EXECUTE format('COMMENT ON COLUMN %s.%I IS %L', view, c.attname, c.comment);
+		EXECUTE command;
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION pipelines._comment_view(regclass, regclass, text, text) IS
-	'Comments on a view of a deals table and its columns.';
+COMMENT ON FUNCTION pipelines._comment_views(regclass) IS
+	'Comments on the views of a deals table and their columns.';
