@@ -19,10 +19,11 @@
 CREATE FUNCTION pipelines._deal_columns()
 RETURNS TABLE (n integer, role text, type text, condition text,
 			   mapped boolean, tracked boolean, comment text)
-LANGUAGE sql IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10 ROWS 40
+LANGUAGE plpgsql IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10 ROWS 40
 SET search_path = pg_catalog, pg_temp
 AS $$
-	VALUES
+BEGIN
+	RETURN QUERY VALUES
 	(1, 'name', 'text', '', false, false,
 	 'What the deal is about.  Its past is not kept.'),
 	(2, 'account', 'text', '', false, false,
@@ -88,7 +89,8 @@ AS $$
 	(32, 'version', 'integer', 'NOT NULL', true, true,
 	 'Bookkeeping, written by the trigger: number of this version of the deal.  The versions before it are in the history.'),
 	(33, 'changed_at', 'timestamptz', 'NOT NULL', true, true,
-	 'Bookkeeping, written by the trigger: since when this version is valid.')
+	 'Bookkeeping, written by the trigger: since when this version is valid.');
+END
 $$;
 COMMENT ON FUNCTION pipelines._deal_columns() IS
 	'The columns that create_deals() gives a table beside its key.';
@@ -194,16 +196,8 @@ COMMENT ON FUNCTION pipelines._need_definitions() IS
 -- 'pipelines_x' stands for 'x' where the deals have an 'x' of their own
 CREATE FUNCTION pipelines._own_column(history regclass, wanted text)
 RETURNS name
-LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 20
-SET search_path = pg_catalog, pg_temp
-AS $$
-	SELECT a.attname
-	FROM pg_attribute a
-	WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
-		AND a.attname IN ($2::name, ('pipelines_' || $2)::name)
-	ORDER BY a.attname = $2::name
-	LIMIT 1
-$$;
+LANGUAGE c STABLE STRICT PARALLEL SAFE COST 5
+AS 'MODULE_PATHNAME', 'pipelines_own_column';
 COMMENT ON FUNCTION pipelines._own_column(regclass, text) IS
 	'The name of a column that a history has of its own.';
 
@@ -211,18 +205,8 @@ COMMENT ON FUNCTION pipelines._own_column(regclass, text) IS
 -- no length (it may be widened).
 CREATE FUNCTION pipelines._plain_type(type oid)
 RETURNS text
-LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 100
-SET search_path = pg_catalog, pg_temp
-AS $$
-	WITH RECURSIVE base(oid, typtype, typbasetype) AS (
-		SELECT t.oid, t.typtype, t.typbasetype FROM pg_type t WHERE t.oid = $1
-		UNION ALL
-		SELECT t.oid, t.typtype, t.typbasetype
-		FROM base b JOIN pg_type t ON t.oid = b.typbasetype
-		WHERE b.typtype = 'd'
-	)
-	SELECT format_type(b.oid, -1) FROM base b WHERE b.typtype <> 'd'
-$$;
+LANGUAGE c STABLE STRICT PARALLEL SAFE COST 5
+AS 'MODULE_PATHNAME', 'pipelines_plain_type';
 COMMENT ON FUNCTION pipelines._plain_type(oid) IS
 	'The type below all domains, without a length, as SQL text.';
 
@@ -241,9 +225,9 @@ COMMENT ON FUNCTION pipelines._mapping_trigger(regclass, regclass) IS
 -- columns (key1, key2, ...), the tracked columns, then the mapped columns that
 -- have no history.  Where the trigger is missing: as pipelines.tracked_table
 -- remembers it.  column_name and history_column are NULL where there is no
--- such column (any more); expected is what it was called when last looked at.
+-- such column (any more).
 CREATE FUNCTION pipelines._roles(deals regclass)
-RETURNS TABLE (n integer, role text, column_name name, history_column name, expected text)
+RETURNS TABLE (n integer, role text, column_name name, history_column name)
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE COST 1000 ROWS 40
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -251,17 +235,14 @@ AS $$
 DECLARE
 	registration record;
 BEGIN
-	SELECT t.* INTO registration FROM pipelines.tracked_table t WHERE t.relation = _roles.deals;
+	SELECT t.history, t.key, t.columns INTO registration FROM pipelines.tracked_table t WHERE t.relation = _roles.deals;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'table % is not registered as a deals table', _roles.deals
 			USING ERRCODE = 'object_not_in_prerequisite_state',
 				  HINT = 'Deals tables are made by pipelines.create_deals().';
 	END IF;
 
-	RETURN QUERY
-		SELECT m.n, m.role, m.column_name, m.history_column,
-			   coalesce(registration.columns ->> m.role, registration.key[m.n])
-		FROM pipelines._mapping_trigger(_roles.deals, registration.history) m;
+	RETURN QUERY SELECT * FROM pipelines._mapping_trigger(_roles.deals, registration.history);
 	IF FOUND THEN
 		RETURN;
 	END IF;
@@ -293,8 +274,7 @@ BEGIN
 										   f.place, f.role))::integer,
 			   f.role,
 			   f.column_name,
-			   f.history_column,
-			   f.name
+			   f.history_column
 		FROM found f
 		ORDER BY 1;
 END
@@ -595,14 +575,17 @@ COMMENT ON FUNCTION pipelines._create_triggers(regclass) IS
 -- a table and all its partitions, at every level
 CREATE FUNCTION pipelines._parts(relation regclass)
 RETURNS TABLE (relid regclass)
-LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 100 ROWS 10
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE COST 100 ROWS 10
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT $1
-	UNION
-	SELECT t.relid FROM pg_partition_tree($1) t
-	JOIN pg_class c ON c.oid = t.relid
-	WHERE c.relkind IN ('r', 'p')
+BEGIN
+	RETURN QUERY
+		SELECT $1
+		UNION
+		SELECT t.relid FROM pg_partition_tree($1) t
+		JOIN pg_class c ON c.oid = t.relid
+		WHERE c.relkind IN ('r', 'p');
+END
 $$;
 COMMENT ON FUNCTION pipelines._parts(regclass) IS
 	'A table and all its partitions.';
@@ -636,7 +619,7 @@ BEGIN
 			JOIN pipelines._deal_columns() d ON d.role = m.role
 			JOIN pipelines.tracked_table t ON t.relation = _comment.deals
 			-- what was the application's before is not ours to explain
-			WHERE NOT t.adopted OR t.application -> 'added' ? m.expected
+			WHERE NOT t.adopted OR t.application -> 'added' ? (t.columns ->> m.role)
 			UNION ALL
 			-- untracked columns of create_deals() have no role
 			SELECT t.relation, d.role, d.comment
@@ -821,13 +804,10 @@ BEGIN
 	target := format('%I.%I', schema_name, table_name);
 	SELECT string_agg(quote_ident(c.relname), ', ' ORDER BY c.relname) INTO taken
 	FROM pg_class c
-	JOIN pg_namespace s ON s.oid = c.relnamespace
-	WHERE s.nspname = schema_name
-		AND c.relname IN (SELECT table_name
-						  UNION ALL SELECT table_name || '_history'
-						  UNION ALL SELECT table_name || '_history_default' WHERE partition_history
-						  UNION ALL SELECT table_name || '_activity'
-						  UNION ALL SELECT table_name || '_' || v.kind FROM pipelines._view_kinds() v);
+	WHERE c.relnamespace = (SELECT n.oid FROM pg_namespace n WHERE n.nspname = schema_name)
+		AND c.relname = ANY (ARRAY[table_name, table_name || '_history',
+								   CASE WHEN partition_history THEN table_name || '_history_default' END, table_name || '_activity']
+							 || ARRAY(SELECT table_name || '_' || v.kind FROM pipelines._view_kinds() v));
 	IF taken IS NOT NULL THEN
 		RAISE EXCEPTION 'a deals table "%" can''t be made: the name is taken', table_name
 			USING ERRCODE = 'duplicate_table',
@@ -947,15 +927,17 @@ AS $$
 	LEFT JOIN pg_attribute a ON a.attrelid = t.relation AND a.attname = r.column_name AND a.attnum > 0
 	LEFT JOIN pg_attribute h ON h.attrelid = t.history AND h.attname = r.history_column AND h.attnum > 0
 	LEFT JOIN pipelines._deal_columns() c ON c.role = r.role
+	-- what it was called when last looked at
+	CROSS JOIN LATERAL (SELECT coalesce(t.columns ->> r.role, t.key[r.n]) AS name) e
 	CROSS JOIN LATERAL (
-		SELECT format('column %I of %s', r.expected, t.relation) AS item,
+		SELECT format('column %I of %s', e.name, t.relation) AS item,
 			   'missing; if it was renamed, rename it back, resume, and rename it again; else add it' AS problem
 		WHERE a.attname IS NULL
 			AND (h.attname IS NOT NULL OR r.role ~ '^key[1-9]'
 				 OR r.role IN ('pipeline_id', 'stage_id', 'stage_entered_at', 'furthest_stage_id',
 							   'gate_stage_id', 'episode', 'version', 'changed_at'))
 		UNION ALL
-		SELECT format('column %I of %s', r.expected, t.history),
+		SELECT format('column %I of %s', e.name, t.history),
 			   'missing; if it was renamed, rename it back; else add it, or make the table anew from a backup'
 		WHERE h.attname IS NULL AND a.attname IS NOT NULL AND r.role <> 'application_since'
 			AND (r.role ~ '^key[1-9]' OR coalesce(c.tracked, true))

@@ -51,6 +51,7 @@
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/jsonb.h"
@@ -66,6 +67,8 @@
 #define AFTER_TRIGGER "pipelines_after"
 
 PG_FUNCTION_INFO_V1(pipelines_mapping_trigger);
+PG_FUNCTION_INFO_V1(pipelines_own_column);
+PG_FUNCTION_INFO_V1(pipelines_plain_type);
 
 static const char *const role_names[NUM_ROLES] = {
 	[ROLE_PIPELINE_ID] = "pipeline_id",
@@ -272,6 +275,18 @@ find_column(TupleDesc tupdesc, const char *name)
 			return att->attnum;
 	}
 	return InvalidAttrNumber;
+}
+
+/*
+ * A column that a history has of its own: 'pipelines_x' stands for 'x' where
+ * the deals have an 'x' of their own.
+ */
+static AttrNumber
+find_own_column(TupleDesc history, const char *name)
+{
+	AttrNumber	attnum = find_column(history, psprintf("pipelines_%s", name));
+
+	return attnum == InvalidAttrNumber ? find_column(history, name) : attnum;
 }
 
 /* pipelines._deal_before(), by name and schema: no path is searched */
@@ -803,15 +818,11 @@ match_history(DealsTable *table, Relation rel, char **history_column)
 	table->history_keys = palloc0(sizeof(AttrNumber) * table->nkeys);
 	table->tracked = palloc0(sizeof(TrackedColumn) * hdesc->natts);
 
-	/* 'pipelines_x' stands for 'x' where the deals have an 'x' of their own */
 	for (int c = 0; c < NUM_HISTORY_COLUMNS; c++)
 	{
-		char	   *prefixed = psprintf("pipelines_%s", history_names[c]);
-		AttrNumber	attnum = find_column(hdesc, prefixed);
+		AttrNumber	attnum = find_own_column(hdesc, history_names[c]);
 		Form_pg_attribute att;
 
-		if (attnum == InvalidAttrNumber)
-			attnum = find_column(hdesc, history_names[c]);
 		if (attnum == InvalidAttrNumber)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
@@ -1274,4 +1285,36 @@ pipelines_mapping_trigger(PG_FUNCTION_ARGS)
 			RelationClose(rels[r]);
 	}
 	return (Datum) 0;
+}
+
+Datum
+pipelines_own_column(PG_FUNCTION_ARGS)
+{
+	Relation	history = RelationIdGetRelation(PG_GETARG_OID(0));
+	bool		isnull = true;
+	Datum		result = (Datum) 0;
+
+	if (history != NULL)
+	{
+		AttrNumber	attnum = find_own_column(RelationGetDescr(history), text_to_cstring(PG_GETARG_TEXT_PP(1)));
+
+		result = column_name(history, attnum, &isnull);
+		/* the name goes with the relation */
+		if (!isnull)
+			result = datumCopy(result, false, NAMEDATALEN);
+		RelationClose(history);
+	}
+	if (isnull)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(result);
+}
+
+Datum
+pipelines_plain_type(PG_FUNCTION_ARGS)
+{
+	Oid			type = PG_GETARG_OID(0);
+
+	if (!get_typisdefined(type))
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(format_type_extended(getBaseType(type), -1, FORMAT_TYPE_TYPEMOD_GIVEN)));
 }

@@ -10,6 +10,9 @@
 -- T_forecast say the same in forms that are faster to add up (the tests compare
 -- them).  No deal is ever dropped: one whose definition is missing (as
 -- in the middle of a restore) shows with NULL names.
+--
+-- Functions that are called several times for a table are in PL/pgSQL: it plans
+-- a query once a session, where a function in SQL does so for each call.
 -------------------------------------------------------------------------------
 
 CREATE FUNCTION pipelines._view_kinds()
@@ -316,10 +319,12 @@ COMMENT ON FUNCTION pipelines._role_columns(regclass) IS
 -- a name for a column of ours beside those that are taken
 CREATE FUNCTION pipelines._free_name(taken name[], wanted text)
 RETURNS text
-LANGUAGE sql IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10
+LANGUAGE plpgsql IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT quote_ident(CASE WHEN $2::name = ANY ($1) THEN 'pipelines_' || $2 ELSE $2 END)
+BEGIN
+	RETURN quote_ident(CASE WHEN $2::name = ANY ($1) THEN 'pipelines_' || $2 ELSE $2 END);
+END
 $$;
 COMMENT ON FUNCTION pipelines._free_name(name[], text) IS
 	'A column name, with the prefix pipelines_ where it is taken; quoted.';
@@ -342,10 +347,11 @@ COMMENT ON FUNCTION pipelines._own_probability(regclass, text) IS
 -- stage) and what follows from both (e): closed, probability, category.
 CREATE FUNCTION pipelines._deal_from(deals regclass)
 RETURNS text
-LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT format($sql$
+BEGIN
+	RETURN format($sql$
 	FROM %1$s d
 	LEFT JOIN pipelines.pipeline p ON p.pipeline_id = %2$s
 	LEFT JOIN pipelines.pipeline_stage ps ON ps.pipeline_id = %2$s AND ps.stage_id = %3$s
@@ -366,7 +372,8 @@ AS $$
 		CASE WHEN pipelines._scored($1)
 			THEN format('WHEN p.use_scores THEN coalesce(%s, %s, ps.probability) ',
 						pipelines._own_probability($1, 'ps.probability'), pipelines._score_text($1, 'ps.probability'))
-			ELSE '' END)
+			ELSE '' END);
+END
 $$;
 COMMENT ON FUNCTION pipelines._deal_from(regclass) IS
 	'The FROM clause that joins deals with their definitions, as SQL text.';
@@ -374,48 +381,51 @@ COMMENT ON FUNCTION pipelines._deal_from(regclass) IS
 -- The columns of T_current: those of T, then ours.
 CREATE FUNCTION pipelines._current_columns(deals regclass)
 RETURNS TABLE (n integer, name text, expression text)
-LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000 ROWS 50
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000 ROWS 50
 SET search_path = pg_catalog, pg_temp
 AS $$
-	-- a column of a type of ours would be dropped with the extension
-	SELECT a.attnum::integer, a.attname::text,
-		   CASE WHEN t.typnamespace = 'pipelines'::regnamespace
-				THEN format('CAST(d.%I AS %s)', a.attname, CASE WHEN t.typname = 'probability' THEN 'numeric' ELSE 'text' END)
-				ELSE format('d.%I', a.attname) END
-	FROM pg_attribute a
-	JOIN pg_type t ON t.oid = a.atttypid
-	WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
-	UNION ALL
-	SELECT 10000 + x.n,
-		   CASE WHEN EXISTS (SELECT FROM pg_attribute a
-							 WHERE a.attrelid = $1 AND a.attname = x.name AND NOT a.attisdropped)
-				THEN 'pipelines_' || x.name ELSE x.name END,
-		   x.expression
-	FROM (VALUES
-		(1, 'pipeline_name', 'p.name'),
-		(2, 'stage_name', 's.name'),
-		(3, 'position', 'ps.position'),
-		(4, 'outcome', 'ps.outcome'),
-		(5, 'effective_probability', 'e.probability'),
-		(6, 'probability_source',
-		 -- an application's own column may be a copy of the stage's probability
-		 CASE WHEN pipelines._scored($1)
-			THEN format('CASE WHEN e.closed THEN ''stage'' WHEN %s IS NOT NULL THEN ''deal'' WHEN p.use_scores AND %s IS NOT NULL THEN ''score'' ELSE ''stage'' END',
-						pipelines._own_probability($1, 'ps.probability'), pipelines._score_text($1, 'ps.probability'))
-			ELSE format('CASE WHEN e.closed OR %s IS NULL THEN ''stage'' ELSE ''deal'' END',
-						pipelines._own_probability($1, 'ps.probability')) END),
-		(7, 'effective_category', 'e.category'),
-		(8, 'weighted',
-		 format('CASE WHEN e.category <> ''omitted'' THEN %1$s * e.probability * 0.01 WHEN %1$s IS NOT NULL THEN 0::numeric END',
-				pipelines._column($1, 'amount', 'numeric'))),
-		(9, 'days_in_stage',
-		 format('CASE WHEN e.closed THEN 0::numeric ELSE round((extract(epoch FROM greatest(now() - %s, interval ''0'')) / 86400)::numeric, 2) END',
-				pipelines._column($1, 'stage_entered_at'))),
-		(10, 'age_days',
-		 format('round((extract(epoch FROM coalesce(CASE WHEN e.closed THEN %s END, now()) - %s) / 86400)::numeric, 2)',
-				pipelines._column($1, 'closed_at', 'timestamptz'), pipelines._column($1, 'created_at', 'timestamptz')))
-	) x(n, name, expression)
-	ORDER BY 1
+BEGIN
+	RETURN QUERY
+		-- a column of a type of ours would be dropped with the extension
+		SELECT a.attnum::integer, a.attname::text,
+			   CASE WHEN t.typnamespace = 'pipelines'::regnamespace
+					THEN format('CAST(d.%I AS %s)', a.attname, CASE WHEN t.typname = 'probability' THEN 'numeric' ELSE 'text' END)
+					ELSE format('d.%I', a.attname) END
+		FROM pg_attribute a
+		JOIN pg_type t ON t.oid = a.atttypid
+		WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
+		UNION ALL
+		SELECT 10000 + x.n,
+			   CASE WHEN EXISTS (SELECT FROM pg_attribute a
+								 WHERE a.attrelid = $1 AND a.attname = x.name AND NOT a.attisdropped)
+					THEN 'pipelines_' || x.name ELSE x.name END,
+			   x.expression
+		FROM (VALUES
+			(1, 'pipeline_name', 'p.name'),
+			(2, 'stage_name', 's.name'),
+			(3, 'position', 'ps.position'),
+			(4, 'outcome', 'ps.outcome'),
+			(5, 'effective_probability', 'e.probability'),
+			(6, 'probability_source',
+			 -- an application's own column may be a copy of the stage's probability
+			 CASE WHEN pipelines._scored($1)
+				THEN format('CASE WHEN e.closed THEN ''stage'' WHEN %s IS NOT NULL THEN ''deal'' WHEN p.use_scores AND %s IS NOT NULL THEN ''score'' ELSE ''stage'' END',
+							pipelines._own_probability($1, 'ps.probability'), pipelines._score_text($1, 'ps.probability'))
+				ELSE format('CASE WHEN e.closed OR %s IS NULL THEN ''stage'' ELSE ''deal'' END',
+							pipelines._own_probability($1, 'ps.probability')) END),
+			(7, 'effective_category', 'e.category'),
+			(8, 'weighted',
+			 format('CASE WHEN e.category <> ''omitted'' THEN %1$s * e.probability * 0.01 WHEN %1$s IS NOT NULL THEN 0::numeric END',
+					pipelines._column($1, 'amount', 'numeric'))),
+			(9, 'days_in_stage',
+			 format('CASE WHEN e.closed THEN 0::numeric ELSE round((extract(epoch FROM greatest(now() - %s, interval ''0'')) / 86400)::numeric, 2) END',
+					pipelines._column($1, 'stage_entered_at'))),
+			(10, 'age_days',
+			 format('round((extract(epoch FROM coalesce(CASE WHEN e.closed THEN %s END, now()) - %s) / 86400)::numeric, 2)',
+					pipelines._column($1, 'closed_at', 'timestamptz'), pipelines._column($1, 'created_at', 'timestamptz')))
+		) x(n, name, expression)
+		ORDER BY 1;
+END
 $$;
 COMMENT ON FUNCTION pipelines._current_columns(regclass) IS
 	'The columns of T_current, with their expressions.';
@@ -770,35 +780,38 @@ COMMENT ON FUNCTION pipelines._visits_view(regclass) IS 'The text of the view T_
 -- the deal leaves its stage, or its stage becomes another outcome (R-2.34).
 CREATE FUNCTION pipelines._visit_ends(deals regclass)
 RETURNS text
-LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT CASE WHEN NOT pipelines._secured($1)
-		THEN format('%1$s <> h.%2$I OR %3$s <> h.%4$I OR h.%2$I IS NULL OR h.%5$I IN (''close'', ''reopen'')',
-					c.stage, pipelines._own_column(t.history, 'to_stage_id'),
-					c.pipeline, pipelines._own_column(t.history, 'to_pipeline_id'), pipelines._own_column(t.history, 'change'))
-		ELSE format($sql$h.%1$I <> 'change' AND (h.%1$I <> 'undo' OR NOT EXISTS (
-			SELECT FROM (SELECT %2$s, n.%3$I AS version_, n.%4$I AS pipeline_, n.%5$I AS stage_ FROM %6$s n
-						 UNION ALL
-						 SELECT %7$s, d.%8$I, d.%9$I, d.%10$I FROM %11$s d) n
-			WHERE %12$s AND n.version_ = h.%3$I + 1 AND n.pipeline_ = %13$s AND n.stage_ = %14$s))$sql$,
-			pipelines._own_column(t.history, 'change'), k.in_history, pipelines._own_column(t.history, 'version'),
-			p.history_column, s.history_column, t.history,
-			k.in_deals, v.column_name, p.column_name, s.column_name, $1,
-			k.matches, c.pipeline, c.stage)
-		END
-	FROM pipelines.tracked_table t
-	CROSS JOIN (SELECT pipelines._column($1, 'stage_id', NULL, true) AS stage,
-					   pipelines._column($1, 'pipeline_id', NULL, true) AS pipeline) c
-	CROSS JOIN (SELECT string_agg(format('n.%I AS k%s_', m.history_column, m.n), ', ' ORDER BY m.n) AS in_history,
-					   string_agg(format('d.%I', m.column_name), ', ' ORDER BY m.n) AS in_deals,
-					   string_agg(format('n.k%s_ = h.%I', m.n, m.history_column), ' AND ' ORDER BY m.n) AS matches
-				FROM pipelines._roles($1) m
-				WHERE m.role ~ '^key[1-9]') k
-	JOIN pipelines._roles($1) p ON p.role = 'pipeline_id'
-	JOIN pipelines._roles($1) s ON s.role = 'stage_id'
-	JOIN pipelines._roles($1) v ON v.role = 'version'
-	WHERE t.relation = $1
+BEGIN
+	RETURN (
+		SELECT CASE WHEN NOT pipelines._secured($1)
+			THEN format('%1$s <> h.%2$I OR %3$s <> h.%4$I OR h.%2$I IS NULL OR h.%5$I IN (''close'', ''reopen'')',
+						c.stage, pipelines._own_column(t.history, 'to_stage_id'),
+						c.pipeline, pipelines._own_column(t.history, 'to_pipeline_id'), pipelines._own_column(t.history, 'change'))
+			ELSE format($sql$h.%1$I <> 'change' AND (h.%1$I <> 'undo' OR NOT EXISTS (
+				SELECT FROM (SELECT %2$s, n.%3$I AS version_, n.%4$I AS pipeline_, n.%5$I AS stage_ FROM %6$s n
+							 UNION ALL
+							 SELECT %7$s, d.%8$I, d.%9$I, d.%10$I FROM %11$s d) n
+				WHERE %12$s AND n.version_ = h.%3$I + 1 AND n.pipeline_ = %13$s AND n.stage_ = %14$s))$sql$,
+				pipelines._own_column(t.history, 'change'), k.in_history, pipelines._own_column(t.history, 'version'),
+				p.history_column, s.history_column, t.history,
+				k.in_deals, v.column_name, p.column_name, s.column_name, $1,
+				k.matches, c.pipeline, c.stage)
+			END
+		FROM pipelines.tracked_table t
+		CROSS JOIN (SELECT pipelines._column($1, 'stage_id', NULL, true) AS stage,
+						   pipelines._column($1, 'pipeline_id', NULL, true) AS pipeline) c
+		CROSS JOIN (SELECT string_agg(format('n.%I AS k%s_', m.history_column, m.n), ', ' ORDER BY m.n) AS in_history,
+						   string_agg(format('d.%I', m.column_name), ', ' ORDER BY m.n) AS in_deals,
+						   string_agg(format('n.k%s_ = h.%I', m.n, m.history_column), ' AND ' ORDER BY m.n) AS matches
+					FROM pipelines._roles($1) m
+					WHERE m.role ~ '^key[1-9]') k
+		JOIN pipelines._roles($1) p ON p.role = 'pipeline_id'
+		JOIN pipelines._roles($1) s ON s.role = 'stage_id'
+		JOIN pipelines._roles($1) v ON v.role = 'version'
+		WHERE t.relation = $1);
+END
 $$;
 COMMENT ON FUNCTION pipelines._visit_ends(regclass) IS
 	'The condition for the last version of a visit, as SQL text.';
@@ -1035,21 +1048,24 @@ COMMENT ON FUNCTION pipelines._stalled_view(regclass, regclass) IS 'The text of 
 -- key may have become another type than theirs since.
 CREATE FUNCTION pipelines._activity_match(deals regclass)
 RETURNS text
-LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT string_agg(format(CASE WHEN k.atttypid = c.atttypid OR (kt.typcategory = ct.typcategory AND ct.typcategory <> 'U')
-								  THEN 'a.%I = d.%I' ELSE 'CAST(a.%I AS text) = CAST(d.%I AS text)' END,
-							 coalesce(k.attname, ''), m.column_name), ' AND ' ORDER BY m.n)
-	FROM pipelines.tracked_table t
-	JOIN pipelines._roles($1) m ON m.role ~ '^key[1-9]'
-	JOIN pg_attribute c ON c.attrelid = $1 AND c.attname = m.column_name AND c.attnum > 0
-	JOIN pg_type ct ON ct.oid = c.atttypid
-	LEFT JOIN pg_attribute k ON k.attrelid = t.activity AND k.attname = t.activity_columns ->> m.role
-		AND k.attnum > 0 AND NOT k.attisdropped
-	LEFT JOIN pg_type kt ON kt.oid = k.atttypid
-	WHERE t.relation = $1
-	HAVING count(*) = count(k.attname)
+BEGIN
+	RETURN (
+		SELECT string_agg(format(CASE WHEN k.atttypid = c.atttypid OR (kt.typcategory = ct.typcategory AND ct.typcategory <> 'U')
+									  THEN 'a.%I = d.%I' ELSE 'CAST(a.%I AS text) = CAST(d.%I AS text)' END,
+								 coalesce(k.attname, ''), m.column_name), ' AND ' ORDER BY m.n)
+		FROM pipelines.tracked_table t
+		JOIN pipelines._roles($1) m ON m.role ~ '^key[1-9]'
+		JOIN pg_attribute c ON c.attrelid = $1 AND c.attname = m.column_name AND c.attnum > 0
+		JOIN pg_type ct ON ct.oid = c.atttypid
+		LEFT JOIN pg_attribute k ON k.attrelid = t.activity AND k.attname = t.activity_columns ->> m.role
+			AND k.attnum > 0 AND NOT k.attisdropped
+		LEFT JOIN pg_type kt ON kt.oid = k.atttypid
+		WHERE t.relation = $1
+		HAVING count(*) = count(k.attname));
+END
 $$;
 COMMENT ON FUNCTION pipelines._activity_match(regclass) IS
 	'The condition under which an activity is of a deal, as SQL text.';
@@ -1058,17 +1074,20 @@ COMMENT ON FUNCTION pipelines._activity_match(regclass) IS
 -- column, or an activity; what was done by the instant counts.
 CREATE FUNCTION pipelines._last_activity(deals regclass, instant text)
 RETURNS text
-LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT CASE WHEN a.attname IS NULL OR m.condition IS NULL THEN pipelines._column($1, 'changed_at')
-		ELSE format('greatest(%s, (SELECT max(a.%I) FROM %s a WHERE %s AND a.%I <= %s))',
-					pipelines._column($1, 'changed_at'), a.attname, t.activity, m.condition, a.attname, $2) END
-	FROM pipelines.tracked_table t
-	CROSS JOIN pipelines._activity_match($1) m(condition)
-	LEFT JOIN pg_attribute a
-		ON a.attrelid = t.activity AND a.attname = t.activity_columns ->> 'done_at' AND a.attnum > 0 AND NOT a.attisdropped
-	WHERE t.relation = $1
+BEGIN
+	RETURN (
+		SELECT CASE WHEN a.attname IS NULL OR m.condition IS NULL THEN pipelines._column($1, 'changed_at')
+			ELSE format('greatest(%s, (SELECT max(a.%I) FROM %s a WHERE %s AND a.%I <= %s))',
+						pipelines._column($1, 'changed_at'), a.attname, t.activity, m.condition, a.attname, $2) END
+		FROM pipelines.tracked_table t
+		CROSS JOIN pipelines._activity_match($1) m(condition)
+		LEFT JOIN pg_attribute a
+			ON a.attrelid = t.activity AND a.attname = t.activity_columns ->> 'done_at' AND a.attnum > 0 AND NOT a.attisdropped
+		WHERE t.relation = $1);
+END
 $$;
 COMMENT ON FUNCTION pipelines._last_activity(regclass, text) IS
 	'When something was last done about a deal, as SQL text.';
@@ -1206,18 +1225,11 @@ COMMENT ON FUNCTION pipelines._report_view(regclass, text) IS 'The text of a vie
 -- existing: the view as it is now, or NULL
 CREATE FUNCTION pipelines._view_text(deals regclass, kind text, existing regclass)
 RETURNS text
-LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT CASE WHEN current_setting('server_version_num')::integer >= 150000 THEN t.text
-		-- A view can't be security_invoker there: it shows what its owner may see.
-		-- To whom row security of the deals concerns, it shows nothing, even if
-		-- that was enabled after the view was made.  The condition names no column:
-		-- so it is looked at once, before any row is seen by a function of the
-		-- caller's, at the price of joins that could else be left out.
-		ELSE format(E'SELECT * FROM (%s) AS v\nWHERE NOT pg_catalog.row_security_active(%L::pg_catalog.regclass)', t.text, $1)
-		END
-	FROM (SELECT CASE $2
+DECLARE
+	text CONSTANT text := CASE $2
 		WHEN 'current' THEN pipelines._current_view($1, $3)
 		WHEN 'board' THEN pipelines._board_view($1)
 		WHEN 'forecast' THEN pipelines._forecast_view($1)
@@ -1233,7 +1245,18 @@ AS $$
 		WHEN 'behind' THEN pipelines._quota_view($1) ||
 			' WHERE q.bucket = ''period'' AND q.starts <= CURRENT_DATE AND q.ends > CURRENT_DATE AND q.pace_gap < 0'
 		ELSE pipelines._daily_view($1, $2, $3)
-		END) t(text)
+		END;
+BEGIN
+	IF current_setting('server_version_num')::integer >= 150000 THEN
+		RETURN text;
+	END IF;
+	-- A view can't be security_invoker there: it shows what its owner may see.
+	-- To whom row security of the deals concerns, it shows nothing, even if
+	-- that was enabled after the view was made.  The condition names no column:
+	-- so it is looked at once, before any row is seen by a function of the
+	-- caller's, at the price of joins that could else be left out.
+	RETURN format(E'SELECT * FROM (%s) AS v\nWHERE NOT pg_catalog.row_security_active(%L::pg_catalog.regclass)', text, $1);
+END
 $$;
 COMMENT ON FUNCTION pipelines._view_text(regclass, text, regclass) IS
 	'The text of one view of a deals table.';
@@ -1294,7 +1317,8 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT p.oid::regprocedure
 	FROM pg_class t
-	JOIN pg_proc p ON p.prorettype = t.reltype AND p.proretset
+	JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid = t.reltype AND d.classid = 'pg_proc'::regclass
+	JOIN pg_proc p ON p.oid = d.objid AND p.prorettype = t.reltype AND p.proretset
 	WHERE t.oid = $1
 		AND p.proargtypes = ARRAY['timestamptz'::regtype::oid]::oidvector
 		AND p.proname ~ '_as_of$'
@@ -1312,6 +1336,7 @@ CREATE FUNCTION pipelines._create_views(deals regclass, remake boolean)
 RETURNS TABLE (item text, action text)
 LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 100000 ROWS 5
 SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -1324,6 +1349,8 @@ DECLARE
 	definition text;
 	before text;
 	privileges aclitem[];
+	views regclass[] := '{}';
+	kinds text[] := '{}';
 	as_of regprocedure;
 BEGIN
 	PERFORM pipelines._need_deals(deals);
@@ -1388,11 +1415,13 @@ BEGIN
 				action := coalesce(action || ', ', '') || 'remade';
 			END IF;
 		END IF;
+		views := views || existing;
+		kinds := kinds || kind.kind;
 		IF action IS NOT NULL THEN
 			RETURN NEXT;
 		END IF;
 	END LOOP;
-	PERFORM pipelines._comment_views(deals);
+	PERFORM pipelines._comment_views(deals, views, kinds);
 
 	-- as_of() for this table, in a form that the planner can see through
 	target := format('%s.%I', relation.relnamespace::regnamespace, relation.relname || '_as_of');
@@ -1446,9 +1475,9 @@ $$;
 COMMENT ON FUNCTION pipelines._grant_like(regclass, text, aclitem[]) IS
 	'Grants on a relation what a list of privileges says.';
 
--- Comments on the views and their columns, where there are none.  Columns that
--- are those of the deals take over their comments.
-CREATE FUNCTION pipelines._comment_views(deals regclass)
+-- Comments on views and their columns, where there are none.  Columns that are
+-- those of the deals take over their comments.
+CREATE FUNCTION pipelines._comment_views(deals regclass, views regclass[], kinds text[])
 RETURNS void
 LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10000
 SET search_path = pg_catalog, pg_temp
@@ -1459,15 +1488,20 @@ BEGIN
 	-- all in one query: the lists are long, and the views many
 	FOR command IN
 		WITH shown AS MATERIALIZED (
-			SELECT v.view, v.kind, v.comment, f.family
-			FROM pipelines._find_views(_comment_views.deals) v
+			SELECT v.view, v.kind, k.comment, f.family, r.typrelid AS row_type
+			FROM unnest(views, kinds) v(view, kind)
+			JOIN pipelines._view_kinds() k ON k.kind = v.kind
+			-- a report whose rows are of a type of their own says there what they mean
+			LEFT JOIN (
+				SELECT p.proname, y.typrelid FROM pg_proc p JOIN pg_type y ON y.oid = p.prorettype AND y.typrelid <> 0
+				WHERE p.pronamespace = 'pipelines'::regnamespace
+			) r ON r.proname = v.kind
 			-- whose columns mean the same
 			LEFT JOIN (VALUES
 				('current', '{current,stalled,detail}'::text[]),
 				('daily', '{due,unanswered,dormant}'),
 				('report', '{next_steps,candidates,time_in_stage,funnel,transitions,win_rate,cycle,velocity,load,flow,trend}')
 			) f(family, kinds) ON v.kind = ANY (f.kinds)
-			WHERE v.view IS NOT NULL
 		), explained AS MATERIALIZED (
 			SELECT * FROM pipelines._view_columns() UNION ALL SELECT * FROM pipelines._daily_columns()
 		)
@@ -1475,7 +1509,7 @@ BEGIN
 		FROM shown v
 		WHERE obj_description(v.view, 'pg_class') IS NULL
 		UNION ALL
-		SELECT format('COMMENT ON COLUMN %s.%I IS %L', v.view, a.attname, coalesce(t.comment, k.comment, f.comment, r.comment))
+		SELECT format('COMMENT ON COLUMN %s.%I IS %L', v.view, a.attname, c.comment)
 		FROM shown v
 		JOIN pg_attribute a ON a.attrelid = v.view AND a.attnum > 0
 		CROSS JOIN LATERAL (SELECT regexp_replace(a.attname, '^pipelines_', '') AS name) n
@@ -1487,15 +1521,9 @@ BEGIN
 		) t ON t.name = a.attname AND (t.is_key OR v.family = 'current')
 		LEFT JOIN explained k ON k.kind = v.kind AND k.name = n.name
 		LEFT JOIN explained f ON f.kind = v.family AND f.name = n.name
-		-- a report whose rows are of a type of their own says there what they mean
-		LEFT JOIN (
-			SELECT p.proname AS kind, a.attname AS name, col_description(a.attrelid, a.attnum) AS comment
-			FROM pg_proc p
-			JOIN pg_type y ON y.oid = p.prorettype
-			JOIN pg_attribute a ON a.attrelid = y.typrelid
-			WHERE p.pronamespace = 'pipelines'::regnamespace
-		) r ON r.kind = v.kind AND r.name = a.attname
-		WHERE coalesce(t.comment, k.comment, f.comment, r.comment) IS NOT NULL
+		LEFT JOIN pg_attribute r ON r.attrelid = v.row_type AND r.attname = a.attname
+		CROSS JOIN LATERAL (SELECT coalesce(t.comment, k.comment, f.comment, col_description(r.attrelid, r.attnum)) AS comment) c
+		WHERE c.comment IS NOT NULL
 			AND NOT EXISTS (SELECT FROM pg_description d
 							WHERE d.classoid = 'pg_class'::regclass AND d.objoid = a.attrelid AND d.objsubid = a.attnum)
 	LOOP
@@ -1503,5 +1531,5 @@ BEGIN
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION pipelines._comment_views(regclass) IS
+COMMENT ON FUNCTION pipelines._comment_views(regclass, regclass[], text[]) IS
 	'Comments on the views of a deals table and their columns.';

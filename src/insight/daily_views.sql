@@ -134,19 +134,22 @@ COMMENT ON FUNCTION pipelines._daily_columns() IS
 -- begin.
 CREATE FUNCTION pipelines._daily_list(deals regclass)
 RETURNS text
-LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT format('%s, p.pipeline_id AS %s, p.name AS %s, s.stage_id AS %s, s.name AS %s, ps.outcome AS %s, %s AS %s, %s AS %s, coalesce(%s, %L::text) AS %s',
-				  k.list, pipelines._free_name(k.taken, 'pipeline_id'), pipelines._free_name(k.taken, 'pipeline_name'),
-				  pipelines._free_name(k.taken, 'stage_id'), pipelines._free_name(k.taken, 'stage_name'), pipelines._free_name(k.taken, 'outcome'),
-				  pipelines._column($1, 'owner', 'text'), pipelines._free_name(k.taken, 'owner'),
-				  pipelines._column($1, 'amount', 'numeric'), pipelines._free_name(k.taken, 'amount'),
-				  pipelines._column($1, 'currency', 'text'), t.currency, pipelines._free_name(k.taken, 'currency'))
-	FROM pipelines.tracked_table t
-	CROSS JOIN (SELECT string_agg(format('d.%I', m.column_name), ', ' ORDER BY m.n) AS list, array_agg(m.column_name) AS taken
-				FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]') k
-	WHERE t.relation = $1
+BEGIN
+	RETURN (
+		SELECT format('%s, p.pipeline_id AS %s, p.name AS %s, s.stage_id AS %s, s.name AS %s, ps.outcome AS %s, %s AS %s, %s AS %s, coalesce(%s, %L::text) AS %s',
+					  k.list, pipelines._free_name(k.taken, 'pipeline_id'), pipelines._free_name(k.taken, 'pipeline_name'),
+					  pipelines._free_name(k.taken, 'stage_id'), pipelines._free_name(k.taken, 'stage_name'), pipelines._free_name(k.taken, 'outcome'),
+					  pipelines._column($1, 'owner', 'text'), pipelines._free_name(k.taken, 'owner'),
+					  pipelines._column($1, 'amount', 'numeric'), pipelines._free_name(k.taken, 'amount'),
+					  pipelines._column($1, 'currency', 'text'), t.currency, pipelines._free_name(k.taken, 'currency'))
+		FROM pipelines.tracked_table t
+		CROSS JOIN (SELECT string_agg(format('d.%I', m.column_name), ', ' ORDER BY m.n) AS list, array_agg(m.column_name) AS taken
+					FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]') k
+		WHERE t.relation = $1);
+END
 $$;
 COMMENT ON FUNCTION pipelines._daily_list(regclass) IS
 	'The columns with which the daily views begin, as SQL text.';
@@ -166,139 +169,150 @@ COMMENT ON FUNCTION pipelines._named_column(regclass, text) IS
 -- A column of the table of activities (a), or NULL; and how it is joined.
 CREATE FUNCTION pipelines._activity_column(deals regclass, part text, type text)
 RETURNS text
-LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT coalesce((SELECT format('CAST(a.%I AS %s)', c.attname, $3)
+BEGIN
+	RETURN coalesce((SELECT format('CAST(a.%I AS %s)', c.attname, $3)
 					 FROM pipelines.tracked_table t
 					 JOIN pg_attribute c ON c.attrelid = t.activity AND c.attname = t.activity_columns ->> $2 AND c.attnum > 0 AND NOT c.attisdropped
 					 WHERE t.relation = $1),
-					format('CAST(NULL AS %s)', $3))
+					format('CAST(NULL AS %s)', $3));
+END
 $$;
 COMMENT ON FUNCTION pipelines._activity_column(regclass, text, text) IS
 	'A column of the activities by its part, as SQL text.';
 
 CREATE FUNCTION pipelines._activity_source(deals regclass)
 RETURNS text
-LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
 SET search_path = pg_catalog, pg_temp
 AS $$
+BEGIN
 	-- no table of activities: nothing was ever done
-	SELECT coalesce(format('%s a WHERE ', t.activity) || pipelines._activity_match($1), '(SELECT WHERE false) a WHERE true')
-	FROM pipelines.tracked_table t
-	WHERE t.relation = $1
+	RETURN (
+		SELECT coalesce(format('%s a WHERE ', t.activity) || pipelines._activity_match($1), '(SELECT WHERE false) a WHERE true')
+		FROM pipelines.tracked_table t
+		WHERE t.relation = $1);
+END
 $$;
 COMMENT ON FUNCTION pipelines._activity_source(regclass) IS
 	'What stands after FROM for the activities of a deal (d), with a WHERE clause, as SQL text.';
 
 CREATE FUNCTION pipelines._daily_view(deals regclass, kind text, existing regclass)
 RETURNS text
-LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT CASE
-	WHEN $2 IN ('funnel', 'transitions', 'win_rate', 'cycle', 'velocity', 'load', 'flow', 'trend', 'time_in_stage', 'next_steps', 'candidates')
-	THEN format('SELECT * FROM pipelines.%I(%L::pg_catalog.regclass)', $2, $1)
-	WHEN $2 = 'accounts'
-	THEN format($sql$
-		SELECT a.*, %10$s
-		FROM (SELECT %1$s AS account, coalesce(%2$s, %3$L::text) AS currency,
-			count(*) AS deals,
-			count(*) FILTER (WHERE ps.outcome IN ('open', 'on_hold')) AS open_deals,
-			count(*) FILTER (WHERE ps.outcome = 'won') AS won_deals,
-			count(*) FILTER (WHERE ps.outcome = 'lost') AS lost_deals,
-			coalesce(sum(%4$s) FILTER (WHERE ps.outcome IN ('open', 'on_hold')), 0) AS open_amount,
-			coalesce(sum(%4$s * e.probability * 0.01) FILTER (WHERE ps.outcome IN ('open', 'on_hold') AND e.category <> 'omitted'), 0) AS weighted,
-			coalesce(sum(%4$s) FILTER (WHERE ps.outcome = 'won'), 0) AS won_amount,
-			min(%5$s) FILTER (WHERE ps.outcome IN ('open', 'on_hold')) AS next_close_on,
-			max(%6$s) AS last_change_at,
-			array_agg(DISTINCT %7$s) FILTER (WHERE ps.outcome IN ('open', 'on_hold') AND %7$s IS NOT NULL) AS owners,
-			%9$s AS parent_account%8$s
-		GROUP BY 1, 2) a$sql$,
-		pipelines._named_column($1, 'account'),
-		pipelines._column($1, 'currency', 'text'), t.currency, pipelines._column($1, 'amount', 'numeric'),
-		pipelines._column($1, 'expected_close_on', 'date'), pipelines._column($1, 'changed_at'), pipelines._column($1, 'owner', 'text'),
-		pipelines._deal_from($1),
-		CASE WHEN w.has_parents THEN format('(array_agg(%1$s ORDER BY %2$s DESC, %1$s) FILTER (WHERE %1$s IS NOT NULL))[1]', pipelines._named_column($1, 'parent_account'), pipelines._column($1, 'changed_at'))
-			 ELSE 'CAST(NULL AS text)' END,
-		-- without parents a customer is one account, which a condition then finds by an index
-		(SELECT string_agg(format(CASE WHEN w.has_parents THEN 'CAST(sum(a.%1$s) OVER (PARTITION BY coalesce(a.parent_account, a.account), a.currency) AS %2$s)' ELSE 'a.%1$s' END
-								  || ' AS customer_%1$s', c.name, c.type), ', ' ORDER BY c.n)
-		 FROM (VALUES (1, 'open_deals', 'bigint'), (2, 'open_amount', 'numeric'), (3, 'weighted', 'numeric'), (4, 'won_amount', 'numeric')) c(n, name, type)))
-	WHEN $2 = 'unanswered'
-	THEN format($sql$
-		SELECT %1$s, x.last_out AS %6$s, x.last_in AS %7$s,
-			round((extract(epoch FROM now() - x.last_out) / 86400)::numeric, 2) AS %8$s%2$s
-		CROSS JOIN LATERAL (SELECT max(%3$s) FILTER (WHERE %4$s = 'out') AS last_out, max(%3$s) FILTER (WHERE %4$s = 'in') AS last_in
-							FROM %5$s AND %3$s <= now()) x
-		WHERE ps.outcome IN ('open', 'on_hold') AND x.last_out > coalesce(x.last_in, '-infinity')$sql$,
-		pipelines._daily_list($1), pipelines._deal_from($1), pipelines._activity_column($1, 'done_at', 'timestamptz'),
-		pipelines._activity_column($1, 'direction', 'text'), pipelines._activity_source($1),
-		pipelines._free_name(k.taken, 'last_out_at'), pipelines._free_name(k.taken, 'last_in_at'), pipelines._free_name(k.taken, 'days_waiting'))
-	WHEN $2 = 'dormant'
-	THEN format($sql$
-		SELECT %1$s, x.last_at AS %5$s, round((extract(epoch FROM now() - x.last_at) / 86400)::numeric, 2) AS %6$s%2$s
-		CROSS JOIN LATERAL (SELECT %3$s AS last_at) x
-		WHERE ps.outcome IN ('open', 'on_hold') AND x.last_at < now() - interval '90 days' AND (%4$s >= now()) IS NOT TRUE$sql$,
-		pipelines._daily_list($1), pipelines._deal_from($1), pipelines._last_activity($1, 'now()'),
-		pipelines._column($1, 'next_action_at', 'timestamptz'), pipelines._free_name(k.taken, 'last_activity_at'), pipelines._free_name(k.taken, 'days_idle'))
-	WHEN $2 = 'due'
-	THEN format($sql$
-		SELECT %1$s, x.what AS %12$s, x.kind AS %13$s, x.subject AS %14$s, x.due_at AS %15$s, x.due_at < now() AS %16$s, coalesce(x.owner, %2$s) AS %17$s%3$s
-		CROSS JOIN LATERAL (
-			SELECT 'next_action'::text AS what, NULL::text AS kind, NULL::text AS subject, %4$s AS due_at, NULL::text AS owner
-			WHERE %4$s IS NOT NULL
-			UNION ALL
-			SELECT 'expected_close'::text, NULL::text, NULL::text, (%5$s + 1)::timestamp AT TIME ZONE coalesce(p.time_zone, current_setting('TimeZone')), NULL::text
-			WHERE %5$s IS NOT NULL
-			UNION ALL
-			SELECT 'activity'::text, %6$s, %7$s, %8$s, %9$s FROM %10$s AND %8$s IS NOT NULL AND %11$s IS NULL
-		) x
-		WHERE ps.outcome IN ('open', 'on_hold')$sql$,
-		pipelines._daily_list($1), pipelines._column($1, 'owner', 'text'), pipelines._deal_from($1),
-		pipelines._column($1, 'next_action_at', 'timestamptz'), pipelines._column($1, 'expected_close_on', 'date'),
-		pipelines._activity_column($1, 'kind', 'text'), pipelines._activity_column($1, 'subject', 'text'),
-		pipelines._activity_column($1, 'due_at', 'timestamptz'), pipelines._activity_column($1, 'owner', 'text'),
-		pipelines._activity_source($1), pipelines._activity_column($1, 'done_at', 'timestamptz'),
-		pipelines._free_name(k.taken, 'what'), pipelines._free_name(k.taken, 'kind'), pipelines._free_name(k.taken, 'subject'),
-		pipelines._free_name(k.taken, 'due_at'), pipelines._free_name(k.taken, 'overdue'), pipelines._free_name(k.taken, 'responsible'))
-	WHEN $2 = 'detail'
-	THEN (
-		SELECT format('SELECT %s%s', pipelines._select_list(array_agg(c.name ORDER BY c.n), array_agg(c.expression ORDER BY c.n), $3), pipelines._deal_from($1))
-		FROM (
-			SELECT x.n, x.name, x.expression FROM pipelines._current_columns($1) x
-			UNION ALL
-			SELECT 20000 + x.n,
-				   CASE WHEN EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = $1 AND a.attname = x.name AND NOT a.attisdropped)
-						THEN 'pipelines_' || x.name ELSE x.name END,
-				   x.expression
-			FROM (VALUES
-				(1, 'changes', format('(SELECT count(*) FROM %s h WHERE %s)', t.history, pipelines._key_match($1, 'h', 'd'))),
-				(2, 'push_count', format('(SELECT count(*) FROM (%s) v)', pipelines._pushes($1))),
-				(3, 'pushed_days', format('(SELECT coalesce(sum(v.days), 0) FROM (%s) v)', pipelines._pushes($1))),
-				(4, 'visits', format($sql$(SELECT jsonb_agg(jsonb_build_object('pipeline', vp.name, 'stage', vs.name, 'entered_at', v.entered, 'exited_at', v.exited) ORDER BY v.version)
-					FROM (SELECT h.%1$I AS version, %2$s AS pipeline, %3$s AS stage, %4$s AS entered, h.%5$I AS exited
-						  FROM %6$s h WHERE %7$s AND (%8$s)
-						  UNION ALL
-						  SELECT %9$s, %10$s, %11$s, %12$s, NULL) v
-					LEFT JOIN pipelines.pipeline vp ON vp.pipeline_id = v.pipeline
-					LEFT JOIN pipelines.stage vs ON vs.stage_id = v.stage)$sql$,
-					pipelines._own_column(t.history, 'version'), pipelines._column($1, 'pipeline_id', NULL, true), pipelines._column($1, 'stage_id', NULL, true),
-					pipelines._column($1, 'stage_entered_at', NULL, true), pipelines._own_column(t.history, 'valid_to'), t.history,
-					pipelines._key_match($1, 'h', 'd'), replace(pipelines._visit_ends($1), ' d) n', ' d_) n'),
-					pipelines._column($1, 'version'), pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'), pipelines._column($1, 'stage_entered_at'))),
-				(5, 'activities', format($sql$(SELECT jsonb_agg(jsonb_build_object('kind', %1$s, 'subject', %2$s, 'direction', %3$s, 'due_at', %4$s, 'done_at', %5$s, 'owner', %6$s)
-						ORDER BY coalesce(%5$s, %4$s) DESC NULLS FIRST) FROM %7$s)$sql$,
-					pipelines._activity_column($1, 'kind', 'text'), pipelines._activity_column($1, 'subject', 'text'), pipelines._activity_column($1, 'direction', 'text'),
-					pipelines._activity_column($1, 'due_at', 'timestamptz'), pipelines._activity_column($1, 'done_at', 'timestamptz'),
-					pipelines._activity_column($1, 'owner', 'text'), pipelines._activity_source($1)))
-			) x(n, name, expression)
-		) c)
-	END
+DECLARE
+	its record;
+BEGIN
+	IF kind IN ('funnel', 'transitions', 'win_rate', 'cycle', 'velocity', 'load', 'flow', 'trend', 'time_in_stage', 'next_steps', 'candidates') THEN
+		RETURN format('SELECT * FROM pipelines.%I(%L::pg_catalog.regclass)', $2, $1);
+	END IF;
+	SELECT t.history, t.currency, k.taken, w.has_parents INTO its
 	FROM pipelines.tracked_table t
 	CROSS JOIN (SELECT array_agg(m.column_name) AS taken FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]') k
 	CROSS JOIN (SELECT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = $1 AND a.attname = 'parent_account' AND NOT a.attisdropped) AS has_parents) w
-	WHERE t.relation = $1
+	WHERE t.relation = $1;
+	IF kind = 'accounts' THEN
+		RETURN format($sql$
+			SELECT a.*, %10$s
+			FROM (SELECT %1$s AS account, coalesce(%2$s, %3$L::text) AS currency,
+				count(*) AS deals,
+				count(*) FILTER (WHERE ps.outcome IN ('open', 'on_hold')) AS open_deals,
+				count(*) FILTER (WHERE ps.outcome = 'won') AS won_deals,
+				count(*) FILTER (WHERE ps.outcome = 'lost') AS lost_deals,
+				coalesce(sum(%4$s) FILTER (WHERE ps.outcome IN ('open', 'on_hold')), 0) AS open_amount,
+				coalesce(sum(%4$s * e.probability * 0.01) FILTER (WHERE ps.outcome IN ('open', 'on_hold') AND e.category <> 'omitted'), 0) AS weighted,
+				coalesce(sum(%4$s) FILTER (WHERE ps.outcome = 'won'), 0) AS won_amount,
+				min(%5$s) FILTER (WHERE ps.outcome IN ('open', 'on_hold')) AS next_close_on,
+				max(%6$s) AS last_change_at,
+				array_agg(DISTINCT %7$s) FILTER (WHERE ps.outcome IN ('open', 'on_hold') AND %7$s IS NOT NULL) AS owners,
+				%9$s AS parent_account%8$s
+			GROUP BY 1, 2) a$sql$,
+			pipelines._named_column($1, 'account'),
+			pipelines._column($1, 'currency', 'text'), its.currency, pipelines._column($1, 'amount', 'numeric'),
+			pipelines._column($1, 'expected_close_on', 'date'), pipelines._column($1, 'changed_at'), pipelines._column($1, 'owner', 'text'),
+			pipelines._deal_from($1),
+			CASE WHEN its.has_parents THEN format('(array_agg(%1$s ORDER BY %2$s DESC, %1$s) FILTER (WHERE %1$s IS NOT NULL))[1]', pipelines._named_column($1, 'parent_account'), pipelines._column($1, 'changed_at'))
+				 ELSE 'CAST(NULL AS text)' END,
+			-- without parents a customer is one account, which a condition then finds by an index
+			(SELECT string_agg(format(CASE WHEN its.has_parents THEN 'CAST(sum(a.%1$s) OVER (PARTITION BY coalesce(a.parent_account, a.account), a.currency) AS %2$s)' ELSE 'a.%1$s' END
+									  || ' AS customer_%1$s', c.name, c.type), ', ' ORDER BY c.n)
+			 FROM (VALUES (1, 'open_deals', 'bigint'), (2, 'open_amount', 'numeric'), (3, 'weighted', 'numeric'), (4, 'won_amount', 'numeric')) c(n, name, type)));
+	ELSIF kind = 'unanswered' THEN
+		RETURN format($sql$
+			SELECT %1$s, x.last_out AS %6$s, x.last_in AS %7$s,
+				round((extract(epoch FROM now() - x.last_out) / 86400)::numeric, 2) AS %8$s%2$s
+			CROSS JOIN LATERAL (SELECT max(%3$s) FILTER (WHERE %4$s = 'out') AS last_out, max(%3$s) FILTER (WHERE %4$s = 'in') AS last_in
+								FROM %5$s AND %3$s <= now()) x
+			WHERE ps.outcome IN ('open', 'on_hold') AND x.last_out > coalesce(x.last_in, '-infinity')$sql$,
+			pipelines._daily_list($1), pipelines._deal_from($1), pipelines._activity_column($1, 'done_at', 'timestamptz'),
+			pipelines._activity_column($1, 'direction', 'text'), pipelines._activity_source($1),
+			pipelines._free_name(its.taken, 'last_out_at'), pipelines._free_name(its.taken, 'last_in_at'), pipelines._free_name(its.taken, 'days_waiting'));
+	ELSIF kind = 'dormant' THEN
+		RETURN format($sql$
+			SELECT %1$s, x.last_at AS %5$s, round((extract(epoch FROM now() - x.last_at) / 86400)::numeric, 2) AS %6$s%2$s
+			CROSS JOIN LATERAL (SELECT %3$s AS last_at) x
+			WHERE ps.outcome IN ('open', 'on_hold') AND x.last_at < now() - interval '90 days' AND (%4$s >= now()) IS NOT TRUE$sql$,
+			pipelines._daily_list($1), pipelines._deal_from($1), pipelines._last_activity($1, 'now()'),
+			pipelines._column($1, 'next_action_at', 'timestamptz'), pipelines._free_name(its.taken, 'last_activity_at'), pipelines._free_name(its.taken, 'days_idle'));
+	ELSIF kind = 'due' THEN
+		RETURN format($sql$
+			SELECT %1$s, x.what AS %12$s, x.kind AS %13$s, x.subject AS %14$s, x.due_at AS %15$s, x.due_at < now() AS %16$s, coalesce(x.owner, %2$s) AS %17$s%3$s
+			CROSS JOIN LATERAL (
+				SELECT 'next_action'::text AS what, NULL::text AS kind, NULL::text AS subject, %4$s AS due_at, NULL::text AS owner
+				WHERE %4$s IS NOT NULL
+				UNION ALL
+				SELECT 'expected_close'::text, NULL::text, NULL::text, (%5$s + 1)::timestamp AT TIME ZONE coalesce(p.time_zone, current_setting('TimeZone')), NULL::text
+				WHERE %5$s IS NOT NULL
+				UNION ALL
+				SELECT 'activity'::text, %6$s, %7$s, %8$s, %9$s FROM %10$s AND %8$s IS NOT NULL AND %11$s IS NULL
+			) x
+			WHERE ps.outcome IN ('open', 'on_hold')$sql$,
+			pipelines._daily_list($1), pipelines._column($1, 'owner', 'text'), pipelines._deal_from($1),
+			pipelines._column($1, 'next_action_at', 'timestamptz'), pipelines._column($1, 'expected_close_on', 'date'),
+			pipelines._activity_column($1, 'kind', 'text'), pipelines._activity_column($1, 'subject', 'text'),
+			pipelines._activity_column($1, 'due_at', 'timestamptz'), pipelines._activity_column($1, 'owner', 'text'),
+			pipelines._activity_source($1), pipelines._activity_column($1, 'done_at', 'timestamptz'),
+			pipelines._free_name(its.taken, 'what'), pipelines._free_name(its.taken, 'kind'), pipelines._free_name(its.taken, 'subject'),
+			pipelines._free_name(its.taken, 'due_at'), pipelines._free_name(its.taken, 'overdue'), pipelines._free_name(its.taken, 'responsible'));
+	ELSIF kind = 'detail' THEN
+		RETURN (
+			SELECT format('SELECT %s%s', pipelines._select_list(array_agg(c.name ORDER BY c.n), array_agg(c.expression ORDER BY c.n), $3), pipelines._deal_from($1))
+			FROM (
+				SELECT x.n, x.name, x.expression FROM pipelines._current_columns($1) x
+				UNION ALL
+				SELECT 20000 + x.n,
+					   CASE WHEN EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = $1 AND a.attname = x.name AND NOT a.attisdropped)
+							THEN 'pipelines_' || x.name ELSE x.name END,
+					   x.expression
+				FROM (VALUES
+					(1, 'changes', format('(SELECT count(*) FROM %s h WHERE %s)', its.history, pipelines._key_match($1, 'h', 'd'))),
+					(2, 'push_count', format('(SELECT count(*) FROM (%s) v)', pipelines._pushes($1))),
+					(3, 'pushed_days', format('(SELECT coalesce(sum(v.days), 0) FROM (%s) v)', pipelines._pushes($1))),
+					(4, 'visits', format($sql$(SELECT jsonb_agg(jsonb_build_object('pipeline', vp.name, 'stage', vs.name, 'entered_at', v.entered, 'exited_at', v.exited) ORDER BY v.version)
+						FROM (SELECT h.%1$I AS version, %2$s AS pipeline, %3$s AS stage, %4$s AS entered, h.%5$I AS exited
+							  FROM %6$s h WHERE %7$s AND (%8$s)
+							  UNION ALL
+							  SELECT %9$s, %10$s, %11$s, %12$s, NULL) v
+						LEFT JOIN pipelines.pipeline vp ON vp.pipeline_id = v.pipeline
+						LEFT JOIN pipelines.stage vs ON vs.stage_id = v.stage)$sql$,
+						pipelines._own_column(its.history, 'version'), pipelines._column($1, 'pipeline_id', NULL, true), pipelines._column($1, 'stage_id', NULL, true),
+						pipelines._column($1, 'stage_entered_at', NULL, true), pipelines._own_column(its.history, 'valid_to'), its.history,
+						pipelines._key_match($1, 'h', 'd'), replace(pipelines._visit_ends($1), ' d) n', ' d_) n'),
+						pipelines._column($1, 'version'), pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'), pipelines._column($1, 'stage_entered_at'))),
+					(5, 'activities', format($sql$(SELECT jsonb_agg(jsonb_build_object('kind', %1$s, 'subject', %2$s, 'direction', %3$s, 'due_at', %4$s, 'done_at', %5$s, 'owner', %6$s)
+							ORDER BY coalesce(%5$s, %4$s) DESC NULLS FIRST) FROM %7$s)$sql$,
+						pipelines._activity_column($1, 'kind', 'text'), pipelines._activity_column($1, 'subject', 'text'), pipelines._activity_column($1, 'direction', 'text'),
+						pipelines._activity_column($1, 'due_at', 'timestamptz'), pipelines._activity_column($1, 'done_at', 'timestamptz'),
+						pipelines._activity_column($1, 'owner', 'text'), pipelines._activity_source($1)))
+				) x(n, name, expression)
+			) c);
+	END IF;
+	RETURN NULL;
+END
 $$;
 COMMENT ON FUNCTION pipelines._daily_view(regclass, text, regclass) IS
 	'The text of one of the daily views, or of the view of a report.';
