@@ -1287,18 +1287,20 @@ pipelines_mapping_trigger(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+/*
+ * _own_column(history, name), unlocked as well
+ */
 Datum
 pipelines_own_column(PG_FUNCTION_ARGS)
 {
+	char	   *wanted = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	Relation	history = RelationIdGetRelation(PG_GETARG_OID(0));
 	bool		isnull = true;
 	Datum		result = (Datum) 0;
 
 	if (history != NULL)
 	{
-		AttrNumber	attnum = find_own_column(RelationGetDescr(history), text_to_cstring(PG_GETARG_TEXT_PP(1)));
-
-		result = column_name(history, attnum, &isnull);
+		result = column_name(history, find_own_column(RelationGetDescr(history), wanted), &isnull);
 		/* the name goes with the relation */
 		if (!isnull)
 			result = datumCopy(result, false, NAMEDATALEN);
@@ -1309,6 +1311,9 @@ pipelines_own_column(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(result);
 }
 
+/*
+ * _plain_type(type)
+ */
 Datum
 pipelines_plain_type(PG_FUNCTION_ARGS)
 {

@@ -1284,7 +1284,7 @@ AS $$
 	SELECT DISTINCT ON (k.n) k.n, k.kind, k.comment, c.oid::regclass
 	FROM pipelines._view_kinds() k
 	LEFT JOIN candidate c ON c.name = c.stem || k.kind OR (c.comment = k.comment AND c.name ~ ('_' || k.kind || '$'))
-	ORDER BY k.n, c.name = c.stem || k.kind DESC NULLS LAST, c.oid
+	ORDER BY k.n, coalesce(c.name = c.stem || k.kind, false) DESC, c.oid
 $$;
 COMMENT ON FUNCTION pipelines._find_views(regclass) IS
 	'The views that a deals table has, by kind.';
@@ -1332,6 +1332,8 @@ COMMENT ON FUNCTION pipelines._find_as_of(regclass) IS
 -- asked to, all anew; say what was done.  A view that must be dropped for it gets back the
 -- privileges that it had; a view that is new is for those who may read the
 -- deals.  An error if something else stands in the way or on the view.
+-- What it calls asks the same of the catalogs for each view and column: that is
+-- planned once, and not with other constants five times before.
 CREATE FUNCTION pipelines._create_views(deals regclass, remake boolean)
 RETURNS TABLE (item text, action text)
 LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 100000 ROWS 5
