@@ -131,9 +131,9 @@ new_state(const text *to)
  */
 typedef struct Pieces
 {
-	Converted	head;
 	Entry		entries[MAX_ENTRIES + 1];
 	Numeric		odd[MAX_ENTRIES + 2];
+	Converted	head;			/* last: it ends in an array, which is empty here */
 } Pieces;
 
 static Pieces *
