@@ -20,6 +20,7 @@ my %without_path = (
 	# inlined, which a setting would prevent
 	'as_of' => 'inlined',
 	'changes' => 'inlined',
+	'_flags' => 'inlined',
 	'_magnitude' => 'inlined',);
 
 my $here = "$FindBin::RealBin/..";
