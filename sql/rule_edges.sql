@@ -142,6 +142,14 @@ CREATE TRIGGER "§zz" BEFORE UPDATE ON trades FOR EACH ROW WHEN (new.quantity = 
 SELECT go(8, 'Demo'), go(8, 'Offer'), go(8, 'Offer', ', quantity = 8'), stands(8);
 DROP TRIGGER "§zz" ON trades;
 DELETE FROM pipelines.stage_activity;
+-- so is what a closing requires (R-2.28)
+UPDATE pipelines.pipeline SET close_requires = '{lost_reason}' WHERE name = 'Trade';
+CREATE FUNCTION explain() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN new.close_reason := 'price'; RETURN new; END$$;
+CREATE TRIGGER "§zz" BEFORE UPDATE ON trades FOR EACH ROW WHEN (new.quantity = 9) EXECUTE FUNCTION explain();
+INSERT INTO trades (deal_id) VALUES (23);
+SELECT go(23, 'Lost'), go(23, 'Lost', ', quantity = 9'), stands(23);
+DROP TRIGGER "§zz" ON trades;
+UPDATE pipelines.pipeline SET close_requires = '{}' WHERE name = 'Trade';
 
 --
 -- The target's way back is none of a deal that comes from elsewhere, even to a lower
@@ -428,7 +436,7 @@ SELECT id, bypassed FROM computed_history WHERE id > 10 ORDER BY id;
 -- where it is
 --
 SELECT go(16, 'Second try');
-UPDATE pipelines.pipeline SET close_requires = '{closed_by_today}' WHERE name = 'Trade';
+UPDATE pipelines.pipeline SET close_requires = '{lost_reason}' WHERE name = 'Trade';
 ALTER TABLE pipelines.pipeline_stage DISABLE TRIGGER ALL;
 DELETE FROM pipelines.pipeline_stage WHERE stage_id IN (st('Second try'), st('Lost'));
 ALTER TABLE pipelines.pipeline_stage ENABLE TRIGGER ALL;
