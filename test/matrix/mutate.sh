@@ -10,16 +10,16 @@
 # are a failure.
 #
 #   MUTATE_MAX       at most so many, spread over all (default: all)
-#   MUTATE_TESTS     regress tests (default: those of the rules)
+#   MUTATE_TESTS     regress tests (default: those of the rules, what notices most first)
 #   MUTATE_SECONDS   begin no new one after that time
-#   MUTATE_LINES     FROM-TO: only what stands in these lines
+#   MUTATE_LINES     FROM-TO,FROM-TO...: only what stands in these lines
 #
 set -u
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
 files=("$@")
 [ ${#files[@]} -gt 0 ] || files=(src/deals/rules.c src/deals/requirements.c)
-tests=${MUTATE_TESTS:-rules closings activities moves rule_edges story access merge_stages move_functions rules_cited matrix bookkeeping import_history locked_periods create_deals broken_tables}
+tests=${MUTATE_TESTS:-rule_edges rules rules_cited moves matrix found closings move_functions bookkeeping user_triggers outcome merge_stages broken_tables story locked_periods activities import_history create_deals access}
 bash "$root/test/prepare.sh" test || exit 1
 find_postgres || die 'no PostgreSQL'
 choose_user
@@ -36,14 +36,43 @@ END
 regress=$(dirname "$("$pg_config" --pgxs)")/../test/regress/pg_regress
 library=$(find "$scratch/install" -name "$project.so")
 
+# psql, until it says what it should not: the rest of the test says no more
+as_user tee "$scratch/awake.pl" >/dev/null <<'END'
+open my $expected, '<', "expected/$ENV{TEST}.out" or die $!;
+my $pid = open my $psql, '-|', 'sh', '-c', 'exec "$@" 2>&1', 'sh', @ARGV or die $!;
+while (my $said = <$psql>)
+{
+	print $said;
+	my $should = <$expected> // '';
+	s/\s+//g for $said, $should;
+	next if $said eq $should;
+	kill TERM => $pid;
+	last;
+}
+END
+
+# what a test that was cut short left, or else the next mutant is caught by that
+tidy() {
+	local try
+	for try in {1..100}; do
+		as_user psql -X -q -h "$scratch/server" -p 54329 -U postgres -d postgres >/dev/null 2>&1 <<-'END' && break
+			SELECT format('DROP DATABASE %I WITH (FORCE)', datname) FROM pg_database WHERE datname ~ 'regress' \gexec
+			SELECT format('DROP ROLE %I', rolname) FROM pg_roles WHERE rolname ~ '^regress_' \gexec
+		END
+		sleep 0.2
+	done
+}
+
 # one after the other, until one fails: 0 when all pass
 tests_pass() {
 	local test
 	for test in $tests; do
-		(cd "$scratch/project" && as_user timeout -k 5 300 "$regress" --inputdir=. --outputdir="$scratch/tmp" \
+		(cd "$scratch/project" && as_user env TEST="$test" timeout -k 5 300 "$regress" --inputdir=. --outputdir="$scratch/tmp" \
+			--launcher="perl $scratch/awake.pl" \
 			--bindir="$bindir" --dbname=contrib_regression --host="$scratch/server" --port=54329 --user=postgres \
 			"$test") >"$scratch/regress.log" 2>&1 </dev/null || {
 			caught_by=$test
+			tidy
 			return 1
 		}
 	done
@@ -88,7 +117,7 @@ for file in "${files[@]}"; do
 	original=$scratch/original.c
 	cp "$scratch/project/$file" "$original"
 	mapfile -t mutants < <(perl "$scratch/mutants.pl" "$original" |
-		awk -v lines="${MUTATE_LINES:-1-999999}" 'BEGIN {split(lines, l, "-")} $1 >= l[1] && $1 <= l[2]')
+		perl -ne 'BEGIN { @of = map { [split /-/] } split /,/, shift } print if grep { $_->[0] <= $& && $& <= $_->[1] } (/\d+/ ? @of : ())' "${MUTATE_LINES:-1-999999}")
 	step=1
 	if [ -n "${MUTATE_MAX:-}" ] && [ ${#mutants[@]} -gt "$MUTATE_MAX" ]; then
 		step=$((${#mutants[@]} / MUTATE_MAX))
