@@ -236,6 +236,15 @@ ROLLBACK;
 -- and no way back leads out of it (R-2.13)
 UPDATE pipelines.pipeline SET backward = 'refused' WHERE name = 'Strict';
 SELECT goes(14, 'C2'), goes(14, 'Hold C'), goes(14, 'C1'), is_at(14);
+-- it leads to where the deal stood, which is less far than it had got if it was pushed
+-- back or went back while it might (R-2.10, R-2.32)
+INSERT INTO gone_over (deal_id, pipeline_id, stage_id) SELECT n, :strict, st('C3', 'Strict') FROM generate_series(17, 18) n;
+SELECT deal, ok, target FROM pipelines.push_back('gone_over', '17', 'too fast', 'C1');
+SELECT goes(17, 'Hold C'), goes(17, 'C1'), goes(17, 'C2'), goes(17, 'Hold C'), goes(17, 'C1'), goes(17, 'C2'), goes(17, 'C3'), is_at(17);
+UPDATE pipelines.pipeline SET backward = 'allowed' WHERE name = 'Strict';
+SELECT goes(18, 'C1');
+UPDATE pipelines.pipeline SET backward = 'refused' WHERE name = 'Strict';
+SELECT goes(18, 'Hold C'), goes(18, 'C1'), goes(18, 'C2'), goes(18, 'Hold C'), goes(18, 'C1'), goes(18, 'C2'), is_at(18);
 -- an open stage that became a pause: who was there is where he was before
 UPDATE pipelines.pipeline SET mode = 'strict', backward = 'allowed' WHERE name = 'Strict';
 SELECT goes(15, 'C1'), goes(15, 'C2'), goes(15, 'C3');

@@ -585,7 +585,7 @@ decided_elsewhere(const Verdict *verdict)
 
 /*
  * Does it matter where a deal on hold was before?  To ask the history is dear,
- * and most pipelines demand nothing of who leaves a stage.
+ * and most pipelines demand nothing of who leaves a stage, and let it go back.
  */
 static bool
 pause_matters(const DealState *old, const Verdict *verdict)
@@ -593,6 +593,7 @@ pause_matters(const DealState *old, const Verdict *verdict)
 	const PipelineDef *pipeline = definitions_pipeline(old->pipeline_id);
 
 	if (old->gate_stage_id != 0 || verdict->forced == CHANGE_PUSH_BACK ||
+		(pipeline != NULL && pipeline->backward != BACKWARD_ALLOWED) ||
 		furthest_is_no_progress(old, pipeline))
 		return true;
 	for (int i = 0; pipeline != NULL && i < pipeline->nstages; i++)
@@ -860,8 +861,8 @@ reason_is_given(void)
 }
 
 /*
- * Is it a move to an earlier stage?  A pause does not turn one into none:
- * after it the furthest stage counts, if there is one.
+ * Is it a move to an earlier stage?  A pause does not turn one into none: what
+ * counts is where the deal stood before.
  */
 static bool
 goes_backward(const DealState *old, const PipelineDef *pipeline, const StageDef *from,
@@ -873,7 +874,8 @@ goes_backward(const DealState *old, const PipelineDef *pipeline, const StageDef 
 		OUTCOME_IS_CLOSED(from->outcome) || stage->outcome != OUTCOME_OPEN)
 		return false;
 	base = where_it_stands(old, pipeline, from, verdict->paused_in);
-	if (from->outcome == OUTCOME_ON_HOLD)
+	/* it may have stood in what became a pause since */
+	if (from->outcome == OUTCOME_ON_HOLD && (base == NULL || !is_progress(base)))
 		base = furthest_progress(old, pipeline, base, verdict);
 	return base != NULL && is_progress(base) && stage->position < base->position;
 }
