@@ -451,6 +451,11 @@ DELETE FROM pipelines.pipeline_stage WHERE stage_id IN (st('Second try'), st('Lo
 ALTER TABLE pipelines.pipeline_stage ENABLE TRIGGER ALL;
 SELECT go(16, 'Demo'), stands(16);
 SELECT try('UPDATE trades SET owner = ''eve'' WHERE deal_id = 2');
+-- so may one whose pipeline went
+ALTER TABLE pipelines.pipeline DISABLE TRIGGER ALL;
+DELETE FROM pipelines.pipeline WHERE name = 'Back again';
+ALTER TABLE pipelines.pipeline ENABLE TRIGGER ALL;
+SELECT go(207, 'Demo'), stands(207);
 
 \set ECHO none
 \c :home
