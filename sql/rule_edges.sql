@@ -246,7 +246,10 @@ SELECT goes(18, 'C1');
 UPDATE pipelines.pipeline SET backward = 'refused' WHERE name = 'Strict';
 SELECT goes(18, 'Hold C'), goes(18, 'C1'), goes(18, 'C2'), goes(18, 'Hold C'), goes(18, 'C1'), goes(18, 'C2'), is_at(18);
 -- an open stage that became a pause: who was there is where he was before
-UPDATE pipelines.pipeline SET mode = 'strict', backward = 'allowed' WHERE name = 'Strict';
+UPDATE pipelines.pipeline SET mode = 'free', backward = 'allowed' WHERE name = 'Strict';
+INSERT INTO gone_over (deal_id, pipeline_id, stage_id) VALUES (32, :strict, pipelines.stage_id('Strict', 'C3'));
+SELECT goes(32, 'C2'), is_at(32);
+UPDATE pipelines.pipeline SET mode = 'strict' WHERE name = 'Strict';
 SELECT goes(15, 'C1'), goes(15, 'C2'), goes(15, 'C3');
 INSERT INTO gone_over (deal_id, pipeline_id, stage_id) SELECT n, :strict, pipelines.stage_id('Strict', 'C1') FROM generate_series(30, 31) n;
 SELECT goes(30, 'C2'), goes(30, 'C3');
@@ -257,6 +260,8 @@ SELECT count(*) AS tables FROM pipelines.change_outcome('Strict', 'C3', 'on_hold
 SELECT is_at(15), goes(15, 'Won C'), is_at(15);
 -- and who goes back from there and on again has skipped what it was never in
 SELECT n, goes(n, 'C1'), is_at(n), goes(n, 'Won C'), is_at(n) FROM generate_series(30, 31) n;
+-- also who stands where no version of the past has been
+SELECT goes(32, 'Won C'), is_at(32);
 SELECT * FROM pipelines.verify('gone_over');
 
 --
