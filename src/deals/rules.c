@@ -866,17 +866,14 @@ reason_is_given(void)
  */
 static bool
 goes_backward(const DealState *old, const PipelineDef *pipeline, const StageDef *from,
-			  const StageDef *stage, const Verdict *verdict)
+			  const StageDef *stage, int32 paused_in)
 {
 	const StageDef *base;
 
 	if (old->pipeline_id != pipeline->pipeline_id || from == NULL ||
 		OUTCOME_IS_CLOSED(from->outcome) || stage->outcome != OUTCOME_OPEN)
 		return false;
-	base = where_it_stands(old, pipeline, from, verdict->paused_in);
-	/* it may have stood in what became a pause since */
-	if (from->outcome == OUTCOME_ON_HOLD && (base == NULL || !is_progress(base)))
-		base = furthest_progress(old, pipeline, base, verdict);
+	base = where_it_stands(old, pipeline, from, paused_in);
 	return base != NULL && is_progress(base) && stage->position < base->position;
 }
 
@@ -887,7 +884,7 @@ direction_is_allowed(const DealContext *deal, const DealState *old, const Pipeli
 	Refusal    *refusal = &verdict->refusal;
 
 	if (pipeline->backward == BACKWARD_ALLOWED ||
-		!goes_backward(old, pipeline, from, stage, verdict) ||
+		!goes_backward(old, pipeline, from, stage, verdict->paused_in) ||
 		(pipeline->backward == BACKWARD_REASON && reason_is_given()))
 		return true;
 	if (pipeline->backward == BACKWARD_REFUSED)
