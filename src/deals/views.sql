@@ -1203,9 +1203,7 @@ AS $$
 						 pipelines._column($1, 'episode', NULL, true), pipelines._column($1, 'episode'),
 						 pipelines._own_column(t.history, 'valid_from'), pipelines._adopted_at($1)) END)
 	FROM pipelines.tracked_table t
-	CROSS JOIN (SELECT string_agg(format('h.%I = d.%I', m.history_column, m.column_name), ' AND ' ORDER BY m.n) AS matches
-				FROM pipelines._roles($1) m
-				WHERE m.role ~ '^key[1-9]') k
+	CROSS JOIN pipelines._key_match($1, 'h', 'd') k(matches)
 	WHERE t.relation = $1
 $$;
 COMMENT ON FUNCTION pipelines._skipped(regclass) IS

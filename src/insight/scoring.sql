@@ -452,8 +452,7 @@ AS $$
 		THEN pipelines._column($1, 'created_at', 'timestamptz')
 		ELSE format('coalesce((SELECT h.%1$I FROM %2$s h WHERE %3$s ORDER BY h.%4$I LIMIT 1), %5$s)',
 			pipelines._own_column(t.history, 'valid_from'), t.history,
-			(SELECT string_agg(format('h.%I = d.%I', m.history_column, m.column_name), ' AND ' ORDER BY m.n)
-			 FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]'),
+			pipelines._key_match($1, 'h', 'd'),
 			pipelines._own_column(t.history, 'version'), pipelines._column($1, 'changed_at'))
 		END
 	FROM pipelines.tracked_table t WHERE t.relation = $1
