@@ -85,10 +85,10 @@ SELECT t, measure, alike(format('SELECT * FROM pipelines.time_in_stage(%L, measu
 FROM unnest('{numbered,named}'::text[]) t, unnest('{visit,latest,cumulative}'::text[]) measure ORDER BY 1, 2;
 SELECT t, report, alike(format('SELECT * FROM pipelines.%s(%L, as_of => ''2024-09-01'')', report, t))
 FROM unnest('{numbered,named}'::text[]) t, unnest('{cycle,velocity,win_rate}'::text[]) report ORDER BY 1, 2;
--- those of scores and funnels are combined by other planners than PostgreSQL's own: one like it
-CREATE AGGREGATE scored(jsonb, timestamptz, timestamptz, bytea, text[]) (SFUNC = pipelines._score_see, STYPE = bytea, COMBINEFUNC = pipelines._score_combine,
+-- those of funnels are combined by other planners than PostgreSQL's own: one like it
+CREATE AGGREGATE scored(jsonb, timestamptz, timestamptz, bigint, bigint, integer, integer, timestamptz, timestamptz, integer, integer, integer, timestamptz, text, text[]) (SFUNC = pipelines._score_see, STYPE = bytea, COMBINEFUNC = pipelines._score_combine,
 	FINALFUNC = pipelines._score_counts_final, FINALFUNC_MODIFY = READ_WRITE, PARALLEL = SAFE);
-CREATE AGGREGATE judged(jsonb, timestamptz, timestamptz, bytea, text[]) (SFUNC = pipelines._score_see, STYPE = bytea, COMBINEFUNC = pipelines._score_combine,
+CREATE AGGREGATE judged(jsonb, timestamptz, timestamptz, bigint, bigint, integer, integer, timestamptz, timestamptz, integer, integer, integer, timestamptz, text, text[]) (SFUNC = pipelines._score_see, STYPE = bytea, COMBINEFUNC = pipelines._score_combine,
 	FINALFUNC = pipelines._score_bins_final, FINALFUNC_MODIFY = READ_WRITE, PARALLEL = SAFE);
 CREATE AGGREGATE funnelled(integer[], text, text, bigint, integer, integer, integer, boolean, text, boolean, text) (SFUNC = pipelines._funnel_add,
 	STYPE = bytea, COMBINEFUNC = pipelines._funnel_combine, FINALFUNC = pipelines._funnel_result, FINALFUNC_MODIFY = READ_WRITE, PARALLEL = SAFE);
@@ -123,8 +123,8 @@ GROUP BY 1 ORDER BY 1;
 SELECT key, alike(funnel_of(key, 'direct', '')) FROM unnest(ARRAY['-deal_id', 'deal_id * 4096', 'CASE WHEN deal_id % 2 = 0 THEN deal_id ELSE deal_id * 4096 * 77 END', 'deal_id::text']) key;
 -- the same for what is seen for scores: versions and episodes of every size, with features and without
 CREATE FUNCTION score_of(key text, shift bigint) RETURNS text LANGUAGE sql AS $$
-	SELECT format('SELECT scored(%1$L, ''2024-09-01'', NULL, pipelines._score_sighting(%1$L, ''2024-09-01'', %2$s, h.episode + %3$s, h.version + %3$s,
-			h.stage_entered_at, h.valid_to, h.pipeline_id, h.stage_id, h.furthest_stage_id, NULL, h.change = ''reopen''),
+	SELECT format('SELECT scored(%1$L, ''2024-09-01'', NULL, %2$s, h.episode + %3$s, h.version + %3$s,
+			h.stage_entered_at, h.valid_to, h.pipeline_id, h.stage_id, h.furthest_stage_id, NULL, h.change,
 		CASE WHEN h.change = ''close'' THEN ARRAY[h.owner || %4$L] END)
 		FROM (SELECT deal_id, episode, version, stage_entered_at, valid_to, pipeline_id, stage_id, furthest_stage_id, change, owner FROM numbered_history
 			  UNION ALL SELECT deal_id, episode, version, stage_entered_at, NULL, pipeline_id, stage_id, furthest_stage_id, NULL, owner FROM numbered) h',
@@ -223,9 +223,9 @@ BEGIN
 	RETURN NEXT pipelines._funnel_result(pipelines._funnel_combine(more, s));
 	RETURN NEXT before = s::text;
 	s := pipelines._score_see(NULL, model, '2024-02-01', '2024-01-01',
-		pipelines._score_sighting(model, '2024-02-01', 1, 0, 1, 1, '2024-01-01', '2024-01-03', 1, 1, 1, NULL, false), '{web}');
+		1, 0, 1, 1, '2024-01-01', '2024-01-03', 1, 1, 1, NULL, 'move', '{web}');
 	s := pipelines._score_see(s, NULL, NULL, NULL,
-		pipelines._score_sighting(model, '2024-02-01', 1, 0, 1, 2, '2024-01-03', NULL, 1, 2, 1, '2024-01-01', false), NULL);
+		1, 0, 1, 2, '2024-01-03', NULL, 1, 2, 1, '2024-01-01', NULL, NULL);
 	before := s::text;
 	RETURN NEXT pipelines._score_counts_final(s);
 	RETURN NEXT pipelines._score_counts_final(pipelines._score_combine(s, s));
@@ -243,10 +243,84 @@ SELECT try(q) FROM unnest(ARRAY[
 		pipelines._funnel_add(NULL, '{1,2,0,0}', 'any', '', 1::bigint, 1, 1, 1, true, NULL, NULL, NULL))$q$,
 	$q$SELECT pipelines._funnel_add(pipelines._funnel_add(NULL, '{1,1,0,0}', 'any', '', 1::bigint, 1, 1, 1, true, NULL, NULL, NULL),
 		'{1,1,0,0}', 'any', '', '1'::text, 1, 1, 1, true, NULL, NULL, NULL)$q$,
-	$q$SELECT pipelines._score_combine(pipelines._score_see(NULL, s, now(), NULL, NULL, NULL),
-		pipelines._score_see(NULL, s, now() - interval '1 day', NULL, NULL, NULL))
+	$q$SELECT pipelines._score_combine(pipelines._score_see(NULL, s, now(), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+		pipelines._score_see(NULL, s, now() - interval '1 day', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL))
 		FROM (SELECT '{"ages": [], "features": [], "stages": [], "counts": []}'::jsonb) x(s)$q$,
 	$q$SELECT pipelines._durations_combine(NULL, pipelines._funnel_add(NULL, '{1,1,0,0}', 'any', '', 1::bigint, 1, 1, 1, true, NULL, NULL, NULL))$q$]) q;
+
+--
+-- Counts and sums of groups: the same as GROUP BY, in one process and in several
+--
+CREATE TABLE summed AS
+SELECT n, (n % 3)::integer AS i, nullif(n % 5, 0) * 4000000000 AS b, nullif(n % 4, 0) > 2 AS yes, 'key ' || n % 7 AS t,
+	CASE n % 6 WHEN 0 THEN NULL WHEN 1 THEN '' ELSE repeat('long ', (n % 6)::integer) END AS u,
+	CASE WHEN n % 11 > 0 THEN (n * 7919 % 1000003 - 500000) * 0.01 END AS amount, (n % 4 * 10 ^ (n % 5 * 4))::numeric / 3 AS odd,
+	CASE WHEN n % 13 > 0 THEN n * 1.5 END AS few, (n % 17 / 16.0)::double precision AS f
+FROM generate_series(1::bigint, 6000) n;
+ANALYZE summed;
+CREATE FUNCTION sums_alike(rows text, OUT several text, OUT groups bigint, OUT wrong bigint) LANGUAGE plpgsql AS $$
+BEGIN
+	several := alike(format('SELECT * FROM pipelines._sums_rows((SELECT pipelines._sums(5, i, b, yes, t, u, amount, odd, few, yes, f) FROM %s)) AS r(i integer, b bigint, yes boolean, t text, u text,
+		n bigint, n1 bigint, v1 numeric, n2 bigint, v2 numeric, n3 bigint, v3 numeric, n4 bigint, n5 bigint, v5 double precision)', rows));
+	EXECUTE format($q$
+		WITH ours AS (
+			SELECT r.* FROM pipelines._sums_rows((SELECT pipelines._sums(5, i, b, yes, t, u, amount, odd, few, yes, f) FROM %1$s)) AS r(i integer, b bigint, yes boolean, t text, u text,
+				n bigint, n1 bigint, v1 numeric, n2 bigint, v2 numeric, n3 bigint, v3 numeric, n4 bigint, n5 bigint, v5 double precision)
+		), theirs AS (
+			SELECT i, b, yes, t, u, count(*), count(amount), sum(amount), count(odd), sum(odd), count(few), sum(few), count(*) FILTER (WHERE yes), count(f), sum(f)
+			FROM %1$s GROUP BY 1, 2, 3, 4, 5
+		)
+		SELECT (SELECT count(*) FROM ours), (SELECT count(*) FROM (SELECT o1::text FROM ours o1 EXCEPT SELECT o2::text FROM theirs o2) x)
+			+ (SELECT count(*) FROM (SELECT o2::text FROM theirs o2 EXCEPT SELECT o1::text FROM ours o1) x)$q$, rows) INTO groups, wrong;
+END
+$$;
+SELECT name, s.several, s.groups, s.wrong FROM (VALUES (1, 'all', 'summed'), (2, 'one', '(SELECT * FROM summed WHERE n = 1) s'), (3, 'none', '(SELECT * FROM summed WHERE false) s'),
+	(4, 'numbers that are none', $$(SELECT n, i, b, yes, t, u, CASE WHEN n = 77 THEN 'NaN' ELSE amount END AS amount, odd, few, f FROM summed) s$$),
+	(5, 'large numbers', $$(SELECT n, i, b, yes, t, u, amount * 1e14 AS amount, odd * 1e200 AS odd, few * 1e-9 AS few, f FROM summed) s$$),
+	(6, 'mixed', $$(SELECT n, i, b, yes, t, u, CASE WHEN n % 2 = 0 THEN amount ELSE amount * 1e20 END AS amount, odd, CASE WHEN n % 10 = 0 THEN few / 7 ELSE few END AS few, f FROM summed) s$$)) v(o, name, rows),
+	sums_alike(v.rows) s ORDER BY o;
+SELECT alike('SELECT * FROM pipelines._sums_rows((SELECT pipelines._sums(1, t, amount, few) FROM summed)) AS r(t text, n bigint, n1 bigint, v1 numeric, n2 bigint, v2 numeric)') AS several;
+-- without keys; without values
+SELECT * FROM pipelines._sums_rows((SELECT pipelines._sums(0, amount, yes) FROM summed)) AS r(n bigint, n1 bigint, v1 numeric, n2 bigint);
+SELECT * FROM pipelines._sums_rows((SELECT pipelines._sums(1, yes) FROM summed)) AS r(yes boolean, n bigint) ORDER BY 1;
+-- of what is said by hand nothing is lost, and nothing changes that was there before
+SELECT * FROM pipelines._sums_rows(pipelines._sums_combine(pipelines._sums_add(NULL, 1, 'a'::text, 1.50), pipelines._sums_add(pipelines._sums_add(NULL, 1, 'a'::text, 2.5), 1, NULL::text, 4.25)))
+	AS r(t text, n bigint, n1 bigint, v1 numeric) ORDER BY 1;
+SELECT * FROM pipelines._sums_rows(pipelines._sums_combine(NULL, NULL)) AS r(t text);
+SELECT try(q) FROM unnest(ARRAY[
+	$q$SELECT pipelines._sums(NULL, 1)$q$,
+	$q$SELECT pipelines._sums(-1, 1)$q$,
+	$q$SELECT pipelines._sums(2, 1)$q$,
+	$q$SELECT pipelines._sums(1, 'unknown')$q$,
+	$q$SELECT pipelines._sums(1, now())$q$,
+	$q$SELECT pipelines._sums(1, 1, 1)$q$,
+	$q$SELECT pipelines._sums(1, 1.5)$q$,
+	$q$SELECT pipelines._sums(1, VARIADIC ARRAY[1, 2])$q$,
+	'SELECT pipelines._sums(17' || repeat(', true', 17) || ')',
+	'SELECT pipelines._sums(1' || repeat(', true', 18) || ')',
+	$q$SELECT pipelines._sums(n, true, true) FROM generate_series(0, 1) n$q$,
+	$q$SELECT pipelines._sums_add(pipelines._sums_add(NULL, 1, 1), 1, 1::bigint)$q$,
+	$q$SELECT pipelines._sums_combine(pipelines._sums_add(NULL, 1, 1), pipelines._sums_add(NULL, 1, true))$q$,
+	$q$SELECT * FROM pipelines._sums_rows(pipelines._sums_add(NULL, 1, 1)) AS r(a integer)$q$,
+	$q$SELECT * FROM pipelines._sums_rows(pipelines._sums_add(NULL, 1, 1)) AS r(a bigint, n bigint)$q$,
+	$q$SELECT * FROM pipelines._sums_rows(pipelines._sums_add(NULL, 1, 1, true)) AS r(a integer, n bigint, v bigint, w bigint)$q$,
+	$q$SELECT * FROM pipelines._sums_rows(pipelines._sums_add(NULL, 1, 1))$q$,
+	$q$SELECT pipelines._sums_rows(pipelines._sums_add(NULL, 1, 1))$q$]) q;
+SELECT n, try(format('SELECT count(*) FROM pipelines._sums_rows(%L) AS r(i integer, n bigint, n1 bigint, v1 numeric)', decode(b, 'hex'))) AS sums FROM unnest(ARRAY[
+	'', '50536d01', '50536d02', '50536d01' || '00000011' || '00000000', '50536d01' || '00000001' || '00000001' || '00000005' || '00000005',
+	'50536d01' || '00000001' || '00000001' || '00000002' || '00000007',
+	'50536d01' || '00000001' || '00000001' || '00000002' || '00000005' || '00000000' || '00',
+	'50536d01' || '00000001' || '00000001' || '00000002' || '00000005' || '00000000',
+	'50536d01' || '00000001' || '00000001' || '00000002' || '00000005' || 'ffffffff',
+	'50536d01' || '00000001' || '00000001' || '00000002' || '00000005' || '00000001' || '0000000000000000' || '00000000' || '0000000000000001',
+	'50536d01' || '00000001' || '00000001' || '00000002' || '00000005' || '00000001' || '0000000000000001' || '00000002' || '0000000000000001',
+	'50536d01' || '00000001' || '00000001' || '00000002' || '00000005' || '00000001' || '0000000000000001' || '00000000' || '0000000100000001',
+	'50536d01' || '00000001' || '00000001' || '00000002' || '00000005' || '00000001' || '0000000000000001' || '00000000' || '0000000000000001' || '0000000000000002',
+	'50536d01' || '00000001' || '00000001' || '00000002' || '00000005' || '00000001' || '0000000000000001' || '00000000' || '0000000000000001' || '0000000000000001' || '00000005' || repeat('00', 20),
+	'50536d01' || '00000001' || '00000001' || '00000002' || '00000005' || '00000001' || '0000000000000001' || '00000000' || '0000000000000001' || '0000000000000001' || '00000002' || repeat('00', 15) || '63' || '00000000',
+	'50536d01' || '00000001' || '00000001' || '00000002' || '00000005' || '00000001' || '0000000000000001' || '00000000' || '0000000000000001' || '0000000000000001' || '00000004' || '7f' || repeat('00', 15) || '00000000',
+	'50536d01' || '00000001' || '00000001' || '00000002' || '00000005' || '00000001' || '0000000000000001' || '00000000' || '0000000000000001' || '0000000000000001' || '00000002' || repeat('00', 15) || '64' || '00000001' || '78',
+	'50536d01' || '00000001' || '00000001' || '00000002' || '00000005' || '00000001' || '0000000000000001' || '00000000' || '0000000000000001' || '0000000000000001' || '00000002' || repeat('00', 15) || '64' || '00000000']) WITH ORDINALITY x(b, n) ORDER BY n;
 
 --
 -- Tables of instants: keys that lie together, that lie far apart, one, none
@@ -346,22 +420,15 @@ SELECT try(q) FROM unnest(ARRAY[
 	$q$SELECT pipelines._durations('-infinity', 'infinity', false)$q$,
 	$q$SELECT pipelines._stay_stats('epoch', '2000-01-01', 'epoch', '', false, '178000000 years')$q$,
 	$q$SELECT pipelines._stay_survival(NULL, NULL, NULL, NULL, NULL, NULL)$q$,
-	$q$SELECT pipelines._score_sighting('1', now(), 1, 0, 1, 1, now(), NULL, 1, 1, 1, NULL, false)$q$,
-	$q$SELECT pipelines._score_see(NULL, '{"ages": [], "features": [], "stages": [], "counts": []}', now(), NULL, decode(repeat('00', 47), 'hex'), NULL)$q$,
-	$q$SELECT pipelines._score_see(NULL, '{"ages": [], "features": [], "stages": [[1, 1, 0, 10]], "counts": []}', now(), NULL, decode(repeat('00', 48), 'hex'), NULL)$q$,
-	$q$SELECT pipelines._score_see(NULL, '{"ages": [], "features": [], "stages": [], "counts": []}', now(), NULL,
-		pipelines._score_sighting('{"ages": [], "features": [], "stages": [[1, 1, 0, 10]], "counts": []}', now(), 1, 0, 1, 1, now(), NULL, 1, 1, 1, NULL, false), NULL)$q$,
-	$q$SELECT count(pipelines._score_sighting(v.model, now(), v.n, 0, 1, 1, now(), NULL, 1, 1, 1, NULL, false)) FROM (VALUES (1,
-		'{"ages": [], "features": [], "stages": [], "counts": [], "parts": 2}'::jsonb), (1, '{"ages": [], "features": [], "stages": [], "counts": [], "parts": 2, "part": 1}'), (NULL, 'null')) v(n, model)$q$,
-	$q$SELECT pipelines._score_counts('1', now(), NULL, NULL, NULL)$q$,
-	$q$SELECT pipelines._score_counts('{"ages": [], "features": [], "stages": [1], "counts": []}', now(), NULL, NULL, NULL)$q$,
-	$q$SELECT pipelines._score_counts('{"ages": [], "features": [], "stages": [[1, 1, 9, 0]], "counts": []}', now(), NULL, NULL, NULL)$q$,
-	$q$SELECT pipelines._score_counts('{"ages": [], "features": [], "stages": [], "counts": [{"a": 1}]}', now(), NULL, NULL, NULL)$q$,
-	$q$SELECT pipelines._score_counts('{"ages": [], "features": [], "stages": [], "counts": [], "smoothing": 0}', now(), NULL, NULL, NULL)$q$,
-	$q$SELECT pipelines._score_bins('{"ages": [], "features": [], "stages": [], "counts": []}', now(), '-infinity', NULL, NULL)$q$,
-	$q$SELECT pipelines._score_bins('{"ages": [], "features": [], "stages": [], "counts": [], "every": 0}', now(), NULL, NULL, NULL)$q$,
+	$q$SELECT pipelines._score_counts('1', now(), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)$q$,
+	$q$SELECT pipelines._score_counts('{"ages": [], "features": [], "stages": [1], "counts": []}', now(), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)$q$,
+	$q$SELECT pipelines._score_counts('{"ages": [], "features": [], "stages": [[1, 1, 9, 0]], "counts": []}', now(), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)$q$,
+	$q$SELECT pipelines._score_counts('{"ages": [], "features": [], "stages": [], "counts": [{"a": 1}]}', now(), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)$q$,
+	$q$SELECT pipelines._score_counts('{"ages": [], "features": [], "stages": [], "counts": [], "smoothing": 0}', now(), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)$q$,
+	$q$SELECT pipelines._score_bins('{"ages": [], "features": [], "stages": [], "counts": []}', now(), '-infinity', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)$q$,
+	$q$SELECT pipelines._score_bins('{"ages": [], "features": [], "stages": [], "counts": [], "every": 0}', now(), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)$q$,
 	$q$SELECT pipelines._score_bins(jsonb_build_object('ages', (SELECT jsonb_agg(n) FROM generate_series(1, 3000) n), 'features', '[]'::jsonb,
-		'stages', (SELECT jsonb_agg(jsonb_build_array(n, n, 0, 0)) FROM generate_series(1, 3000) n), 'counts', '[]'::jsonb), now(), NULL, NULL, NULL)$q$]) q;
+		'stages', (SELECT jsonb_agg(jsonb_build_array(n, n, 0, 0)) FROM generate_series(1, 3000) n), 'counts', '[]'::jsonb), now(), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)$q$]) q;
 
 \set ECHO none
 \c :home

@@ -44,13 +44,12 @@ RETURNS TABLE (pipeline_id integer, pipeline_name text, period_label text, start
 	error numeric, error_percent numeric)
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000000 ROWS 100
 SET search_path = pg_catalog, pg_temp
--- that few versions go on, and into few groups, is not known to the planner:
--- joined in the order in which they are written, the fewest rows go on
+-- that few versions go on is not known to the planner: joined in the order in
+-- which they are written, the fewest rows go on
 SET join_collapse_limit = 1
 SET enable_nestloop = off
 SET enable_mergejoin = off
 SET enable_sort = off
-SET parallel_tuple_cost = 0
 SET jit = off
 AS $$
 #variable_conflict use_column
@@ -59,6 +58,7 @@ DECLARE
 	target record;
 	day record;
 	stage record;
+	weighable CONSTANT record := pipelines._weighable('v.amount', 'v.probability', 'v.category');
 	-- one day later than anywhere
 	furthest CONSTANT date := (as_of AT TIME ZONE 'UTC')::date + 1;
 BEGIN
@@ -86,20 +86,23 @@ BEGIN
 	-- What is looked at when; what came is looked at now.  And between which
 	-- instants each day of a period is looked at.  Handed over as parameters, so
 	-- that several processes can share the reading.
-	SELECT array_agg(q.pipeline_id) AS pipeline_id, array_agg(p.starts) AS starts, array_agg(h.horizon) AS horizon,
-		   array_agg(CASE WHEN h.horizon IS NULL THEN as_of ELSE (p.ends - h.horizon)::timestamp AT TIME ZONE q.time_zone END) AS at
+	SELECT array_agg(x.n ORDER BY x.n, x.at, x.horizon) AS n, array_agg(x.pipeline_id ORDER BY x.n, x.at, x.horizon) AS pipeline_id, array_agg(x.starts ORDER BY x.n, x.at, x.horizon) AS starts,
+		   array_agg(x.horizon ORDER BY x.n, x.at, x.horizon) AS horizon, array_agg(x.at ORDER BY x.n, x.at, x.horizon) AS at, max(x.n) AS many
 	INTO target
-	FROM pipelines.pipeline q
-	CROSS JOIN LATERAL pipelines._past_periods(period, periods, calendar, (as_of AT TIME ZONE q.time_zone)::date) p
-	CROSS JOIN (SELECT DISTINCT x FROM unnest(horizons || NULL::integer) x) h(horizon);
-	SELECT array_agg(x.pipeline_id) AS pipeline_id, array_agg(x.starts) AS starts, array_agg(x.day) AS day,
+	FROM (
+		SELECT dense_rank() OVER (ORDER BY q.pipeline_id, p.starts)::integer AS n, q.pipeline_id, p.starts, h.horizon,
+			   CASE WHEN h.horizon IS NULL THEN as_of ELSE (p.ends - h.horizon)::timestamp AT TIME ZONE q.time_zone END AS at
+		FROM pipelines.pipeline q
+		CROSS JOIN LATERAL pipelines._past_periods(period, periods, calendar, (as_of AT TIME ZONE q.time_zone)::date) p
+		CROSS JOIN (SELECT DISTINCT x FROM unnest(horizons || NULL::integer) x) h(horizon)) x;
+	SELECT array_agg(x.pipeline_id) AS pipeline_id, array_agg(x.n) AS n, array_agg(x.day) AS day,
 		   array_agg(x.first_at) AS first_at, array_agg(x.last_at) AS last_at
 	INTO day
 	FROM (
-		SELECT t.pipeline_id, p.starts, g::date AS day, min(t.at) AS first_at, max(t.at) AS last_at
+		SELECT t.pipeline_id, t.n, g::date AS day, min(t.at) AS first_at, max(t.at) AS last_at
 		FROM pipelines._past_periods(period, periods + 1, calendar, furthest) p
 		CROSS JOIN LATERAL generate_series(p.starts, p.ends - 1, interval '1 day') g
-		JOIN unnest(target.pipeline_id, target.starts, target.at) t(pipeline_id, starts, at) ON t.starts = p.starts
+		JOIN unnest(target.n, target.pipeline_id, target.starts, target.at) t(n, pipeline_id, starts, at) ON t.starts = p.starts
 		GROUP BY 1, 2, 3) x;
 
 	-- the stages at each of the instants
@@ -121,9 +124,10 @@ BEGIN
 		WITH period AS (
 			SELECT p.starts, p.ends, p.label FROM pipelines._past_periods($2, $3 + 1, $4, $24) p
 		), target AS NOT MATERIALIZED (
-			SELECT t.* FROM unnest($7, $8, $9, $10) t(pipeline_id, starts, horizon, at)
+			SELECT t.pipeline_id, t.starts, t.horizon, t.at, t.n, row_number() OVER (PARTITION BY t.n ORDER BY t.at, t.horizon) AS place
+			FROM unnest($7, $8, $9, $10, $25) t(pipeline_id, starts, horizon, at, n)
 		), day AS NOT MATERIALIZED (
-			SELECT t.* FROM unnest($11, $12, $13, $14, $15) t(pipeline_id, starts, day, first_at, last_at)
+			SELECT t.* FROM unnest($11, $12, $13, $14, $15) t(pipeline_id, n, day, first_at, last_at)
 		), stage AS NOT MATERIALIZED (
 			SELECT t.* FROM unnest($16, $17, $18, $19, $20, $21, $22, $23) t(pipeline_id, starts, horizon, at, stage_id, outcome, probability, forecast_category)
 		), version AS (
@@ -135,16 +139,25 @@ BEGIN
 			SELECT %14$s, %15$s, CASE WHEN %16$s IS NOT NULL THEN %17$s ELSE %18$s END,
 				   coalesce(%19$s, %7$L::text), %20$s, %21$s, %22$s, h.%23$I, h.%24$I, %25$s
 			FROM %26$s h
+		), stood AS (
+			SELECT r.*
+			FROM pipelines._sums_rows((
+				SELECT pipelines._sums(5, y.n, v.stage_id, v.currency, v.dimension, pipelines._ends_within($10, $26, y.n, v.since, v.until), %27$s)
+				FROM version v
+				-- most versions stood at none of the instants
+				JOIN day y ON y.pipeline_id = v.pipeline_id AND y.day = v.day AND v.since <= y.last_at AND y.first_at < v.until
+			)) AS r(n integer, stage_id integer, currency text, dimension text, span bigint, versions bigint, %28$s)
+			WHERE r.span IS NOT NULL
 		), figure AS (
-			SELECT s.pipeline_id, s.starts, s.horizon, v.currency, v.dimension,
+			SELECT t.pipeline_id, t.starts, t.horizon, v.currency, v.dimension,
 				   coalesce(sum(v.amount) FILTER (WHERE s.outcome = 'won'), 0) AS won,
-				   coalesce(pipelines.weighted_forecast(v.amount, coalesce(v.probability, s.probability))
-							FILTER (WHERE s.outcome IN ('open', 'on_hold') AND s.horizon IS NOT NULL
-									AND coalesce(v.category, s.forecast_category) <> 'omitted'), 0) AS weighted
-			FROM version v
-			-- most versions stood at none of the instants
-			JOIN day y ON y.pipeline_id = v.pipeline_id AND y.day = v.day AND v.since <= y.last_at AND y.first_at < v.until
-			JOIN stage s ON s.pipeline_id = y.pipeline_id AND s.starts = y.starts AND s.stage_id = v.stage_id AND v.since <= s.at AND s.at < v.until
+				   coalesce(sum(coalesce(v.said_product, 0) + coalesce(v.said_amount, 0) * s.probability
+								+ CASE WHEN s.forecast_category <> 'omitted' THEN coalesce(v.product, 0) + coalesce(v.plain_amount, 0) * s.probability ELSE 0 END)
+							FILTER (WHERE s.outcome IN ('open', 'on_hold') AND t.horizon IS NOT NULL) * 0.01, 0) AS weighted
+			FROM stood v
+			CROSS JOIN LATERAL generate_series(v.span >> 32, v.span & 4294967295) k(place)
+			JOIN target t ON t.n = v.n AND t.place = k.place
+			JOIN stage s ON s.pipeline_id = t.pipeline_id AND s.starts = t.starts AND s.stage_id = v.stage_id AND s.horizon IS NOT DISTINCT FROM t.horizon
 			GROUP BY 1, 2, 3, 4, 5
 		), line AS (
 			SELECT DISTINCT f.pipeline_id, f.starts, f.currency, f.dimension FROM figure f WHERE f.won <> 0 OR f.weighted <> 0
@@ -176,12 +189,12 @@ BEGIN
 		pipelines._column(deals, 'amount', 'numeric'::text, true), pipelines._column(deals, 'probability', 'numeric'::text, true),
 		pipelines._column(deals, 'forecast_category', 'text'::text, true), part.valid_from, part.valid_to,
 		CASE WHEN by IS NULL THEN 'NULL::text' ELSE pipelines._deal_dimension(deals, by, true, false) END,
-		pipelines._history_source(deals))
+		pipelines._history_source(deals), weighable.values, weighable.columns)
 	USING as_of, period, periods, calendar, horizons, part.tracked_since,
 		  target.pipeline_id, target.starts, target.horizon, target.at,
-		  day.pipeline_id, day.starts, day.day, day.first_at, day.last_at,
+		  day.pipeline_id, day.n, day.day, day.first_at, day.last_at,
 		  stage.pipeline_id, stage.starts, stage.horizon, stage.at, stage.stage_id, stage.outcome, stage.probability, stage.forecast_category,
-		  furthest;
+		  furthest, target.n, ARRAY(SELECT generate_series(1, target.many));
 END
 $$;
 COMMENT ON FUNCTION pipelines.forecast_accuracy(regclass, integer[], text, integer, text, text, timestamptz) IS

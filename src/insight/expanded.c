@@ -74,6 +74,17 @@ flat_put_text(FlatWriter *writer, const char *text)
 		memcpy(put_32(at, (uint32) length), text, length);
 }
 
+/* the numbers of a list, without how many they are */
+void
+flat_put_words(FlatWriter *writer, const WordList *list)
+{
+	char	   *at = flat_place(writer, sizeof(uint64) * word_list_length(list));
+
+	if (at != NULL)
+		FOR_EACH_WORD(word, 1, list)
+			at = put_64(at, *word);
+}
+
 static void
 write_state(FlatWriter *writer, ExpandedState *state)
 {
@@ -248,4 +259,31 @@ state_combine(const StateKind *kind, FunctionCallInfo fcinfo)
 	if (!PG_ARGISNULL(1))
 		merge_state(state, PG_GETARG_DATUM(1));
 	return STATE_DATUM(state);
+}
+
+/* ----------
+ * Lists of numbers
+ * ----------
+ */
+
+void
+word_list_grow(WordList *list, MemoryContext context)
+{
+	WordChunk  *chunk = MemoryContextAlloc(context, sizeof(WordChunk));
+
+	chunk->next = list->newest;
+	list->newest = chunk;
+	list->used = 0;
+}
+
+uint64
+word_list_length(const WordList *list)
+{
+	uint64		length = list->used;
+
+	if (list->newest == NULL)
+		return 0;
+	for (const WordChunk *chunk = list->newest->next; chunk != NULL; chunk = chunk->next)
+		length += WORDS_IN_CHUNK;
+	return length;
 }

@@ -145,4 +145,49 @@ extern uint32 flat_get_32(FlatReader *reader, const char *what);
 extern uint64 flat_get_64(FlatReader *reader, const char *what);
 extern char *flat_get_text(FlatReader *reader, const char *what);
 
+/* ----------
+ * Long lists of 64-bit numbers, which only grow.
+ * ----------
+ */
+
+/* can be divided by how many numbers any item has: 1, 3 or 6 */
+#define WORDS_IN_CHUNK	252
+
+typedef struct WordChunk
+{
+	struct WordChunk *next;
+	uint64		words[WORDS_IN_CHUNK];
+} WordChunk;
+
+/* all zeros: empty */
+typedef struct WordList
+{
+	WordChunk  *newest;
+	uint32		used;			/* numbers of the newest chunk; all others are full */
+} WordList;
+
+extern void word_list_grow(WordList *list, MemoryContext context);
+extern uint64 word_list_length(const WordList *list);
+extern void flat_put_words(FlatWriter *writer, const WordList *list);
+
+/* the place of the next item, of so many numbers */
+static inline uint64 *
+word_list_add(WordList *list, uint32 nwords, MemoryContext context)
+{
+	uint64	   *word;
+
+	if (unlikely(list->newest == NULL || list->used == WORDS_IN_CHUNK))
+		word_list_grow(list, context);
+	word = &list->newest->words[list->used];
+	list->used += nwords;
+	return word;
+}
+
+/* for each item of so many numbers, as uint64 pointer "word", the newest chunk first */
+#define FOR_EACH_WORD(word, nwords, list) \
+	for (const WordChunk *chunk_ = (list)->newest; chunk_ != NULL; chunk_ = chunk_->next) \
+		for (const uint64 *word = chunk_->words, \
+			 *end_ = word + (chunk_ == (list)->newest ? (list)->used : WORDS_IN_CHUNK); \
+			 word < end_; word += (nwords))
+
 #endif							/* PIPELINES_EXPANDED_H */

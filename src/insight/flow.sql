@@ -4,6 +4,50 @@
 --   the way of one deal.
 -------------------------------------------------------------------------------
 
+-- Counts and sums of groups of rows: see sums.c.
+
+CREATE FUNCTION pipelines._sums_add(bytea, keys integer, VARIADIC "values" "any") RETURNS bytea
+LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1
+AS 'MODULE_PATHNAME', 'pipelines_sums_add';
+COMMENT ON FUNCTION pipelines._sums_add(bytea, integer, "any") IS
+	'Transition function of _sums.';
+
+CREATE FUNCTION pipelines._sums_combine(bytea, bytea) RETURNS bytea
+LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1
+AS 'MODULE_PATHNAME', 'pipelines_sums_combine';
+COMMENT ON FUNCTION pipelines._sums_combine(bytea, bytea) IS
+	'Combine function of _sums.  Raises 22P03 for what is no state of it, 22023 for states of other keys and values.';
+
+CREATE AGGREGATE pipelines._sums(keys integer, VARIADIC "values" "any") (
+	SFUNC = pipelines._sums_add,
+	STYPE = bytea,
+	COMBINEFUNC = pipelines._sums_combine,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE pipelines._sums(integer, "any") IS
+	'What GROUP BY with count() and sum() says, in much less time where groups are few: the first of the other arguments, as many as keys says (at most 16), are what rows are grouped by (boolean, integer, bigint, text); the rest (at most 16) are added up (boolean, numeric, double precision).  For _sums_rows().  All groups are kept in memory.';
+
+CREATE FUNCTION pipelines._sums_rows(sums bytea) RETURNS SETOF record
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1000 ROWS 100
+AS 'MODULE_PATHNAME', 'pipelines_sums_rows';
+COMMENT ON FUNCTION pipelines._sums_rows(bytea) IS
+	'The groups of _sums(), in no order: their keys; how many rows; of each value how many were not null, and their sum (bigint and the type of the value), of a boolean only how many were true.  Raises 42804 if the columns asked for are others, 22P03 for what doesn''t come from _sums().';
+
+-- What is added up of amounts that are weighted later, by what a stage was at some
+-- instants: with the deal's own probability, if it has one, multiplied at once;
+-- and, if it says its category itself, apart from those that go by their stage's.
+CREATE FUNCTION pipelines._weighable(amount text, probability text, category text, OUT "values" text, OUT columns text)
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE COST 10
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format('%1$s, CASE WHEN %2$s IS NULL AND %3$s IS NULL THEN %1$s END, CASE WHEN %3$s IS NULL THEN %1$s * %2$s END,
+		CASE WHEN %2$s IS NULL AND %3$s <> ''omitted'' THEN %1$s END, CASE WHEN %3$s <> ''omitted'' THEN %1$s * %2$s END', $1, $2, $3),
+		'priced bigint, amount numeric, plain bigint, plain_amount numeric, multiplied bigint, product numeric,
+		said bigint, said_amount numeric, said_multiplied bigint, said_product numeric'
+$$;
+COMMENT ON FUNCTION pipelines._weighable(text, text, text) IS
+	'Values for _sums() of an amount, its own probability and category, and the columns of _sums_rows() for them; all as SQL text.';
+
 -- Tables of instants: see instants.c.
 
 CREATE FUNCTION pipelines._instants_add(bytea, key bigint, at timestamptz) RETURNS bytea
@@ -29,10 +73,10 @@ CREATE AGGREGATE pipelines._instants(key bigint, at timestamptz) (
 	STYPE = bytea,
 	COMBINEFUNC = pipelines._instants_combine,
 	FINALFUNC = pipelines._instants_result,
-	PARALLEL = RESTRICTED
+	PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE pipelines._instants(bigint, timestamptz) IS
-	'A table of instants for _seconds_since(), by their keys.  In one process: to put together what several have takes longer than to gather it.  Raises 54000 for more than 8388608 of them.';
+	'A table of instants for _seconds_since(), by their keys.  Raises 54000 for more than 8388608 of them.';
 
 CREATE FUNCTION pipelines._seconds_since(instants bytea, key bigint, at timestamptz) RETURNS float8
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 2
@@ -172,15 +216,17 @@ BEGIN
 	FROM pipelines._roles(deals) m
 	WHERE m.role ~ '^key[1-9]';
 	RETURN format($sql$WITH %16$sversion AS MATERIALIZED (
-			SELECT r.pipeline_id_, r.stage_id_, r.to_pipeline_, r.to_stage_, r.change_, r.by_, %1$s AS currency_,
-				r.first_, %17$s AS moved_, count(*) FILTER (WHERE r.again_) > 0 AS again_, count(*) AS n,
-				count(x.amount) AS priced, sum(x.amount) AS amount, count(y.amount) AS priced_before, sum(y.amount) AS amount_before,
-				sum(r.seconds_) AS seconds, count(r.seconds_) AS aged
-			FROM (SELECT m.*, %2$s AS seconds_ FROM (%3$s) m%4$s WHERE m.exited_ > $2) r
-			CROSS JOIN LATERAL (SELECT %5$s AS amount) x
-			CROSS JOIN LATERAL (SELECT %6$s AS amount) y
-			WHERE true%7$s
-			GROUP BY 1, 2, 3, 4, 5, 6, 7, 8%18$s
+			SELECT r.pipeline_id_, r.stage_id_, r.to_pipeline_, r.to_stage_, r.change_, r.by_, r.currency_, r.first_, %17$s AS moved_,
+				r.again_ > 0 AS again_, r.n, r.priced, r.amount, r.priced_before, r.amount_before, r.seconds, r.aged
+			FROM pipelines._sums_rows((
+				SELECT pipelines._sums(9, r.pipeline_id_, r.stage_id_, r.to_pipeline_, r.to_stage_, r.change_, CAST(r.by_ AS text), %1$s, r.first_, r.%18$s,
+					r.again_, x.amount, y.amount, r.seconds_)
+				FROM (SELECT m.*, %2$s AS seconds_ FROM (%3$s) m%4$s WHERE m.exited_ > $2) r
+				CROSS JOIN LATERAL (SELECT %5$s AS amount) x
+				CROSS JOIN LATERAL (SELECT %6$s AS amount) y
+				WHERE true%7$s
+			)) AS r(pipeline_id_ integer, stage_id_ integer, to_pipeline_ integer, to_stage_ integer, change_ text, by_ text, currency_ text, first_ boolean, %18$s boolean,
+				n bigint, again_ bigint, priced bigint, amount numeric, priced_before bigint, amount_before numeric, aged bigint, seconds double precision)
 		), begun AS MATERIALIZED (
 			SELECT r.pipeline_id_, r.stage_id_, r.by_, %1$s AS currency_, r.again_, count(*) AS n, count(x.amount) AS priced, sum(x.amount) AS amount
 			FROM (%8$s) r
@@ -221,13 +267,14 @@ BEGIN
 			WHERE (SELECT p.possible FROM deletion p)%7$s
 			GROUP BY 1, 2, 3, 4, 5, 6, 7
 			UNION ALL
-			SELECT r.pipeline_id_, r.stage_id_, NULL::integer, NULL::integer, 'left_open'::text, r.by_, %1$s, count(*), count(x.amount), sum(x.amount),
-				sum(%13$s), count(r.created_at_)
-			FROM (SELECT s.*, s.pipeline_id_ AS to_pipeline_ FROM (%14$s) s) r
-			LEFT JOIN pipelines._stages_at($1) o ON o.pipeline_id = r.pipeline_id_ AND o.stage_id = r.stage_id_
-			CROSS JOIN LATERAL (SELECT %15$s AS amount) x
-			WHERE coalesce(o.outcome IN ('open', 'on_hold'), false)%7$s
-			GROUP BY 1, 2, 3, 4, 5, 6, 7
+			SELECT r.pipeline_id_, r.stage_id_, NULL::integer, NULL::integer, 'left_open'::text, r.by_, r.currency_, r.n, r.priced, r.amount, r.seconds, r.aged
+			FROM pipelines._sums_rows((
+				SELECT pipelines._sums(4, r.pipeline_id_, r.stage_id_, CAST(r.by_ AS text), %1$s, x.amount, %13$s)
+				FROM (SELECT s.*, s.pipeline_id_ AS to_pipeline_ FROM (%14$s) s) r
+				CROSS JOIN LATERAL (SELECT %15$s AS amount) x
+				WHERE true%7$s
+			)) AS r(pipeline_id_ integer, stage_id_ integer, by_ text, currency_ text, n bigint, priced bigint, amount numeric, aged bigint, seconds double precision)
+			JOIN pipelines._stages_at($1) o ON o.pipeline_id = r.pipeline_id_ AND o.stage_id = r.stage_id_ AND o.outcome IN ('open', 'on_hold')
 		)$sql$,
 		currency,
 		format(CASE WHEN returned THEN 'CASE WHEN b.key IS NULL OR m.version_ > b.last THEN %s END' ELSE '%s' END,
@@ -249,7 +296,7 @@ BEGIN
 		CASE WHEN seen
 			 THEN 'r.ended_ AND (r.stage_id_ <> r.to_stage_ OR r.pipeline_id_ <> r.to_pipeline_ OR r.to_stage_ IS NULL OR r.change_ IN (''close'', ''reopen''))'
 			 ELSE 'r.moved_' END,
-		CASE WHEN seen THEN ', r.ended_' ELSE ', 9' END);
+		CASE WHEN seen THEN 'ended_' ELSE 'moved_' END);
 END
 $$;
 COMMENT ON FUNCTION pipelines._flow_events(regclass, text, boolean, text, boolean, boolean) IS
@@ -334,7 +381,7 @@ RETURNS bigint
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 2
 AS 'MODULE_PATHNAME', 'pipelines_ends_within';
 COMMENT ON FUNCTION pipelines._ends_within(timestamptz[], integer[], integer, timestamptz, timestamptz) IS
-'Of the instants of a pipeline, in ascending order, those that are not before from and before until: the place of the first of them times 2^32, plus that of the last one; NULL: none, or no such pipeline. ends has as many instants for each of the pipelines, one pipeline after the other.';
+'Of the instants of a pipeline (pipelines in ascending order, or whatever else has numbers), in ascending order, those that are not before from and before until: the place of the first of them times 2^32, plus that of the last one; NULL: none, or no such pipeline. ends has as many instants for each of the pipelines, one pipeline after the other.';
 
 -- A version counts at each week end in its time.  Versions are added up by the
 -- first and the last of their week ends before they are spread over them: so the
@@ -384,19 +431,17 @@ BEGIN
 			SELECT %12$s, %13$s, %14$s, %15$s, %16$s, %17$s, %18$s, pipelines._ends_within($2, $1, %12$s, %19$s, 'infinity'::timestamptz)
 			FROM %20$s d
 		), spans AS (
-			SELECT v.pipeline_id_, v.stage_id_, v.currency_, v.by_, v.span_,
-				count(*) AS n, count(*) - count(v.amount_) AS unpriced,
-				sum(v.amount_) FILTER (WHERE v.probability_ IS NOT NULL OR v.category_ IS NOT NULL) AS own_amount,
-				sum(v.amount_) FILTER (WHERE v.probability_ IS NULL AND v.category_ IS NULL) AS plain_amount,
-				sum(v.amount_ * v.probability_) FILTER (WHERE v.probability_ IS NOT NULL AND v.category_ IS NULL) AS product,
-				sum(v.amount_) FILTER (WHERE v.probability_ IS NULL AND v.category_ <> 'omitted') AS said_amount,
-				sum(v.amount_ * v.probability_) FILTER (WHERE v.probability_ IS NOT NULL AND v.category_ <> 'omitted') AS said_product
-			FROM version v
-			WHERE true%21$s
-			GROUP BY 1, 2, 3, 4, 5
+			SELECT r.pipeline_id_, r.stage_id_, r.currency_, r.by_, r.span_, r.n, r.n - r.priced AS unpriced, r.amount, r.plain_amount, r.product,
+				r.said_amount, r.said_product
+			FROM pipelines._sums_rows((
+				SELECT pipelines._sums(5, v.pipeline_id_, v.stage_id_, v.currency_, CAST(v.by_ AS text), v.span_, %22$s)
+				FROM version v
+				WHERE true%21$s
+			)) AS r(pipeline_id_ integer, stage_id_ integer, currency_ text, by_ text, span_ bigint, n bigint, %23$s)
+			WHERE r.span_ IS NOT NULL
 		), week AS (
 			SELECT s.pipeline_id_, s.stage_id_, s.currency_, s.by_, w.k, sum(s.n)::bigint AS n, sum(s.unpriced)::bigint AS unpriced,
-				coalesce(sum(s.plain_amount), 0) + coalesce(sum(s.own_amount), 0) AS amount, coalesce(sum(s.plain_amount), 0) AS plain_amount, coalesce(sum(s.product), 0) AS product,
+				coalesce(sum(s.amount), 0) AS amount, coalesce(sum(s.plain_amount), 0) AS plain_amount, coalesce(sum(s.product), 0) AS product,
 				coalesce(sum(s.said_amount), 0) AS said_amount, coalesce(sum(s.said_product), 0) AS said_product
 			FROM spans s
 			CROSS JOIN LATERAL generate_series((s.span_ >> 32)::integer, (s.span_ & 4294967295)::integer) w(k)
@@ -433,8 +478,8 @@ BEGIN
 			pipelines._column(deals, 'amount', 'numeric'), pipelines._column(deals, 'probability', 'numeric'),
 			pipelines._column(deals, 'forecast_category', 'text'), x.expression, pipelines._column(deals, 'changed_at'),
 			pipelines._deals_source(deals, NULL::name[]),
-			CASE WHEN chosen IS NULL THEN '' ELSE ' AND v.pipeline_id_ = $3' END)
-		FROM pipelines.tracked_table t, pipelines._dimension(deals, by) x, pipelines._dimension_of_past(deals, by) y
+			CASE WHEN chosen IS NULL THEN '' ELSE ' AND v.pipeline_id_ = $3' END, w.values, w.columns)
+		FROM pipelines._weighable('v.amount_', 'v.probability_', 'v.category_') w, pipelines.tracked_table t, pipelines._dimension(deals, by) x, pipelines._dimension_of_past(deals, by) y
 		WHERE t.relation = deals)
 	USING known, ends, chosen, weeks, zones;
 END

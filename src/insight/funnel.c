@@ -117,21 +117,11 @@ typedef struct StageStep
 #define DEAL_DROPPED		4	/* lost or disqualified */
 #define DEAL_STANDS(deal)	((int) ((deal) & 3))
 
-/* a list of such numbers, the newest first */
-#define CHUNK_ITEMS			254
-
-typedef struct Chunk
-{
-	struct Chunk *next;
-	uint32		n;
-	uint64		items[CHUNK_ITEMS];
-} Chunk;
-
 typedef struct PageEntry
 {
 	uint64		page;
-	Chunk	   *stays;
-	Chunk	   *deals;
+	WordList	stays;
+	WordList	deals;
 	char		status;
 } PageEntry;
 
@@ -139,7 +129,7 @@ typedef struct PageEntry
  * A page with few stays is a waste.  While there are many of those already, what
  * would need a new one is kept beside its key, as all is whose key is a text.
  */
-#define PAGES_ALLOWED(nstays)	(64 + (nstays) / CHUNK_ITEMS)
+#define PAGES_ALLOWED(nstays)	(64 + (nstays) / WORDS_IN_CHUNK)
 
 typedef struct Loose
 {
@@ -489,20 +479,6 @@ add_loose(LooseList *list, uint64 key, uint64 item)
 	list->items[list->n++].item = item;
 }
 
-static inline void
-add_item(MemoryContext context, Chunk **list, uint64 item)
-{
-	if (*list == NULL || (*list)->n == CHUNK_ITEMS)
-	{
-		Chunk	   *chunk = MemoryContextAlloc(context, sizeof(Chunk));
-
-		chunk->next = *list;
-		chunk->n = 0;
-		*list = chunk;
-	}
-	(*list)->items[(*list)->n++] = item;
-}
-
 /* The page of a key; NULL: there are too many already. */
 static inline PageEntry *
 find_page(Funnel *funnel, uint64 key)
@@ -515,7 +491,8 @@ find_page(Funnel *funnel, uint64 key)
 	if (funnel->pages->members >= PAGES_ALLOWED(funnel->npaged))
 		return NULL;
 	page = pages_insert(funnel->pages, PAGE_OF(key), &found);
-	page->stays = page->deals = NULL;
+	memset(&page->stays, 0, sizeof(WordList));
+	memset(&page->deals, 0, sizeof(WordList));
 	return page;
 }
 
@@ -530,7 +507,7 @@ add_stay(Funnel *funnel, uint64 key, uint64 stay)
 		add_loose(&funnel->stays, key, stay);
 		return;
 	}
-	add_item(funnel->context, &page->stays, (uint64) IN_PAGE(key) << 48 | stay);
+	*word_list_add(&page->stays, 1, funnel->context) = (uint64) IN_PAGE(key) << 48 | stay;
 	funnel->npaged++;
 }
 
@@ -542,7 +519,7 @@ add_deal(Funnel *funnel, uint64 key, uint64 deal)
 	if (page == NULL)
 		add_loose(&funnel->deals, key, deal);
 	else
-		add_item(funnel->context, &page->deals, (uint64) IN_PAGE(key) << 4 | deal);
+		*word_list_add(&page->deals, 1, funnel->context) = (uint64) IN_PAGE(key) << 4 | deal;
 }
 
 /* Where so many bytes of texts may be put. */
@@ -616,25 +593,6 @@ pipelines_funnel_add_text(PG_FUNCTION_ARGS)
 #define ITEM_SIZE	8
 #define LOOSE_SIZE	16
 
-static uint64
-count_items(const Chunk *chunk)
-{
-	uint64		n = 0;
-
-	for (; chunk != NULL; chunk = chunk->next)
-		n += chunk->n;
-	return n;
-}
-
-static char *
-put_items(char *at, const Chunk *chunk)
-{
-	for (; chunk != NULL; chunk = chunk->next)
-		for (uint32 i = 0; i < chunk->n; i++)
-			at = put_64(at, chunk->items[i]);
-	return at;
-}
-
 static void
 write_pages(FlatWriter *writer, const Funnel *funnel)
 {
@@ -645,17 +603,11 @@ write_pages(FlatWriter *writer, const Funnel *funnel)
 	pages_start_iterate(funnel->pages, &pages);
 	while ((page = pages_iterate(funnel->pages, &pages)) != NULL)
 	{
-		uint64		nstays = count_items(page->stays);
-		uint64		ndeals = count_items(page->deals);
-		char	   *at = flat_place(writer, PAGE_HEAD + (nstays + ndeals) * ITEM_SIZE);
-
-		if (at == NULL)
-			continue;
-		at = put_64(at, page->page);
-		at = put_64(at, nstays);
-		at = put_64(at, ndeals);
-		at = put_items(at, page->stays);
-		put_items(at, page->deals);
+		flat_put_64(writer, page->page);
+		flat_put_64(writer, word_list_length(&page->stays));
+		flat_put_64(writer, word_list_length(&page->deals));
+		flat_put_words(writer, &page->stays);
+		flat_put_words(writer, &page->deals);
 	}
 }
 
@@ -818,14 +770,17 @@ merge_pages(FlatReader *reader, Funnel *funnel, const int32 *values, uint32 nval
 			flat_refuse(reader, "page");
 		page = pages_insert(funnel->pages, number, &found);
 		if (!found)
-			page->stays = page->deals = NULL;
+		{
+			memset(&page->stays, 0, sizeof(WordList));
+			memset(&page->deals, 0, sizeof(WordList));
+		}
 		at = flat_take(reader, nstays, ITEM_SIZE, "number of stays");
 		for (uint64 j = 0; j < nstays; j++)
-			add_item(funnel->context, &page->stays, right_stay(reader, funnel, get_64(&at)));
+			*word_list_add(&page->stays, 1, funnel->context) = right_stay(reader, funnel, get_64(&at));
 		funnel->npaged += (int64) nstays;
 		at = flat_take(reader, ndeals, ITEM_SIZE, "number of deals");
 		for (uint64 j = 0; j < ndeals; j++)
-			add_item(funnel->context, &page->deals, right_deal(reader, funnel, get_64(&at), values, nvalues));
+			*word_list_add(&page->deals, 1, funnel->context) = right_deal(reader, funnel, get_64(&at), values, nvalues);
 	}
 }
 
@@ -1084,15 +1039,13 @@ judge_page(Judge *judge, const PageEntry *page)
 
 	/* only deals that are there count, and each once */
 	memset(judge->deals, 0xFF, sizeof(judge->deals));
-	for (const Chunk *chunk = page->deals; chunk != NULL; chunk = chunk->next)
-		for (uint32 i = 0; i < chunk->n; i++)
-			judge->deals[DEAL_KEY(chunk->items[i])] = chunk->items[i];
+	FOR_EACH_WORD(deal, 1, &page->deals)
+		judge->deals[DEAL_KEY(*deal)] = *deal;
 
 	/* the stays of each deal together; ends[i] is where they begin at first */
 	memset(judge->ends, 0, sizeof(judge->ends));
-	for (const Chunk *chunk = page->stays; chunk != NULL; chunk = chunk->next)
-		for (uint32 i = 0; i < chunk->n; i++)
-			judge->ends[STAY_KEY(chunk->items[i])]++;
+	FOR_EACH_WORD(stay, 1, &page->stays)
+		judge->ends[STAY_KEY(*stay)]++;
 	for (int i = 0; i < PAGE_KEYS; i++)
 	{
 		int64		here = judge->ends[i];
@@ -1101,16 +1054,14 @@ judge_page(Judge *judge, const PageEntry *page)
 		n += here;
 	}
 	judge->visits = with_room(judge->visits, sizeof(Visit), 0, &judge->visits_room, n);
-	for (const Chunk *chunk = page->stays; chunk != NULL; chunk = chunk->next)
-		for (uint32 i = 0; i < chunk->n; i++)
-		{
-			uint64		stay = chunk->items[i];
-			Visit	   *visit = &judge->visits[judge->ends[STAY_KEY(stay)]++];
+	FOR_EACH_WORD(stay, 1, &page->stays)
+	{
+		Visit	   *visit = &judge->visits[judge->ends[STAY_KEY(*stay)]++];
 
-			visit->version = STAY_VERSION(stay);
-			visit->step = (int16) STAY_STEP(stay);
-			visit->inside = STAY_INSIDE(stay);
-		}
+		visit->version = STAY_VERSION(*stay);
+		visit->step = (int16) STAY_STEP(*stay);
+		visit->inside = STAY_INSIDE(*stay);
+	}
 
 	for (int i = 0; i < PAGE_KEYS; i++)
 	{
@@ -1157,7 +1108,10 @@ page_of_loose(LoosePages *loose, uint64 key, uint64 *in_page)
 	*in_page = IN_PAGE(entry->index);
 	page = pages_insert(loose->pages, PAGE_OF(entry->index), &found);
 	if (!found)
-		page->stays = page->deals = NULL;
+	{
+		memset(&page->stays, 0, sizeof(WordList));
+		memset(&page->deals, 0, sizeof(WordList));
+	}
 	return page;
 }
 
@@ -1182,7 +1136,7 @@ settle_loose(Funnel *funnel)
 
 		if (i % 65536 == 0)
 			CHECK_FOR_INTERRUPTS();
-		add_item(context, &page->stays, in_page << 48 | funnel->stays.items[i].item);
+		*word_list_add(&page->stays, 1, context) = in_page << 48 | funnel->stays.items[i].item;
 	}
 	for (int64 i = 0; i < funnel->deals.n; i++)
 	{
@@ -1190,7 +1144,7 @@ settle_loose(Funnel *funnel)
 
 		if (i % 65536 == 0)
 			CHECK_FOR_INTERRUPTS();
-		add_item(context, &page->deals, in_page << 4 | funnel->deals.items[i].item);
+		*word_list_add(&page->deals, 1, context) = in_page << 4 | funnel->deals.items[i].item;
 	}
 	return loose.pages;
 }

@@ -42,7 +42,6 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
-PG_FUNCTION_INFO_V1(pipelines_score_sighting);
 PG_FUNCTION_INFO_V1(pipelines_score_see);
 PG_FUNCTION_INFO_V1(pipelines_score_combine);
 PG_FUNCTION_INFO_V1(pipelines_score_counts_final);
@@ -120,20 +119,10 @@ typedef struct Sighting
 #define LONG_WORDS			6
 #define LONG_STAGES			0xFFFF
 #define LONG_SETS			((1 << 30) - 1)
-#define CHUNK_WORDS			252		/* a multiple of both */
-
-/* a list of such numbers, the newest first */
-typedef struct SightingChunk
-{
-	struct SightingChunk *next;
-	uint32		nwords;
-	uint64		words[CHUNK_WORDS];
-} SightingChunk;
-
 typedef struct SightingList
 {
-	SightingChunk *shorts;
-	SightingChunk *longs;
+	WordList	shorts;
+	WordList	longs;
 	uint64		neighbours;		/* what the keys of the short ones begin with */
 } SightingList;
 
@@ -160,6 +149,7 @@ typedef struct ScoreEntry
 	int32		open_pipeline;	/* of open_version */
 	int32		nodes;			/* first one, or NOTHING */
 	int32		features;		/* number of the set, or NOTHING */
+	int32		other;			/* of another episode, where deals are neighbours */
 	uint8		outcome;		/* of closed_version */
 	bool		withdrawn;		/* closed_version ended by a reopening */
 } ScoreEntry;
@@ -239,6 +229,16 @@ typedef struct ScoreModel
 	ScoreStage *stages;			/* by pipeline and stage */
 } ScoreModel;
 
+/* where a stage is in the model, as was found out before */
+typedef struct StageSeen
+{
+	int32		pipeline_id;
+	int32		stage_id;
+	int			index;			/* or NOTHING */
+	bool		known;
+} StageSeen;
+#define RECENT_STAGES		32
+
 typedef struct ScoreState
 {
 	ExpandedState state;
@@ -250,6 +250,9 @@ typedef struct ScoreState
 	int64		every;			/* microseconds between two of them */
 	bool		new_only;		/* only deals made since then? */
 	bool		train;			/* count first what was known at since? */
+	uint32		parts;			/* of so many parts of the deals ... */
+	uint32		part;			/* ... this one is seen */
+	StageSeen	recent[RECENT_STAGES];
 
 	SightingList *lists;		/* [LISTS] */
 
@@ -257,7 +260,9 @@ typedef struct ScoreState
 	ScoreEntry *entries;
 	int32		nentries;
 	int32		maxentries;
-	int32	   *slots;
+	bool		only_neighbours;	/* which entries are found through: */
+	int32		neighbours[1 << NEIGHBOURS];
+	int32	   *slots;			/* or else these */
 	uint32		nslots;			/* a power of two */
 	ScoreNode  *nodes;
 	int32		nnodes;
@@ -882,28 +887,10 @@ place_entries(ScoreState *state, uint32 size)
 	}
 }
 
-/* number of the entry; NOTHING if it isn't there and shall not be made */
 static int32
-find_entry(ScoreState *state, int64 key1, int64 key2, int32 episode, bool make)
+make_entry(ScoreState *state, int64 key1, int64 key2, int32 episode)
 {
-	uint32		slot;
 	ScoreEntry *entry;
-
-	if (make && (uint32) state->nentries >= state->nslots / 2)
-		place_entries(state, state->nslots == 0 ? 1024 : state->nslots * 2);
-	if (state->nslots == 0)
-		return NOTHING;
-
-	slot = (uint32) entry_hash(key1, key2, episode) & (state->nslots - 1);
-	while (state->slots[slot] != NOTHING)
-	{
-		entry = &state->entries[state->slots[slot]];
-		if (entry->key1 == key1 && entry->key2 == key2 && entry->episode == episode)
-			return state->slots[slot];
-		slot = (slot + 1) & (state->nslots - 1);
-	}
-	if (!make)
-		return NOTHING;
 
 	if (state->nentries >= state->maxentries)
 	{
@@ -926,8 +913,53 @@ find_entry(ScoreState *state, int64 key1, int64 key2, int32 episode, bool make)
 	entry->created = DT_NOEND;
 	entry->nodes = NOTHING;
 	entry->features = NOTHING;
-	state->slots[slot] = state->nentries;
 	return state->nentries++;
+}
+
+/* the same where all deals are neighbours: their entries are found by the rest of the key */
+static int32
+find_neighbour(ScoreState *state, int64 key1, int32 episode, bool make)
+{
+	int32	   *place = &state->neighbours[(uint64) key1 & ((1 << NEIGHBOURS) - 1)];
+	int32		number;
+
+	for (number = *place; number != NOTHING; number = state->entries[number].other)
+		if (state->entries[number].episode == episode)
+			return number;
+	if (!make)
+		return NOTHING;
+	number = make_entry(state, key1, 0, episode);
+	state->entries[number].other = *place;
+	*place = number;
+	return number;
+}
+
+/* number of the entry; NOTHING if it isn't there and shall not be made */
+static int32
+find_entry(ScoreState *state, int64 key1, int64 key2, int32 episode, bool make)
+{
+	uint32		slot;
+
+	if (state->only_neighbours)
+		return find_neighbour(state, key1, episode, make);
+	if (make && (uint32) state->nentries >= state->nslots / 2)
+		place_entries(state, state->nslots == 0 ? 1024 : state->nslots * 2);
+	if (state->nslots == 0)
+		return NOTHING;
+
+	slot = (uint32) entry_hash(key1, key2, episode) & (state->nslots - 1);
+	while (state->slots[slot] != NOTHING)
+	{
+		const ScoreEntry *entry = &state->entries[state->slots[slot]];
+
+		if (entry->key1 == key1 && entry->key2 == key2 && entry->episode == episode)
+			return state->slots[slot];
+		slot = (slot + 1) & (state->nslots - 1);
+	}
+	if (!make)
+		return NOTHING;
+	state->slots[slot] = make_entry(state, key1, key2, episode);
+	return state->slots[slot];
 }
 
 /* a stretch of an open life */
@@ -1054,6 +1086,8 @@ begin_seeing(ScoreState *state, Jsonb *settings, TimestampTz at, TimestampTz sin
 				 errhint("Ask pipelines.calibration().")));
 	state->new_only = json_object_number(root, "new_only", 0, 0, 1) != 0;
 	state->train = json_object_number(root, "train", 0, 0, 1) != 0;
+	state->parts = (uint32) json_object_number(root, "parts", 1, 1, PG_INT32_MAX);
+	state->part = (uint32) json_object_number(root, "part", 0, 0, PG_INT32_MAX);
 	old = MemoryContextSwitchTo(context);
 	state->settings = JsonbToCString(NULL, root, VARSIZE(settings));
 	MemoryContextSwitchTo(old);
@@ -1069,23 +1103,6 @@ static inline SightingList *
 find_list(ScoreState *state, int64 key1, int64 key2)
 {
 	return &state->lists[entry_hash((int64) ((uint64) key1 >> NEIGHBOURS), key2, 0) % LISTS];
-}
-
-/* the place of the next words of a list */
-static uint64 *
-more_words(ScoreState *state, SightingChunk **list, uint32 nwords)
-{
-	SightingChunk *chunk = *list;
-
-	if (chunk == NULL || chunk->nwords == CHUNK_WORDS)
-	{
-		chunk = MemoryContextAlloc(state->context, sizeof(SightingChunk));
-		chunk->next = *list;
-		chunk->nwords = 0;
-		*list = chunk;
-	}
-	chunk->nwords += nwords;
-	return &chunk->words[chunk->nwords - nwords];
 }
 
 /* a number of at most so many, where NOTHING is that many */
@@ -1137,11 +1154,11 @@ keep_sighting(ScoreState *state, const Sighting *seen)
 	SightingList *list = find_list(state, seen->key1, seen->key2);
 	uint64	   *word;
 
-	if (list->shorts == NULL)
+	if (list->shorts.newest == NULL)
 		list->neighbours = (uint64) seen->key1 >> NEIGHBOURS;
 	if (fits_short(list, seen))
 	{
-		word = more_words(state, &list->shorts, SHORT_WORDS);
+		word = word_list_add(&list->shorts, SHORT_WORDS, state->context);
 		word[0] = (uint64) seen->from;
 		word[1] = (uint64) seen->to;
 		word[2] = (uint64) seen->key1 << (64 - NEIGHBOURS) |
@@ -1149,7 +1166,7 @@ keep_sighting(ScoreState *state, const Sighting *seen)
 			(uint64) seen->version << 20 | (uint64) seen->episode << 8 | PUT_NUMBER(seen->features, SHORT_SETS) << 2 | FLAGS(seen);
 		return;
 	}
-	write_long(more_words(state, &list->longs, LONG_WORDS), seen);
+	write_long(word_list_add(&list->longs, LONG_WORDS, state->context), seen);
 }
 
 static inline void
@@ -1174,126 +1191,59 @@ show_sightings(const SightingList *list, void (*show) (const Sighting *seen, voi
 {
 	Sighting	seen;
 
-	for (const SightingChunk *chunk = list->shorts; chunk != NULL; chunk = chunk->next)
-		for (uint32 i = 0; i < chunk->nwords; i += SHORT_WORDS)
-		{
-			read_short(list, &chunk->words[i], &seen);
-			show(&seen, arg);
-		}
-	for (const SightingChunk *chunk = list->longs; chunk != NULL; chunk = chunk->next)
-		for (uint32 i = 0; i < chunk->nwords; i += LONG_WORDS)
-		{
-			read_long(&chunk->words[i], &seen);
-			show(&seen, arg);
-		}
-}
-
-/* what the settings say, for as long as a query runs */
-typedef struct SightingCache
-{
-	ScoreModel *model;
-	uint32		parts;			/* of so many parts of the deals ... */
-	uint32		part;			/* ... this one */
-} SightingCache;
-
-static SightingCache *
-sighting_cache(FunctionCallInfo fcinfo)
-{
-	SightingCache *cache = fcinfo->flinfo->fn_extra;
-	MemoryContext context;
-	JsonbContainer *root;
-
-	if (likely(cache != NULL && get_fn_expr_arg_stable(fcinfo->flinfo, 0)))
-		return cache;
-	fcinfo->flinfo->fn_extra = NULL;
-	if (cache != NULL)
-		MemoryContextDelete(cache->model->context);
-	context = AllocSetContextCreate(fcinfo->flinfo->fn_mcxt, "pipelines sightings", ALLOCSET_SMALL_SIZES);
-	root = &PG_GETARG_JSONB_P(0)->root;
-	cache = MemoryContextAlloc(context, sizeof(SightingCache));
-	cache->model = read_model(PG_GETARG_JSONB_P(0), context);
-	cache->parts = (uint32) json_object_number(root, "parts", 1, 1, PG_INT32_MAX);
-	cache->part = (uint32) json_object_number(root, "part", 0, 0, PG_INT32_MAX);
-	fcinfo->flinfo->fn_extra = cache;
-	return cache;
-}
-
-/*
- * pipelines_score_sighting
- *		What there is to be said of a version: settings, at, key1, key2, episode,
- *		version, begin of its visit (NULL: it came after the instant), valid_to,
- *		pipeline, stage, furthest stage, created_at (of the deal as it is now),
- *		ended by a reopening?  NULL: nothing, or it is of another part.
- *
- * Versions that ended without a move need not be seen: the last one of a visit
- * knows when that began.  Processes that read do this for the one that counts:
- * what each has to hand over is what counting costs most.
- */
-Datum
-pipelines_score_sighting(PG_FUNCTION_ARGS)
-{
-	SightingCache *cache;
-	Sighting	seen;
-	bool		visit = !PG_ARGISNULL(6) && !PG_ARGISNULL(8) && !PG_ARGISNULL(9);
-	bytea	   *result;
-	uint64		words[LONG_WORDS];
-
-	/* half a row says nothing (a restore in progress) */
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2) || PG_ARGISNULL(3) || PG_ARGISNULL(4) || PG_ARGISNULL(5))
-		PG_RETURN_NULL();
-	seen.made = !PG_ARGISNULL(11);
-	if (!visit && !seen.made)
-		PG_RETURN_NULL();
-	cache = sighting_cache(fcinfo);
-	seen.key1 = PG_GETARG_INT64(2);
-	seen.key2 = PG_GETARG_INT64(3);
-	if (cache->parts > 1 && entry_part(cache->parts, seen.key1, seen.key2) != cache->part)
-		PG_RETURN_NULL();
-	seen.episode = PG_GETARG_INT32(4);
-	seen.version = PG_GETARG_INT32(5);
-	seen.stage = seen.furthest = seen.features = NOTHING;
-	seen.from = DT_NOEND;
-	if (visit)
+	FOR_EACH_WORD(word, SHORT_WORDS, &list->shorts)
 	{
-		int32		pipeline_id = PG_GETARG_INT32(8);
-
-		seen.from = PG_GETARG_TIMESTAMPTZ(6);
-		seen.stage = find_stage(cache->model, pipeline_id, PG_GETARG_INT32(9));
-		if (!PG_ARGISNULL(10))
-			seen.furthest = find_stage(cache->model, pipeline_id, PG_GETARG_INT32(10));
+		read_short(list, word, &seen);
+		show(&seen, arg);
 	}
-	/* the present version goes on, and tells when the deal was made */
-	seen.to = seen.made ? PG_GETARG_TIMESTAMPTZ(11) : PG_ARGISNULL(7) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(7);
-	seen.reopened = !seen.made && seen.to <= PG_GETARG_TIMESTAMPTZ(1) && !PG_ARGISNULL(12) && PG_GETARG_BOOL(12);
-
-	write_long(words, &seen);
-	result = palloc(VARHDRSZ + sizeof(words));
-	SET_VARSIZE(result, VARHDRSZ + sizeof(words));
-	memcpy(VARDATA(result), words, sizeof(words));
-	PG_RETURN_BYTEA_P(result);
+	FOR_EACH_WORD(word, LONG_WORDS, &list->longs)
+	{
+		read_long(word, &seen);
+		show(&seen, arg);
+	}
 }
 
-static void
-refuse_sighting(void)
+/* both are the same for most rows of a table: what was asked last is asked again */
+static int
+find_stage_again(ScoreState *state, int32 pipeline_id, int32 stage_id)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
-			 errmsg("what was seen of a version can't be right"),
-			 errhint("It is said by pipelines._score_sighting(), for the same settings.")));
+	StageSeen  *seen = &state->recent[(uint32) stage_id % RECENT_STAGES];
+
+	if (seen->pipeline_id != pipeline_id || seen->stage_id != stage_id || !seen->known)
+	{
+		seen->pipeline_id = pipeline_id;
+		seen->stage_id = stage_id;
+		seen->index = find_stage(state->model, pipeline_id, stage_id);
+		seen->known = true;
+	}
+	return seen->index;
 }
+
+static bool
+text_is(const text *value, const char *wanted, size_t length)
+{
+	return VARSIZE_ANY_EXHDR(value) == length && memcmp(VARDATA_ANY(value), wanted, length) == 0;
+}
+#define TEXT_IS(value, literal)		text_is(value, literal, sizeof(literal) - 1)
 
 /*
  * pipelines_score_see
- *		One version: state, settings, at, since, what pipelines_score_sighting()
- *		says of it, features (of the last version before a closing).
+ *		One version: state, settings, at, since, key1, key2, episode, version,
+ *		begin of its visit (NULL: it came after the instant), valid_to, pipeline,
+ *		stage, furthest stage, created_at (of the deal as it is now), the change
+ *		that ended it, features (of the last version before a closing).
+ *
+ * Versions that ended without a move need not be seen: the last one of a visit
+ * knows when that began.
  */
 Datum
 pipelines_score_see(PG_FUNCTION_ARGS)
 {
 	ScoreState *state;
-	bytea	   *sighting;
-	uint64		words[LONG_WORDS];
 	Sighting	seen;
+	bool		visit = !PG_ARGISNULL(8) && !PG_ARGISNULL(10) && !PG_ARGISNULL(11);
+	text	   *change = NULL;
+	bool		ended;
 
 	if (PG_ARGISNULL(0) && (PG_ARGISNULL(1) || PG_ARGISNULL(2)))
 		PG_RETURN_NULL();
@@ -1305,19 +1255,43 @@ pipelines_score_see(PG_FUNCTION_ARGS)
 		begin_seeing(state, PG_GETARG_JSONB_P(1), PG_GETARG_TIMESTAMPTZ(2),
 					 PG_GETARG_TIMESTAMPTZ(PG_ARGISNULL(3) ? 2 : 3));
 	}
-	if (PG_ARGISNULL(4))
-		PG_RETURN_DATUM(STATE_DATUM(state));
 
-	sighting = PG_GETARG_BYTEA_PP(4);
-	if (VARSIZE_ANY_EXHDR(sighting) != sizeof(words))
-		refuse_sighting();
-	memcpy(words, VARDATA_ANY(sighting), sizeof(words));
-	read_long(words, &seen);
-	if (seen.features != NOTHING || seen.stage >= state->model->nstages || seen.furthest >= state->model->nstages)
-		refuse_sighting();
-	if (!PG_ARGISNULL(5) && !seen.made && seen.to <= state->at && seen.stage != NOTHING &&
+	/* half a row says nothing (a restore in progress) */
+	if (PG_ARGISNULL(4) || PG_ARGISNULL(5) || PG_ARGISNULL(6) || PG_ARGISNULL(7))
+		PG_RETURN_DATUM(STATE_DATUM(state));
+	seen.made = !PG_ARGISNULL(13);
+	if (!visit && !seen.made)
+		PG_RETURN_DATUM(STATE_DATUM(state));
+	/* the present version goes on, and tells when the deal was made */
+	seen.to = seen.made ? PG_GETARG_TIMESTAMPTZ(13) : PG_ARGISNULL(9) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(9);
+	ended = !seen.made && seen.to <= state->at;
+	if (ended && !PG_ARGISNULL(14))
+	{
+		change = PG_GETARG_TEXT_PP(14);
+		if (TEXT_IS(change, "change"))
+			PG_RETURN_DATUM(STATE_DATUM(state));
+	}
+	seen.key1 = PG_GETARG_INT64(4);
+	seen.key2 = PG_GETARG_INT64(5);
+	if (state->parts > 1 && entry_part(state->parts, seen.key1, seen.key2) != state->part)
+		PG_RETURN_DATUM(STATE_DATUM(state));
+	seen.episode = PG_GETARG_INT32(6);
+	seen.version = PG_GETARG_INT32(7);
+	seen.stage = seen.furthest = seen.features = NOTHING;
+	seen.from = DT_NOEND;
+	if (visit)
+	{
+		int32		pipeline_id = PG_GETARG_INT32(10);
+
+		seen.from = PG_GETARG_TIMESTAMPTZ(8);
+		seen.stage = find_stage_again(state, pipeline_id, PG_GETARG_INT32(11));
+		if (!PG_ARGISNULL(12))
+			seen.furthest = find_stage_again(state, pipeline_id, PG_GETARG_INT32(12));
+	}
+	seen.reopened = change != NULL && TEXT_IS(change, "reopen");
+	if (!PG_ARGISNULL(15) && ended && seen.stage != NOTHING &&
 		!OUTCOME_IS_CLOSED(state->model->stages[seen.stage].outcome))
-		seen.features = find_set(state, PG_GETARG_ARRAYTYPE_P(5));
+		seen.features = find_set(state, PG_GETARG_ARRAYTYPE_P(15));
 	keep_sighting(state, &seen);
 	PG_RETURN_DATUM(STATE_DATUM(state));
 }
@@ -1389,7 +1363,10 @@ put_together(ScoreState *state, const SightingList *list, TimestampTz at)
 
 	CHECK_FOR_INTERRUPTS();
 	state->nentries = state->nnodes = 0;
-	if (state->slots != NULL)
+	state->only_neighbours = list->longs.newest == NULL;
+	if (state->only_neighbours)
+		memset(state->neighbours, 0xFF, sizeof(state->neighbours));
+	else if (state->slots != NULL)
 		memset(state->slots, 0xFF, sizeof(int32) * (Size) state->nslots);
 	show_sightings(list, add_sighting, &together);
 }
@@ -1419,28 +1396,6 @@ write_set(FlatWriter *writer, ArrayType *set)
 	}
 }
 
-static uint64
-count_words(const SightingChunk *chunk)
-{
-	uint64		nwords = 0;
-
-	for (; chunk != NULL; chunk = chunk->next)
-		nwords += chunk->nwords;
-	return nwords;
-}
-
-static void
-write_words(FlatWriter *writer, const SightingChunk *chunk)
-{
-	for (; chunk != NULL; chunk = chunk->next)
-	{
-		char	   *at = flat_place(writer, sizeof(uint64) * chunk->nwords);
-
-		for (uint32 i = 0; at != NULL && i < chunk->nwords; i++)
-			at = put_64(at, chunk->words[i]);
-	}
-}
-
 static void
 write_scores(FlatWriter *writer, ExpandedState *expanded)
 {
@@ -1459,23 +1414,23 @@ write_scores(FlatWriter *writer, ExpandedState *expanded)
 		write_set(writer, state->sets[i]);
 	for (int i = 0; i < LISTS; i++)
 	{
-		nlists += state->lists[i].shorts != NULL;
-		nlongs += count_words(state->lists[i].longs) / LONG_WORDS;
+		nlists += state->lists[i].shorts.newest != NULL;
+		nlongs += word_list_length(&state->lists[i].longs) / LONG_WORDS;
 	}
 	flat_put_32(writer, nlists);
 	for (int i = 0; i < LISTS; i++)
 	{
 		const SightingList *list = &state->lists[i];
 
-		if (list->shorts == NULL)
+		if (list->shorts.newest == NULL)
 			continue;
 		flat_put_64(writer, list->neighbours);
-		flat_put_64(writer, count_words(list->shorts) / SHORT_WORDS);
-		write_words(writer, list->shorts);
+		flat_put_64(writer, word_list_length(&list->shorts) / SHORT_WORDS);
+		flat_put_words(writer, &list->shorts);
 	}
 	flat_put_64(writer, nlongs);
 	for (int i = 0; i < LISTS; i++)
-		write_words(writer, state->lists[i].longs);
+		flat_put_words(writer, &state->lists[i].longs);
 }
 
 /* the next set of features of the list: its number among ours */
@@ -1768,7 +1723,9 @@ count_episodes(ScoreState *state, ScorePair **sets)
 			if (stage == NOTHING)
 				continue;
 			first = age_bucket(model, node->from - born);
-			last = node->to > node->from ? age_bucket(model, node->to - born - 1) : first;
+			last = first;
+			while (last < model->nages && node->to > node->from && node->to - born - 1 >= model->ages[last])
+				last++;
 			for (int b = first; b <= last; b++)
 			{
 				if (few)

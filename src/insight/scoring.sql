@@ -9,23 +9,14 @@
 -- knows its own outcome.
 -------------------------------------------------------------------------------
 
--- What one process tells the one that counts is to be little: that is what
--- counting costs most.
-CREATE FUNCTION pipelines._score_sighting(settings jsonb, at timestamptz,
+CREATE FUNCTION pipelines._score_see(bytea, settings jsonb, at timestamptz, since timestamptz,
 	key1 bigint, key2 bigint, episode integer, version integer, begun_at timestamptz, valid_to timestamptz,
-	pipeline_id integer, stage_id integer, furthest_stage_id integer, created_at timestamptz, reopened boolean)
-RETURNS bytea
-LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1
-AS 'MODULE_PATHNAME', 'pipelines_score_sighting';
-COMMENT ON FUNCTION pipelines._score_sighting(jsonb, timestamptz, bigint, bigint, integer, integer, timestamptz, timestamptz, integer, integer, integer, timestamptz, boolean) IS
-'What there is to be said of a version of a deal, for _score_counts() and _score_bins(); NULL: nothing, or it is in another part than the settings name. Raises 22023 for settings that are no model.';
-
-CREATE FUNCTION pipelines._score_see(bytea, settings jsonb, at timestamptz, since timestamptz, sighting bytea, features text[])
+	pipeline_id integer, stage_id integer, furthest_stage_id integer, created_at timestamptz, change text, features text[])
 RETURNS bytea
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1
 AS 'MODULE_PATHNAME', 'pipelines_score_see';
-COMMENT ON FUNCTION pipelines._score_see(bytea, jsonb, timestamptz, timestamptz, bytea, text[]) IS
-'One version of a deal, for _score_counts() and _score_bins(). Raises 22P03 for what _score_sighting() doesn''t say, 22023 for settings that are no model.';
+COMMENT ON FUNCTION pipelines._score_see(bytea, jsonb, timestamptz, timestamptz, bigint, bigint, integer, integer, timestamptz, timestamptz, integer, integer, integer, timestamptz, text, text[]) IS
+'One version of a deal, for _score_counts() and _score_bins(): begun_at is NULL for what came after at, created_at says so of the present row, change ended the version. Raises 22023 for settings that are no model.';
 
 CREATE FUNCTION pipelines._score_counts_final(bytea)
 RETURNS jsonb
@@ -46,29 +37,30 @@ AS 'MODULE_PATHNAME', 'pipelines_score_combine';
 COMMENT ON FUNCTION pipelines._score_combine(bytea, bytea) IS
 'Combine function of _score_counts() and _score_bins(). Raises 22P03 for what is no state of theirs, 22023 for states of different models or instants.';
 
--- Both can be combined, for distributed tables.  Within one server workers read,
--- and one process counts: each deal has versions all over its history, so that
--- putting the counts of several processes together costs more than counting.
-CREATE AGGREGATE pipelines._score_counts(settings jsonb, at timestamptz, since timestamptz, sighting bytea, features text[]) (
+CREATE AGGREGATE pipelines._score_counts(settings jsonb, at timestamptz, since timestamptz,
+	key1 bigint, key2 bigint, episode integer, version integer, begun_at timestamptz, valid_to timestamptz,
+	pipeline_id integer, stage_id integer, furthest_stage_id integer, created_at timestamptz, change text, features text[]) (
 	SFUNC = pipelines._score_see,
 	STYPE = bytea,
 	COMBINEFUNC = pipelines._score_combine,
 	FINALFUNC = pipelines._score_counts_final,
 	FINALFUNC_MODIFY = READ_WRITE,
-	PARALLEL = RESTRICTED
+	PARALLEL = SAFE
 );
-COMMENT ON AGGREGATE pipelines._score_counts(jsonb, timestamptz, timestamptz, bytea, text[]) IS
+COMMENT ON AGGREGATE pipelines._score_counts(jsonb, timestamptz, timestamptz, bigint, bigint, integer, integer, timestamptz, timestamptz, integer, integer, integer, timestamptz, text, text[]) IS
 'How deals ended that were known at an instant: a list of [pipeline, feature, value, age, won, lost], of all versions of all deals in any order.';
 
-CREATE AGGREGATE pipelines._score_bins(settings jsonb, at timestamptz, since timestamptz, sighting bytea, features text[]) (
+CREATE AGGREGATE pipelines._score_bins(settings jsonb, at timestamptz, since timestamptz,
+	key1 bigint, key2 bigint, episode integer, version integer, begun_at timestamptz, valid_to timestamptz,
+	pipeline_id integer, stage_id integer, furthest_stage_id integer, created_at timestamptz, change text, features text[]) (
 	SFUNC = pipelines._score_see,
 	STYPE = bytea,
 	COMBINEFUNC = pipelines._score_combine,
 	FINALFUNC = pipelines._score_bins_final,
 	FINALFUNC_MODIFY = READ_WRITE,
-	PARALLEL = RESTRICTED
+	PARALLEL = SAFE
 );
-COMMENT ON AGGREGATE pipelines._score_bins(jsonb, timestamptz, timestamptz, bytea, text[]) IS
+COMMENT ON AGGREGATE pipelines._score_bins(jsonb, timestamptz, timestamptz, bigint, bigint, integer, integer, timestamptz, timestamptz, integer, integer, integer, timestamptz, text, text[]) IS
 'What a model says about deals at instants after since, against how they had ended by at: a list of [pipeline, predictor, bin, n, won, predicted, squared error, log loss].';
 
 CREATE FUNCTION pipelines._score(deals regclass, pipeline_id integer, furthest_stage_id integer,
@@ -216,16 +208,17 @@ RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT format($sql$($1, $2, $3, v.sighting, v.features)
+	SELECT format($sql$($1, $2, $3, v.key1, v.key2, v.episode, v.version, v.begun_at, v.valid_to, v.pipeline_id, v.stage_id, v.furthest,
+		v.created_at, v.change, v.features)
 	FROM (
-		SELECT pipelines._score_sighting($1, $2, %1$s, %2$s, %3$s, CASE WHEN %4$s <= $2 THEN %21$s END, CAST(NULL AS timestamptz), %5$s, %6$s, %7$s, %8$s, false),
-			CAST(NULL AS text[])
+		SELECT %1$s, %2$s, %3$s, CASE WHEN %4$s <= $2 THEN %21$s END, CAST(NULL AS timestamptz), %5$s, %6$s, %7$s, %8$s,
+			CAST(NULL AS text), CAST(NULL AS text[])
 		FROM %9$s d%23$s
 		UNION ALL
-		SELECT pipelines._score_sighting($1, $2, %10$s, %11$s, h.%12$I, %22$s, h.%14$I, %15$s, %16$s, %17$s, CAST(NULL AS timestamptz), h.%18$I = 'reopen'), %19$s
+		SELECT %10$s, %11$s, h.%12$I, %22$s, h.%14$I, %15$s, %16$s, %17$s, CAST(NULL AS timestamptz), h.%18$I, %19$s
 		FROM %20$s h%24$s
-		WHERE h.%13$I <= $2 AND (h.%18$I <> 'change' OR h.%14$I > $2)
-	) v(sighting, features)$sql$,
+		WHERE h.%13$I <= $2
+	) v(key1, key2, episode, version, begun_at, valid_to, pipeline_id, stage_id, furthest, created_at, change, features)$sql$,
 		pipelines._score_key($1, false, r.lives), pipelines._column($1, 'episode'), pipelines._column($1, 'version'), pipelines._column($1, 'changed_at'),
 		pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'), pipelines._column($1, 'furthest_stage_id'),
 		pipelines._column($1, 'created_at', 'timestamptz'), pipelines._deals_source($1, pipelines._role_columns($1)),
@@ -440,7 +433,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pipelines.train_scores(regclass, text[], interval[], numeric, integer, integer, numeric, timestamptz) IS
-'Counts how the deals of a table ended, as known at as_of, and keeps the counts for scores: per pipeline, how many deals that were won and lost were at each age (bounds: ages) no further than each stage, and which values the features had at the end of their open time (columns that are tracked, by part or name, or expressions; numbers by order of magnitude). Lost counts with disqualified; done counts not at all, nor does a closing that was taken back. The counts are whole and the same for the same past. smoothing is added to each when they are read; a pipeline with fewer than min_won won or min_lost lost deals gets the rate of the stage instead, drawn towards the configured probability with the weight of prior_weight deals. NULL: as in the last training, else none, 1 day to 2 years, 1, 40, 40, 10. Changes no deal; scores count in views only for pipelines with use_scores. The first training, and one with other features, makes the views of the table anew (which from then on need the extension). Takes 25 to 49 bytes of memory a version; more than maintenance_work_mem, or than 256 MB, are counted in several passes. For the owner of the table (42501). Raises 22023 for an instant before an adopted table''s history begins, and for features that are not tracked.';
+'Counts how the deals of a table ended, as known at as_of, and keeps the counts for scores: per pipeline, how many deals that were won and lost were at each age (bounds: ages) no further than each stage, and which values the features had at the end of their open time (columns that are tracked, by part or name, or expressions; numbers by order of magnitude). Lost counts with disqualified; done counts not at all, nor does a closing that was taken back. The counts are whole and the same for the same past. smoothing is added to each when they are read; a pipeline with fewer than min_won won or min_lost lost deals gets the rate of the stage instead, drawn towards the configured probability with the weight of prior_weight deals. NULL: as in the last training, else none, 1 day to 2 years, 1, 40, 40, 10. Changes no deal; scores count in views only for pipelines with use_scores. The first training, and one with other features, makes the views of the table anew (which from then on need the extension). Takes 25 to 49 bytes of memory a version, and twice as much of its own share in each process that helps to read; more than maintenance_work_mem, or than 256 MB, are counted in several passes. For the owner of the table (42501). Raises 22023 for an instant before an adopted table''s history begins, and for features that are not tracked.';
 
 -- When a deal was made, for its age: as it says itself, else its first version.
 CREATE FUNCTION pipelines._score_born(deals regclass)

@@ -802,15 +802,24 @@ pipelines_ends_within(PG_FUNCTION_ARGS)
 	const TimestampTz *instants = plain_elements(ends, &count);
 	const int32 *ids = plain_elements(pipelines, &npipelines);
 	int			i = 0;
+	int			above;
 	int			first;
 	int			last;
 
 	/* as for any comparison with NULL */
 	if (instants == NULL || ids == NULL)
 		PG_RETURN_NULL();
-	while (i < npipelines && ids[i] != pipeline_id)
-		i++;
-	if (i == npipelines)
+	above = npipelines;
+	while (i < above)
+	{
+		int			middle = i + (above - i) / 2;
+
+		if (ids[middle] < pipeline_id)
+			i = middle + 1;
+		else
+			above = middle;
+	}
+	if (i == npipelines || ids[i] != pipeline_id)
 		PG_RETURN_NULL();
 	count /= npipelines;
 	instants += (Size) i * count;

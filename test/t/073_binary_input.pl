@@ -89,10 +89,15 @@ my %states = (
 	funnel_text => [ q{pipelines._funnel_add, integer[], text, text, text, integer, integer, integer, boolean, text, boolean, text},
 		q{'{1,1,0,0,1,2,1,3,1,3,2,2}', 'reached', 'entered_stage_in', 'k' || n % 5, n, 1, 1 + n % 3, true, (ARRAY['open', 'won', NULL])[1 + n % 3], true, NULL},
 		'_funnel_combine', '_funnel_result' ],
-	scores => [ q{pipelines._score_see, jsonb, timestamptz, timestamptz, bytea, text[]},
-		"$model, '2024-02-01', '2024-01-01', pipelines._score_sighting($model, '2024-02-01', n / 2, n / 9, 1, n, timestamptz '2024-01-01' + n * interval '1 day',
-			'2024-01-19', 1, 1 + n % 3, 1 + n % 2, CASE WHEN n > 8 THEN timestamptz '2024-01-01' END, n = 7), ARRAY['x' || n % 3, NULL]",
-		'_score_combine', '_score_counts_final _score_bins_final' ],);
+	scores => [ q{pipelines._score_see, jsonb, timestamptz, timestamptz, bigint, bigint, integer, integer, timestamptz, timestamptz, integer, integer, integer, timestamptz, text, text[]},
+		"$model, '2024-02-01', '2024-01-01', n / 2, n / 9, 1, n, timestamptz '2024-01-01' + n * interval '1 day',
+			'2024-01-19', 1, 1 + n % 3, 1 + n % 2, CASE WHEN n > 8 THEN timestamptz '2024-01-01' END, CASE WHEN n = 7 THEN 'reopen' END, ARRAY['x' || n % 3, NULL]",
+		'_score_combine', '_score_counts_final _score_bins_final' ],
+	sums => [ q{pipelines._sums_add, integer, VARIADIC "any"},
+		q{5, n % 3, (n % 2)::bigint, n > 5, 'key ' || n % 2, nullif('x', n::text || 'x'), n * 1.25, n / 7.0, n % 3 = 0, n::double precision},
+		'_sums_combine', 'sums_shown' ]);
+$node->safe_psql($db, q{CREATE FUNCTION pipelines.sums_shown(bytea) RETURNS text LANGUAGE sql AS $$ SELECT string_agg(r::text, ' ') FROM pipelines._sums_rows($1)
+	AS r(a integer, b bigint, c boolean, d text, e text, n bigint, n1 bigint, v1 numeric, n2 bigint, v2 numeric, n3 bigint, n4 bigint, v4 double precision) $$});
 for my $kind (sort keys %states)
 {
 	my ($add, $arguments, $combine, $results) = @{ $states{$kind} };
