@@ -21,7 +21,8 @@
 # TEST_LIMIT is how many seconds a suite, or a TAP file, may take.  TEST_COPT are
 # further flags of the compiler, TEST_PRELOAD libraries that servers load first,
 # TEST_SETTINGS lines of postgresql.conf for regress and isolation, TEST_AFTER a
-# command that runs in the built project at the end (test/matrix uses these).
+# command that runs in the built project at the end; TEST_INSTALL=1 installs into
+# the server, too, where that has a private install tree (test/matrix uses these).
 #
 set -u
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -84,6 +85,10 @@ else
 	summary
 fi
 settings=$(install_settings "$scratch/install")
+if [ -n "${TEST_INSTALL:-}" ] && [ -n "$settings" ]; then
+	make -C "$tree" --no-print-directory -s PG_CONFIG="$pg_config" with_llvm=no \
+		COPT="$strict_flags${TEST_COPT:+ $TEST_COPT}" install || not_ok 'installation'
+fi
 
 # ----- real data, by path where the user can read it, else as a copy
 data=${PIPELINES_DATA:-$root/../shared/data}

@@ -98,8 +98,9 @@ run_folder() { # folder, major
 		ip link set lo up 2>/dev/null
 		cd /
 		# our own folder for temporary files does not exist in there; not exec: the
-		# first process of a name space inherits what servers leave behind
-		chroot "$inside" env -u TMPDIR HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin ONLY="$suites" \
+		# first process of a name space inherits what servers leave behind.  All that
+		# is installed there goes away.
+		chroot "$inside" env -u TMPDIR TEST_INSTALL=1 HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin ONLY="$suites" \
 			PG_CONFIG="/usr/lib/postgresql/$major/bin/pg_config" \
 			bash "/srv/project/$run" "$extent"
 		exit $?
