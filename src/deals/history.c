@@ -448,15 +448,16 @@ insert_index_entries(PendingRows *rows, Relation history, Oid indexid)
 	Datum		condition_value = (Datum) 0;
 	Datum		values[INDEX_MAX_KEYS];
 	bool		nulls[INDEX_MAX_KEYS];
-	MemoryContext per_row = AllocSetContextCreate(CurrentMemoryContext,
-												  "pipelines index entry",
-												  ALLOCSET_SMALL_SIZES);
-	MemoryContext oldcontext = MemoryContextSwitchTo(per_row);
+	MemoryContext per_row;
+	MemoryContext oldcontext;
 
+	/* before the context of a row, which is reset: the value lives as long as we do */
 	if (info->ii_Predicate != NIL &&
 		!index_on_one_value(index, &condition_column, &condition_value))
 		elog(ERROR, "index \"%s\" has a condition that was not expected",
 			 RelationGetRelationName(index));
+	per_row = AllocSetContextCreate(CurrentMemoryContext, "pipelines index entry", ALLOCSET_SMALL_SIZES);
+	oldcontext = MemoryContextSwitchTo(per_row);
 	for (int i = 0; i < rows->nrows && info->ii_ReadyForInserts; i++)
 	{
 		TupleTableSlot *slot = rows->slots[i];
