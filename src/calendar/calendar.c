@@ -28,6 +28,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+#include "values/texts.h"
 
 PG_FUNCTION_INFO_V1(pipelines_calendar_id);
 PG_FUNCTION_INFO_V1(pipelines_fiscal_period_id);
@@ -675,8 +676,7 @@ same_text(const text *a, const text *b)
 {
 	if (a == NULL || b == NULL)
 		return a == b;
-	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
-		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+	return texts_equal(a, b);
 }
 
 static void

@@ -718,7 +718,8 @@ always_filled(const DealsTable *table, Relation rel, AttrNumber history_attnum)
 /*
  * Is an index only on the rows in which a text column has one value?  That much
  * of a condition runs no code but ours: by the collations that are accepted
- * here, texts are equal where their bytes are.
+ * here, texts are equal where their bytes are.  The value is in the current memory
+ * context.
  */
 bool
 index_on_one_value(Relation index, AttrNumber *attnum, Datum *value)

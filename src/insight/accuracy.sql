@@ -86,15 +86,16 @@ BEGIN
 	-- What is looked at when; what came is looked at now.  And between which
 	-- instants each day of a period is looked at.  Handed over as parameters, so
 	-- that several processes can share the reading.
-	SELECT array_agg(x.n ORDER BY x.n, x.at, x.horizon) AS n, array_agg(x.pipeline_id ORDER BY x.n, x.at, x.horizon) AS pipeline_id, array_agg(x.starts ORDER BY x.n, x.at, x.horizon) AS starts,
-		   array_agg(x.horizon ORDER BY x.n, x.at, x.horizon) AS horizon, array_agg(x.at ORDER BY x.n, x.at, x.horizon) AS at, max(x.n) AS many
+	SELECT array_agg(x.n) AS n, array_agg(x.pipeline_id) AS pipeline_id, array_agg(x.starts) AS starts,
+		   array_agg(x.horizon) AS horizon, array_agg(x.at) AS at, max(x.n) AS many
 	INTO target
 	FROM (
 		SELECT dense_rank() OVER (ORDER BY q.pipeline_id, p.starts)::integer AS n, q.pipeline_id, p.starts, h.horizon,
 			   CASE WHEN h.horizon IS NULL THEN as_of ELSE (p.ends - h.horizon)::timestamp AT TIME ZONE q.time_zone END AS at
 		FROM pipelines.pipeline q
 		CROSS JOIN LATERAL pipelines._past_periods(period, periods, calendar, (as_of AT TIME ZONE q.time_zone)::date) p
-		CROSS JOIN (SELECT DISTINCT x FROM unnest(horizons || NULL::integer) x) h(horizon)) x;
+		CROSS JOIN (SELECT DISTINCT x FROM unnest(horizons || NULL::integer) x) h(horizon)
+		ORDER BY n, at, horizon) x;
 	SELECT array_agg(x.pipeline_id) AS pipeline_id, array_agg(x.n) AS n, array_agg(x.day) AS day,
 		   array_agg(x.first_at) AS first_at, array_agg(x.last_at) AS last_at
 	INTO day

@@ -56,6 +56,7 @@
 #include "utils/tuplestore.h"
 #include "utils/typcache.h"
 #include "values/decimal.h"
+#include "values/texts.h"
 
 PG_FUNCTION_INFO_V1(pipelines_bridge);
 PG_FUNCTION_INFO_V1(pipelines_changes);
@@ -1134,13 +1135,9 @@ read_version(Bridge *bridge, const TupleTableSlot *slot)
 static bool
 same_text(const TupleTableSlot *slot, int column, const char *string)
 {
-	struct varlena *value;
-
 	if (slot->tts_isnull[column] || string == NULL)
 		return slot->tts_isnull[column] && string == NULL;
-	value = PG_DETOAST_DATUM_PACKED(slot->tts_values[column]);
-	return strlen(string) == VARSIZE_ANY_EXHDR(value) &&
-		memcmp(VARDATA_ANY(value), string, VARSIZE_ANY_EXHDR(value)) == 0;
+	return text_is(DatumGetTextPP(slot->tts_values[column]), string);
 }
 
 /* one more deal that stayed as it was */

@@ -28,6 +28,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "values/texts.h"
 
 PG_FUNCTION_INFO_V1(pipelines_durations_add);
 PG_FUNCTION_INFO_V1(pipelines_stay_add);
@@ -252,9 +253,7 @@ pipelines_stay_add(PG_FUNCTION_ARGS)
 	}
 	if (!PG_ARGISNULL(4))
 	{
-		text	   *change = PG_GETARG_TEXT_PP(4);
-
-		if (VARSIZE_ANY_EXHDR(change) == 6 && memcmp(VARDATA_ANY(change), "delete", 6) == 0)
+		if (text_is(PG_GETARG_TEXT_PP(4), "delete"))
 		{
 			state->deleted++;
 			gather(&state->cut, length, state);

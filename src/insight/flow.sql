@@ -4,50 +4,6 @@
 --   the way of one deal.
 -------------------------------------------------------------------------------
 
--- Counts and sums of groups of rows: see sums.c.
-
-CREATE FUNCTION pipelines._sums_add(bytea, keys integer, VARIADIC "values" "any") RETURNS bytea
-LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1
-AS 'MODULE_PATHNAME', 'pipelines_sums_add';
-COMMENT ON FUNCTION pipelines._sums_add(bytea, integer, "any") IS
-	'Transition function of _sums.';
-
-CREATE FUNCTION pipelines._sums_combine(bytea, bytea) RETURNS bytea
-LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1
-AS 'MODULE_PATHNAME', 'pipelines_sums_combine';
-COMMENT ON FUNCTION pipelines._sums_combine(bytea, bytea) IS
-	'Combine function of _sums.  Raises 22P03 for what is no state of it, 22023 for states of other keys and values.';
-
-CREATE AGGREGATE pipelines._sums(keys integer, VARIADIC "values" "any") (
-	SFUNC = pipelines._sums_add,
-	STYPE = bytea,
-	COMBINEFUNC = pipelines._sums_combine,
-	PARALLEL = SAFE
-);
-COMMENT ON AGGREGATE pipelines._sums(integer, "any") IS
-	'What GROUP BY with count() and sum() says, in much less time where groups are few: the first of the other arguments, as many as keys says (at most 16), are what rows are grouped by (boolean, integer, bigint, text); the rest (at most 16) are added up (boolean, numeric, double precision).  For _sums_rows().  All groups are kept in memory.';
-
-CREATE FUNCTION pipelines._sums_rows(sums bytea) RETURNS SETOF record
-LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1000 ROWS 100
-AS 'MODULE_PATHNAME', 'pipelines_sums_rows';
-COMMENT ON FUNCTION pipelines._sums_rows(bytea) IS
-	'The groups of _sums(), in no order: their keys; how many rows; of each value how many were not null, and their sum (bigint and the type of the value), of a boolean only how many were true.  Raises 42804 if the columns asked for are others, 22P03 for what doesn''t come from _sums().';
-
--- What is added up of amounts that are weighted later, by what a stage was at some
--- instants: with the deal's own probability, if it has one, multiplied at once;
--- and, if it says its category itself, apart from those that go by their stage's.
-CREATE FUNCTION pipelines._weighable(amount text, probability text, category text, OUT "values" text, OUT columns text)
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE COST 10
-SET search_path = pg_catalog, pg_temp
-AS $$
-	SELECT format('%1$s, CASE WHEN %2$s IS NULL AND %3$s IS NULL THEN %1$s END, CASE WHEN %3$s IS NULL THEN %1$s * %2$s END,
-		CASE WHEN %2$s IS NULL AND %3$s <> ''omitted'' THEN %1$s END, CASE WHEN %3$s <> ''omitted'' THEN %1$s * %2$s END', $1, $2, $3),
-		'priced bigint, amount numeric, plain bigint, plain_amount numeric, multiplied bigint, product numeric,
-		said bigint, said_amount numeric, said_multiplied bigint, said_product numeric'
-$$;
-COMMENT ON FUNCTION pipelines._weighable(text, text, text) IS
-	'Values for _sums() of an amount, its own probability and category, and the columns of _sums_rows() for them; all as SQL text.';
-
 -- Tables of instants: see instants.c.
 
 CREATE FUNCTION pipelines._instants_add(bytea, key bigint, at timestamptz) RETURNS bytea
@@ -386,16 +342,13 @@ COMMENT ON FUNCTION pipelines._ends_within(timestamptz[], integer[], integer, ti
 -- A version counts at each week end in its time.  Versions are added up by the
 -- first and the last of their week ends before they are spread over them: so the
 -- history is read once, however many weeks there are.  The weeks are parameters,
--- so that several processes can share the reading.  That there will be few groups
--- is not known to the planner.
+-- so that several processes can share the reading.
 CREATE FUNCTION pipelines.trend(deals regclass, weeks integer DEFAULT 104, pipeline text DEFAULT NULL, by text DEFAULT NULL,
 	as_of timestamptz DEFAULT now())
 RETURNS TABLE (week_end date, pipeline_id integer, pipeline_name text, stage_id integer, stage_name text, "position" integer, outcome text,
 	value text, currency text, n bigint, unpriced bigint, amount numeric, weighted numeric)
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000000 ROWS 5000
 SET search_path = pg_catalog, pg_temp
-SET enable_sort = off
-SET parallel_tuple_cost = 0
 SET jit = off
 AS $$
 #variable_conflict use_column

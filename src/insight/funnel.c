@@ -479,21 +479,32 @@ add_loose(LooseList *list, uint64 key, uint64 item)
 	list->items[list->n++].item = item;
 }
 
+/* The page of a number, which is made if there is none yet. */
+static PageEntry *
+make_page(pages_hash *pages, uint64 number)
+{
+	bool		found;
+	PageEntry  *page = pages_insert(pages, number, &found);
+
+	if (!found)
+	{
+		memset(&page->stays, 0, sizeof(WordList));
+		memset(&page->deals, 0, sizeof(WordList));
+	}
+	return page;
+}
+
 /* The page of a key; NULL: there are too many already. */
 static inline PageEntry *
 find_page(Funnel *funnel, uint64 key)
 {
 	PageEntry  *page = pages_lookup(funnel->pages, PAGE_OF(key));
-	bool		found;
 
 	if (likely(page != NULL))
 		return page;
 	if (funnel->pages->members >= PAGES_ALLOWED(funnel->npaged))
 		return NULL;
-	page = pages_insert(funnel->pages, PAGE_OF(key), &found);
-	memset(&page->stays, 0, sizeof(WordList));
-	memset(&page->deals, 0, sizeof(WordList));
-	return page;
+	return make_page(funnel->pages, PAGE_OF(key));
 }
 
 /* A stay; its number has no key in it yet. */
@@ -763,17 +774,11 @@ merge_pages(FlatReader *reader, Funnel *funnel, const int32 *values, uint32 nval
 		uint64		nstays = get_64(&at);
 		uint64		ndeals = get_64(&at);
 		PageEntry  *page;
-		bool		found;
 
 		CHECK_FOR_INTERRUPTS();
 		if (funnel->texts || number > PAGE_OF(PG_UINT64_MAX))
 			flat_refuse(reader, "page");
-		page = pages_insert(funnel->pages, number, &found);
-		if (!found)
-		{
-			memset(&page->stays, 0, sizeof(WordList));
-			memset(&page->deals, 0, sizeof(WordList));
-		}
+		page = make_page(funnel->pages, number);
 		at = flat_take(reader, nstays, ITEM_SIZE, "number of stays");
 		for (uint64 j = 0; j < nstays; j++)
 			*word_list_add(&page->stays, 1, funnel->context) = right_stay(reader, funnel, get_64(&at));
@@ -1106,13 +1111,7 @@ page_of_loose(LoosePages *loose, uint64 key, uint64 *in_page)
 	if (!found)
 		entry->index = loose->numbers->members - 1;
 	*in_page = IN_PAGE(entry->index);
-	page = pages_insert(loose->pages, PAGE_OF(entry->index), &found);
-	if (!found)
-	{
-		memset(&page->stays, 0, sizeof(WordList));
-		memset(&page->deals, 0, sizeof(WordList));
-	}
-	return page;
+	return make_page(loose->pages, PAGE_OF(entry->index));
 }
 
 /*

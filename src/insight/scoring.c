@@ -41,6 +41,7 @@
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
+#include "values/texts.h"
 
 PG_FUNCTION_INFO_V1(pipelines_score_see);
 PG_FUNCTION_INFO_V1(pipelines_score_combine);
@@ -916,7 +917,7 @@ make_entry(ScoreState *state, int64 key1, int64 key2, int32 episode)
 	return state->nentries++;
 }
 
-/* the same where all deals are neighbours: their entries are found by the rest of the key */
+/* find_entry() where all deals of the list are neighbours: by the rest of the key */
 static int32
 find_neighbour(ScoreState *state, int64 key1, int32 episode, bool make)
 {
@@ -1219,13 +1220,6 @@ find_stage_again(ScoreState *state, int32 pipeline_id, int32 stage_id)
 	return seen->index;
 }
 
-static bool
-text_is(const text *value, const char *wanted, size_t length)
-{
-	return VARSIZE_ANY_EXHDR(value) == length && memcmp(VARDATA_ANY(value), wanted, length) == 0;
-}
-#define TEXT_IS(value, literal)		text_is(value, literal, sizeof(literal) - 1)
-
 /*
  * pipelines_score_see
  *		One version: state, settings, at, since, key1, key2, episode, version,
@@ -1268,7 +1262,7 @@ pipelines_score_see(PG_FUNCTION_ARGS)
 	if (ended && !PG_ARGISNULL(14))
 	{
 		change = PG_GETARG_TEXT_PP(14);
-		if (TEXT_IS(change, "change"))
+		if (text_is(change, "change"))
 			PG_RETURN_DATUM(STATE_DATUM(state));
 	}
 	seen.key1 = PG_GETARG_INT64(4);
@@ -1288,7 +1282,7 @@ pipelines_score_see(PG_FUNCTION_ARGS)
 		if (!PG_ARGISNULL(12))
 			seen.furthest = find_stage_again(state, pipeline_id, PG_GETARG_INT32(12));
 	}
-	seen.reopened = change != NULL && TEXT_IS(change, "reopen");
+	seen.reopened = change != NULL && text_is(change, "reopen");
 	if (!PG_ARGISNULL(15) && ended && seen.stage != NOTHING &&
 		!OUTCOME_IS_CLOSED(state->model->stages[seen.stage].outcome))
 		seen.features = find_set(state, PG_GETARG_ARRAYTYPE_P(15));

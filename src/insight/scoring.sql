@@ -308,7 +308,6 @@ CREATE FUNCTION pipelines._score_count(deals regclass, settings jsonb, at timest
 RETURNS jsonb
 LANGUAGE plpgsql STABLE STRICT PARALLEL RESTRICTED COST 1000000
 SET search_path = pg_catalog, pg_temp
-SET parallel_tuple_cost = 0
 AS $$
 DECLARE
 	model jsonb := pipelines._score_untrained(deals, settings, at);
@@ -595,7 +594,6 @@ RETURNS TABLE (pipeline_id integer, pipeline_name text, predictor text, bin text
 	mean_predicted numeric, won bigint, observed numeric, brier numeric, log_loss numeric)
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED COST 1000000 ROWS 50
 SET search_path = pg_catalog, pg_temp
-SET parallel_tuple_cost = 0
 AS $$
 #variable_conflict use_column
 DECLARE

@@ -30,6 +30,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "values/decimal.h"
+#include "values/texts.h"
 
 PG_FUNCTION_INFO_V1(pipelines_sums_add);
 PG_FUNCTION_INFO_V1(pipelines_sums_combine);
@@ -246,14 +247,6 @@ hash_keys(const SumShape *shape, const SumKey *keys, uint32 nulls)
 	return (uint32) hash;
 }
 
-static inline bool
-text_is(const text *a, const text *b)
-{
-	Size		length = VARSIZE_ANY_EXHDR(a);
-
-	return VARSIZE_ANY_EXHDR(b) == length && memcmp(VARDATA_ANY(a), VARDATA_ANY(b), length) == 0;
-}
-
 static bool
 group_is(const SumGroup *group, const SumShape *shape, const SumKey *keys, uint32 nulls)
 {
@@ -264,7 +257,7 @@ group_is(const SumGroup *group, const SumShape *shape, const SumKey *keys, uint3
 		if ((nulls & (1U << i)) != 0)
 			continue;
 		if (shape->kinds[i] == SUM_TEXT ?
-			!text_is(group->keys[i].text, keys[i].text) :
+			!texts_equal(group->keys[i].text, keys[i].text) :
 			group->keys[i].number != keys[i].number)
 			return false;
 	}
@@ -718,7 +711,7 @@ pipelines_sums_rows(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	Sums	   *sums = state_to_read(&sums_kind, fcinfo);
-	SumShape   *shape = &sums->shape;
+	const SumShape *shape = &sums->shape;
 	Datum		values[MAX_KEYS + 1 + 2 * MAX_VALUES];
 	bool		nulls[MAX_KEYS + 1 + 2 * MAX_VALUES];
 

@@ -383,7 +383,7 @@ pipelines_converted_add(PG_FUNCTION_ARGS)
 		PG_RETURN_POINTER(state);
 	}
 	currency = PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2);
-	if (currency != NULL && same_currency(currency, to))
+	if (currency != NULL && texts_equal(currency, to))
 	{
 #ifdef DECIMAL_FAST
 		int64		value;

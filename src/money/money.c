@@ -148,7 +148,7 @@ pipelines_convert(PG_FUNCTION_ARGS)
 	const text *to = PG_GETARG_TEXT_PP(2);
 	RatePair	rates;
 
-	if (same_currency(from, to))
+	if (texts_equal(from, to))
 		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
 	if (rates_find(rates_call(fcinfo), PG_GETARG_TEXT_PP(4),
 				   currency_code(from), currency_code(to),
@@ -169,7 +169,7 @@ pipelines_convert_known(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	from = PG_GETARG_TEXT_PP(1);
 	to = PG_GETARG_TEXT_PP(2);
-	if (same_currency(from, to))
+	if (texts_equal(from, to))
 		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
 	if (rates_find(rates_call(fcinfo), PG_GETARG_TEXT_PP(4),
 				   currency_code(from), currency_code(to), PG_GETARG_DATEADT(3),
@@ -201,7 +201,7 @@ pipelines_rate_on(PG_FUNCTION_ARGS)
 		elog(ERROR, "return type must be a row type");
 	from = PG_GETARG_TEXT_PP(0);
 	to = PG_GETARG_TEXT_PP(1);
-	if (same_currency(from, to))
+	if (texts_equal(from, to))
 	{
 		values[0] = NumericGetDatum(decimal_from_text("1"));
 		nulls[0] = false;

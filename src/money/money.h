@@ -12,6 +12,7 @@
 #include "utils/date.h"
 #include "utils/timestamp.h"
 #include "values/decimal.h"
+#include "values/texts.h"
 
 /* three letters as one number, 0 for anything else; see currency_code() */
 typedef uint32 CurrencyCode;
@@ -101,13 +102,6 @@ currency_code(const text *currency)
 	if (VARSIZE_ANY_EXHDR(currency) != 3)
 		return 0;
 	return ((uint32) data[0] << 16) | ((uint32) data[1] << 8) | data[2];
-}
-
-static inline bool
-same_currency(const text *a, const text *b)
-{
-	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
-		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
 }
 
 /* currencies.c: decimals of a currency of ISO 4217; an error for others */
