@@ -142,5 +142,16 @@ FROM unnest('{"flow(''again'', as_of => %L)", "transitions(''again'', as_of => %
 	"review(''again'', as_of => %L)", "board(''again'', as_of => %L)", "scores(''again'', as_of => %L)", "train_scores(''again'', as_of => %L)",
 	"calibration(''again'', %L)", "calibration(''again'', ''2026-03-01'', as_of => %L)", "forecast_accuracy(''again'', as_of => %L)", "forecast_report(''again'', as_of => %L)",
 	"quota_report(''again'', as_of => %L)", "bridge(''again'', ''2026-03-01'', %L)", "changes(''again'', %L)"}'::text[]) WITH ORDINALITY u(call, n), unnest('{infinity,-infinity}'::timestamptz[]) i ORDER BY n, i DESC;
+-- many deleted at once, keys of any length: each of them is in the index on deletions
+CREATE TABLE parts (code text PRIMARY KEY, stage text NOT NULL CHECK (stage IN ('asked', 'won')));
+SELECT count(*) > 0 AS adopted FROM pipelines.adopt('parts', 'stage', apply => true);
+INSERT INTO parts SELECT rpad(concat(length, '/', g, '/'), length, '0123456789'), 'asked' FROM generate_series(6, 600, 6) length, generate_series(1, 5) g;
+DO $$ BEGIN FOR n IN 6 .. 600 LOOP DELETE FROM parts WHERE length(code) = n; END LOOP; END $$;
+SET enable_seqscan = off;
+SET enable_bitmapscan = off;
+EXPLAIN (COSTS OFF) SELECT code FROM parts_history WHERE change = 'delete';
+SELECT count(*), min(length(code)), max(length(code)) FROM parts_history WHERE change = 'delete';
+RESET enable_seqscan;
+RESET enable_bitmapscan;
 \c :home
 DROP DATABASE regress_pipelines_lives;
