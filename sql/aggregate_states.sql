@@ -308,7 +308,7 @@ SELECT try(q) FROM unnest(ARRAY[
 	$q$SELECT pipelines._sums_rows(pipelines._sums_add(NULL, 1, 1))$q$]) q;
 SELECT n, try(format('SELECT count(*) FROM pipelines._sums_rows(%L) AS r(i integer, n bigint, n1 bigint, v1 numeric)', decode(b, 'hex'))) AS sums FROM unnest(ARRAY[
 	'', '50536d01', '50536d02', '50536d01' || '00000011' || '00000000', '50536d01' || '00000001' || '00000001' || '00000005' || '00000005',
-	'50536d01' || '00000001' || '00000001' || '00000002' || '00000007',
+	'50536d01' || '00000001' || '00000001' || '00000002' || '00000008',
 	'50536d01' || '00000001' || '00000001' || '00000002' || '00000005' || '00000000' || '00',
 	'50536d01' || '00000001' || '00000001' || '00000002' || '00000005' || '00000000',
 	'50536d01' || '00000001' || '00000001' || '00000002' || '00000005' || 'ffffffff',
@@ -321,6 +321,49 @@ SELECT n, try(format('SELECT count(*) FROM pipelines._sums_rows(%L) AS r(i integ
 	'50536d01' || '00000001' || '00000001' || '00000002' || '00000005' || '00000001' || '0000000000000001' || '00000000' || '0000000000000001' || '0000000000000001' || '00000004' || '7f' || repeat('00', 15) || '00000000',
 	'50536d01' || '00000001' || '00000001' || '00000002' || '00000005' || '00000001' || '0000000000000001' || '00000000' || '0000000000000001' || '0000000000000001' || '00000002' || repeat('00', 15) || '64' || '00000001' || '78',
 	'50536d01' || '00000001' || '00000001' || '00000002' || '00000005' || '00000001' || '0000000000000001' || '00000000' || '0000000000000001' || '0000000000000001' || '00000002' || repeat('00', 15) || '64' || '00000000']) WITH ORDINALITY x(b, n) ORDER BY n;
+
+--
+-- The largest tenth of each group: the same as percentile_disc(), in one process and
+-- in several, whatever numbers there are
+--
+CREATE FUNCTION tenths_alike(rows text, OUT several text, OUT groups bigint, OUT wrong bigint) LANGUAGE plpgsql AS $$
+BEGIN
+	several := alike(format('SELECT * FROM pipelines._sums_rows((SELECT pipelines._tenths(2, i, t, amount, yes, odd, f) FROM %s)) AS r(i integer, t text,
+		n bigint, n1 bigint, v1 numeric, n2 bigint, n3 bigint, v3 numeric, n4 bigint, v4 double precision)', rows));
+	EXECUTE format($q$
+		WITH ours AS (
+			SELECT i, t, n, n1, trim_scale(v1), n2, n3, trim_scale(v3), n4, v4 FROM pipelines._sums_rows((SELECT pipelines._tenths(2, i, t, amount, yes, odd, f) FROM %1$s)) AS r(i integer, t text,
+				n bigint, n1 bigint, v1 numeric, n2 bigint, n3 bigint, v3 numeric, n4 bigint, v4 double precision)
+		), theirs AS (
+			SELECT i, t, count(*), count(amount), trim_scale(percentile_disc(0.9) WITHIN GROUP (ORDER BY amount)), count(*) FILTER (WHERE yes),
+				count(odd), trim_scale(percentile_disc(0.9) WITHIN GROUP (ORDER BY odd)), count(f), sum(f)
+			FROM %1$s GROUP BY 1, 2
+		)
+		SELECT (SELECT count(*) FROM ours), (SELECT count(*) FROM (SELECT o1::text FROM ours o1 EXCEPT SELECT o2::text FROM theirs o2) x)
+			+ (SELECT count(*) FROM (SELECT o2::text FROM theirs o2 EXCEPT SELECT o1::text FROM ours o1) x)$q$, rows) INTO groups, wrong;
+END
+$$;
+SELECT name, s.several, s.groups, s.wrong FROM (VALUES (1, 'all', 'summed'), (2, 'one', '(SELECT * FROM summed WHERE n = 1) s'), (3, 'none', '(SELECT * FROM summed WHERE false) s'),
+	(4, 'groups of one to forty', '(SELECT (n % 40)::integer AS i, NULL::text AS t, amount, yes, odd, f FROM summed WHERE n / 40 < n % 40) s'),
+	(5, 'equal', $$(SELECT i, t, 7.50 AS amount, yes, 1e30 + n % 2 AS odd, f FROM summed) s$$),
+	(6, 'no amounts', $$(SELECT i, t, NULL::numeric AS amount, yes, CASE WHEN t = 'key 1' THEN odd END AS odd, f FROM summed) s$$),
+	(7, 'numbers that are none', $$(SELECT i, t, CASE WHEN n % 10 = 7 THEN 'NaN' ELSE amount END AS amount, yes, odd, f FROM summed) s$$),
+	(8, 'mixed', $$(SELECT i, t, CASE n % 4 WHEN 0 THEN amount WHEN 1 THEN amount * 1e20 WHEN 2 THEN amount / 1e9 ELSE -amount END AS amount, yes, round(odd, (n % 6)::integer) AS odd, f FROM summed) s$$)) v(o, name, rows),
+	tenths_alike(v.rows) s ORDER BY o;
+SELECT try(q) FROM unnest(ARRAY[
+	$q$SELECT pipelines._tenths(1, 1, 1)$q$,
+	$q$SELECT pipelines._tenths_add(pipelines._sums_add(NULL, 1, 1, 1.5), 1, 1, 1.5)$q$,
+	$q$SELECT pipelines._sums_combine(pipelines._sums_add(NULL, 1, 1, 1.5), pipelines._tenths_add(NULL, 1, 1, 1.5))$q$]) q;
+SELECT n, try(format('SELECT v1 FROM pipelines._sums_rows(%L) AS r(n bigint, n1 bigint, v1 numeric)', decode('50536d01' || '00000000' || '00000001' || '00000007' || '00000001' || '0000000000000003' || '00000000' || b, 'hex'))) AS tenths FROM unnest(ARRAY[
+	'0000000000000000', '0000000000000002', '0000000000000004',
+	'0000000000000002' || '0000000000000001' || '0000000000000005' || '0000000000000000',
+	'0000000000000002' || 'ffffffffffffffff',
+	'0000000000000002' || '0000000000000002' || '0000000000000005',
+	'0000000000000002' || '0000000000000001' || '8000000000000005' || '0000000000000001' || '00000001',
+	'0000000000000002' || '0000000000000001' || '8000000000000005' || '0000000000000001' || '00000001' || '78',
+	'0000000000000002' || '0000000000000001' || '8000000000000005' || 'ffffffffffffffff' || '00000001' || '31' || '00000001' || '32',
+	'0000000000000002' || '0000000000000001' || '8000000000000005' || '0000000000000001' || '00000001' || '31',
+	'0000000000000002' || '0000000000000002' || '8000000000000005' || '0000000000000015' || '0000000000000000']) WITH ORDINALITY x(b, n) ORDER BY n;
 
 --
 -- Tables of instants: keys that lie together, that lie far apart, one, none

@@ -453,12 +453,11 @@ BEGIN
 	SELECT coalesce(jsonb_agg(jsonb_build_object('p', x.p, 'currency', x.currency, 'amount', x.amount)), '[]'), %s,
 		ARRAY(SELECT DISTINCT f.stall_basis FROM definition f WHERE f.stall_limit IS NOT NULL)
 	FROM (
-		SELECT a.p, a.currency, percentile_disc(0.9) WITHIN GROUP (ORDER BY a.amount) AS amount
+		SELECT pipelines._tenths(2, a.p, a.currency, a.amount) AS tenths
 		FROM deal a JOIN definition f ON f.p = a.p AND f.s = a.s AND f.outcome = 'open' AND f.large_from IS NULL
 		WHERE a.amount > 0
-		GROUP BY a.p, a.currency
-		HAVING count(*) >= 10
-	) x$query$, pipelines._holds('(SELECT f.p AS pipeline_id, f.s AS stage_id, f.outcome FROM definition f)'::text));
+	) t
+	JOIN LATERAL pipelines._sums_rows(t.tenths) x(p integer, currency text, n bigint, amounts bigint, amount numeric) ON x.n >= 10$query$, pipelines._holds('(SELECT f.p AS pipeline_id, f.s AS stage_id, f.outcome FROM definition f)'::text));
 	END IF;
 	RETURN said || format($query$, earlier AS (
 		-- of another life of the key: not the same deal
@@ -486,7 +485,7 @@ BEGIN
 					>= coalesce(f.large_from, t.amount) THEN 'large' END) AS flags
 		FROM deal a
 		LEFT JOIN definition f ON f.p = a.p AND f.s = a.s
-		LEFT JOIN jsonb_to_recordset($4) t (p integer, currency text, amount numeric) ON t.p = a.p AND t.currency IS NOT DISTINCT FROM a.currency
+		LEFT JOIN jsonb_to_recordset($4) t (p integer, currency text, amount numeric) ON t.p = a.p AND t.currency COLLATE "C" IS NOT DISTINCT FROM a.currency
 		LEFT JOIN earlier b ON b.key = a.key AND a.began > $2
 		LEFT JOIN pipelines.stage n ON n.stage_id = b.s%7$s
 		CROSS JOIN LATERAL (SELECT %3$s AS limit_over) l

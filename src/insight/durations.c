@@ -6,8 +6,7 @@
  * Owns the state in which the lengths of stays are gathered, each exact in
  * microseconds, those that were cut off (the deal is still there, or was
  * deleted) apart from those that ended.  Quantiles are those of
- * percentile_cont(), found by selection and not by sorting: the reports ask
- * for three of them over millions of stays.
+ * percentile_cont(), three of them over millions of stays.
  *
  * Invariant: what is returned depends on the set of durations only, not on
  * their order.  It must never lose a duration: a stay that was cut off counts
@@ -22,7 +21,7 @@
 #include "catalog/pg_type.h"
 #include "common/int.h"
 #include "fmgr.h"
-#include "insight/expanded.h"
+#include "insight/gathered.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -36,16 +35,6 @@ PG_FUNCTION_INFO_V1(pipelines_durations_combine);
 PG_FUNCTION_INFO_V1(pipelines_stay_counts);
 PG_FUNCTION_INFO_V1(pipelines_durations_result);
 PG_FUNCTION_INFO_V1(pipelines_survival_result);
-
-/* durations that the array has room for at first; it doubles from there */
-#define FIRST_ROOM	16
-
-typedef struct Gathered
-{
-	int64		n;
-	int64		room;
-	int64	   *values;
-} Gathered;
 
 typedef struct Durations
 {
@@ -72,28 +61,10 @@ static const StateKind durations_kind = {
 	.merge = merge_durations
 };
 
-/* room for so many more */
-static void
-make_room(Gathered *set, int64 more, MemoryContext context)
-{
-	if (set->values == NULL)
-	{
-		set->room = Max(FIRST_ROOM, more);
-		set->values = MemoryContextAllocHuge(context, sizeof(int64) * set->room);
-	}
-	else if (set->room - set->n < more)
-	{
-		set->room = Max(set->room * 2, set->n + more);
-		set->values = repalloc_huge(set->values, sizeof(int64) * set->room);
-	}
-}
-
 static inline void
 gather(Gathered *set, int64 value, Durations *state)
 {
-	if (unlikely(set->n == set->room))
-		make_room(set, 1, STATE_CONTEXT(state));
-	set->values[set->n++] = value;
+	gathered_add(set, value, STATE_CONTEXT(state));
 }
 
 /* ----------
@@ -103,18 +74,6 @@ gather(Gathered *set, int64 value, Durations *state)
  */
 
 static void
-write_set(FlatWriter *writer, const Gathered *set)
-{
-	char	   *at;
-
-	flat_put_64(writer, set->n);
-	at = flat_place(writer, sizeof(int64) * set->n);
-	if (at != NULL)
-		for (int64 i = 0; i < set->n; i++)
-			at = put_64(at, set->values[i]);
-}
-
-static void
 write_durations(FlatWriter *writer, ExpandedState *state)
 {
 	const Durations *durations = (const Durations *) state;
@@ -122,28 +81,14 @@ write_durations(FlatWriter *writer, ExpandedState *state)
 	flat_put_64(writer, durations->running);
 	flat_put_64(writer, durations->deleted);
 	flat_put_64(writer, durations->transient);
-	write_set(writer, &durations->ended);
-	write_set(writer, &durations->cut);
+	flat_put_gathered(writer, &durations->ended);
+	flat_put_gathered(writer, &durations->cut);
 }
 
 static uint64
 merge_set(FlatReader *reader, Gathered *set, Durations *durations)
 {
-	uint64		n = flat_get_64(reader, "number of durations");
-	const char *at = flat_take(reader, n, sizeof(int64), "number of durations");
-
-	if (n == 0)
-		return 0;
-	make_room(set, n, STATE_CONTEXT(durations));
-	for (uint64 i = 0; i < n; i++)
-	{
-		int64		length = (int64) get_64(&at);
-
-		if (length < 0)
-			flat_refuse(reader, "duration");
-		set->values[set->n++] = length;
-	}
-	return n;
+	return flat_get_gathered(reader, set, 0, STATE_CONTEXT(durations), "durations");
 }
 
 static void
@@ -282,66 +227,13 @@ pipelines_stay_counts(PG_FUNCTION_ARGS)
 										  sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
-static inline void
-swap(int64 *a, int64 *b)
-{
-	int64		t = *a;
-
-	*a = *b;
-	*b = t;
-}
-
-/*
- * The k-th smallest (from 0) of values[0..n-1], which are reordered so that
- * nothing before it is larger and nothing after it smaller.
- */
-static int64
-select_kth(int64 *values, int64 n, int64 k)
-{
-	int64		low = 0;
-	int64		high = n - 1;
-
-	while (low < high)
-	{
-		int64		middle = low + (high - low) / 2;
-		int64		i = low;
-		int64		j = high;
-		int64		pivot;
-
-		CHECK_FOR_INTERRUPTS();
-		if (values[middle] < values[low])
-			swap(&values[middle], &values[low]);
-		if (values[high] < values[low])
-			swap(&values[high], &values[low]);
-		if (values[high] < values[middle])
-			swap(&values[high], &values[middle]);
-		pivot = values[middle];
-		while (i <= j)
-		{
-			while (values[i] < pivot)
-				i++;
-			while (values[j] > pivot)
-				j--;
-			if (i <= j)
-				swap(&values[i++], &values[j--]);
-		}
-		if (k <= j)
-			high = j;
-		else if (k >= i)
-			low = i;
-		else
-			break;
-	}
-	return values[k];
-}
-
 /* percentile_cont() */
 static int64
 quantile(Gathered *set, double fraction)
 {
 	double		place = fraction * (set->n - 1);
 	int64		k = (int64) floor(place);
-	int64		below = select_kth(set->values, set->n, k);
+	int64		below = gathered_kth(set, k);
 	int64		above;
 
 	if (place == k)

@@ -481,11 +481,17 @@ AS 'MODULE_PATHNAME', 'pipelines_sums_add';
 COMMENT ON FUNCTION pipelines._sums_add(bytea, integer, "any") IS
 	'Transition function of _sums.';
 
+CREATE FUNCTION pipelines._tenths_add(bytea, keys integer, VARIADIC "values" "any") RETURNS bytea
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1
+AS 'MODULE_PATHNAME', 'pipelines_tenths_add';
+COMMENT ON FUNCTION pipelines._tenths_add(bytea, integer, "any") IS
+	'Transition function of _tenths.';
+
 CREATE FUNCTION pipelines._sums_combine(bytea, bytea) RETURNS bytea
 LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1
 AS 'MODULE_PATHNAME', 'pipelines_sums_combine';
 COMMENT ON FUNCTION pipelines._sums_combine(bytea, bytea) IS
-	'Combine function of _sums.  Raises 22P03 for what is no state of it, 22023 for states of other keys and values.';
+	'Combine function of _sums and _tenths.  Raises 22P03 for what is no state of theirs, 22023 for states of other keys and values.';
 
 CREATE AGGREGATE pipelines._sums(keys integer, VARIADIC "values" "any") (
 	SFUNC = pipelines._sums_add,
@@ -496,11 +502,20 @@ CREATE AGGREGATE pipelines._sums(keys integer, VARIADIC "values" "any") (
 COMMENT ON AGGREGATE pipelines._sums(integer, "any") IS
 	'What GROUP BY with count() and sum() says, in much less time where groups are few: the first of the other arguments, as many as keys says (at most 16), are what rows are grouped by (boolean, integer, bigint, text); the rest (at most 16) are added up (boolean, numeric, double precision).  For _sums_rows().  All groups are kept in memory.';
 
+CREATE AGGREGATE pipelines._tenths(keys integer, VARIADIC "values" "any") (
+	SFUNC = pipelines._tenths_add,
+	STYPE = bytea,
+	COMBINEFUNC = pipelines._sums_combine,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE pipelines._tenths(integer, "any") IS
+	'As _sums(), but of each numeric not the sum: from which amount on an amount is in the largest tenth of its group, which is percentile_disc(0.9).  All amounts are kept in memory.';
+
 CREATE FUNCTION pipelines._sums_rows(sums bytea) RETURNS SETOF record
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 1000 ROWS 100
 AS 'MODULE_PATHNAME', 'pipelines_sums_rows';
 COMMENT ON FUNCTION pipelines._sums_rows(bytea) IS
-	'The groups of _sums(), in no order: their keys; how many rows; of each value how many were not null, and their sum (bigint and the type of the value), of a boolean only how many were true.  Raises 42804 if the columns asked for are others, 22P03 for what doesn''t come from _sums().';
+	'The groups of _sums() or _tenths(), in no order: their keys; how many rows; of each value how many were not null, and their sum (bigint and the type of the value), of a boolean only how many were true.  Raises 42804 if the columns asked for are others, 22P03 for what doesn''t come from one of them.';
 
 -- What is added up of amounts that are weighted later, by what a stage was at some
 -- instants: with the deal's own probability, if it has one, multiplied at once;

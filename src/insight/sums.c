@@ -4,10 +4,12 @@
  *	  Counts and exact sums for each of few groups of very many rows.
  *
  * Owns the aggregate _sums(), which groups by its first arguments and adds up
- * the others, and _sums_rows(), which shows what came of it.  It is what GROUP
- * BY with count() and sum() says, for reports that read a whole history: there
- * the executor takes longer to find the group of a row, and to add to each sum
- * with a call of its own, than to read the row.
+ * the others, _tenths(), which says of numerics where the largest tenth begins
+ * instead, and _sums_rows(), which shows what came of it.  It is what GROUP BY
+ * with count() and sum() or percentile_disc(0.9) says, for reports that read
+ * all deals or a whole history: there the executor takes longer to find the
+ * group of a row, and to add to each sum with a call of its own, than to read
+ * the row.
  *
  * Invariant: a sum is that of numeric, with the decimals that numeric shows,
  * whatever order rows come in; of float8 it is as exact as sum() is.  Keys are
@@ -25,7 +27,7 @@
 #include "common/hashfn.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "insight/expanded.h"
+#include "insight/amounts.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -33,6 +35,7 @@
 #include "values/texts.h"
 
 PG_FUNCTION_INFO_V1(pipelines_sums_add);
+PG_FUNCTION_INFO_V1(pipelines_tenths_add);
 PG_FUNCTION_INFO_V1(pipelines_sums_combine);
 PG_FUNCTION_INFO_V1(pipelines_sums_rows);
 
@@ -51,7 +54,8 @@ typedef enum SumKind
 	SUM_BIGINT,
 	SUM_TEXT,
 	SUM_NUMERIC,				/* only values */
-	SUM_FLOAT
+	SUM_FLOAT,
+	SUM_AMOUNTS					/* numerics, of which the largest tenth is wanted */
 } SumKind;
 
 typedef struct SumShape
@@ -68,6 +72,7 @@ typedef struct SumValue
 	Numeric		odd;			/* of those that don't fit there, or NULL */
 	double		number;			/* of float8 */
 	int32		dscale;			/* decimals that sum shows */
+	Amounts    *amounts;		/* those that were gathered, or NULL */
 } SumValue;
 
 typedef union SumKey
@@ -138,6 +143,7 @@ kind_fits(uint8 kind, bool key)
 			return key;
 		case SUM_NUMERIC:
 		case SUM_FLOAT:
+		case SUM_AMOUNTS:
 			return !key;
 		default:
 			return false;
@@ -169,14 +175,14 @@ kind_of_type(Oid type)
 static Oid
 type_of_kind(uint8 kind)
 {
-	static const Oid types[] = {InvalidOid, BOOLOID, INT4OID, INT8OID, TEXTOID, NUMERICOID, FLOAT8OID};
+	static const Oid types[] = {InvalidOid, BOOLOID, INT4OID, INT8OID, TEXTOID, NUMERICOID, FLOAT8OID, NUMERICOID};
 
 	return types[kind];
 }
 
 /* What the arguments of a call are, found out once for all calls. */
 static const SumShape *
-shape_of_call(FunctionCallInfo fcinfo)
+shape_of_call(FunctionCallInfo fcinfo, SumKind of_numeric)
 {
 	SumShape   *shape = fcinfo->flinfo->fn_extra;
 	int			n = PG_NARGS() - 2;
@@ -200,7 +206,7 @@ shape_of_call(FunctionCallInfo fcinfo)
 	{
 		Oid			type = get_fn_expr_argtype(fcinfo->flinfo, i + 2);
 
-		shape->kinds[i] = kind_of_type(type);
+		shape->kinds[i] = type == NUMERICOID ? of_numeric : kind_of_type(type);
 		if (!kind_fits(shape->kinds[i], i < nkeys))
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -361,15 +367,20 @@ add_odd(Sums *sums, SumValue *value, Numeric number)
 	MemoryContextSwitchTo(old);
 }
 
-/*
- * pipelines_sums_add(state, keys integer, VARIADIC "any")
- *		So many of the arguments are keys (boolean, integer, bigint, text), the
- *		others are values (boolean, numeric, double precision).
- */
-Datum
-pipelines_sums_add(PG_FUNCTION_ARGS)
+/* what is gathered of a value, from now on if nothing was yet */
+static inline Amounts *
+value_amounts(Sums *sums, SumValue *value)
 {
-	const SumShape *shape = shape_of_call(fcinfo);
+	if (unlikely(value->amounts == NULL))
+		value->amounts = MemoryContextAllocZero(STATE_CONTEXT(sums), sizeof(Amounts));
+	return value->amounts;
+}
+
+/* the transition: a row is added to its group; what is a numeric to it? */
+static Datum
+add_row(FunctionCallInfo fcinfo, SumKind of_numeric)
+{
+	const SumShape *shape = shape_of_call(fcinfo, of_numeric);
 	Sums	   *sums = state_to_change(&sums_kind, fcinfo);
 	SumKey		keys[MAX_KEYS];
 	uint32		nulls = 0;
@@ -430,6 +441,10 @@ pipelines_sums_add(PG_FUNCTION_ARGS)
 				value->n++;
 				value->number += PG_GETARG_FLOAT8(arg);
 				break;
+			case SUM_AMOUNTS:
+				value->n++;
+				amounts_add(value_amounts(sums, value), PG_GETARG_DATUM(arg), STATE_CONTEXT(sums));
+				break;
 			default:
 				value->n++;
 				if (likely(decimal_decode(PG_GETARG_DATUM(arg), &number, &dscale)))
@@ -443,6 +458,27 @@ pipelines_sums_add(PG_FUNCTION_ARGS)
 		}
 	}
 	PG_RETURN_DATUM(STATE_DATUM(sums));
+}
+
+/*
+ * pipelines_sums_add(state, keys integer, VARIADIC "any")
+ *		So many of the arguments are keys (boolean, integer, bigint, text), the
+ *		others are values (boolean, numeric, double precision).
+ */
+Datum
+pipelines_sums_add(PG_FUNCTION_ARGS)
+{
+	return add_row(fcinfo, SUM_NUMERIC);
+}
+
+/*
+ * pipelines_tenths_add(state, keys integer, VARIADIC "any")
+ *		The same, but numerics are gathered.
+ */
+Datum
+pipelines_tenths_add(PG_FUNCTION_ARGS)
+{
+	return add_row(fcinfo, SUM_AMOUNTS);
 }
 
 Datum
@@ -485,6 +521,10 @@ write_value(FlatWriter *writer, const SumValue *value, uint8 kind)
 			flat_put_32(writer, value->dscale);
 			put_decimal128(writer, &value->sum);
 			flat_put_text(writer, value->odd == NULL ? "" : decimal_to_text(value->odd));
+			break;
+		case SUM_AMOUNTS:
+			if (value->n > 0)
+				flat_put_amounts(writer, value->amounts);
 			break;
 		default:
 			break;
@@ -542,7 +582,7 @@ merge_shape(FlatReader *reader, SumShape *shape)
 	{
 		uint32		kind = flat_get_32(reader, "kind of key or value");
 
-		if (kind > SUM_FLOAT || !kind_fits((uint8) kind, i < nkeys))
+		if (kind > SUM_AMOUNTS || !kind_fits((uint8) kind, i < nkeys))
 			flat_refuse(reader, "kind of key or value");
 		shape->kinds[i] = (uint8) kind;
 	}
@@ -596,6 +636,10 @@ merge_value(FlatReader *reader, Sums *sums, SumValue *value, uint8 kind, int64 r
 			if (odd[0] != '\0')
 				add_odd(sums, value, decimal_from_text(odd));
 			pfree(odd);
+			break;
+		case SUM_AMOUNTS:
+			if (n > 0 && flat_get_amounts(reader, value_amounts(sums, value), STATE_CONTEXT(sums)) != n)
+				flat_refuse(reader, "count");
 			break;
 		default:
 			break;
@@ -686,7 +730,7 @@ check_columns(const SumShape *shape, TupleDesc wanted)
 				 errhint("Name them with the types that pipelines._sums() was given.")));
 }
 
-/* NULL where there is nothing to add up, as of sum() */
+/* The sum or the largest tenth; NULL where there is nothing, as of sum(). */
 static Datum
 value_sum(const SumValue *value, uint8 kind, bool *isnull)
 {
@@ -697,6 +741,8 @@ value_sum(const SumValue *value, uint8 kind, bool *isnull)
 		return (Datum) 0;
 	if (kind == SUM_FLOAT)
 		return Float8GetDatum(value->number);
+	if (kind == SUM_AMOUNTS)
+		return NumericGetDatum(amounts_largest_tenth(value->amounts));
 	sum = decimal128_to_numeric(&value->sum, DECIMAL_SCALE, value->dscale);
 	return NumericGetDatum(value->odd == NULL ? sum : decimal_add(sum, value->odd));
 }
@@ -704,7 +750,8 @@ value_sum(const SumValue *value, uint8 kind, bool *isnull)
 /*
  * pipelines_sums_rows(sums bytea) -> setof record
  *		A row for each group: its keys; how many rows it had; of each value how
- *		many were not null and their sum, of a boolean one how many were true.
+ *		many were not null and their sum (or from which on they are in the
+ *		largest tenth), of a boolean one how many were true.
  */
 Datum
 pipelines_sums_rows(PG_FUNCTION_ARGS)

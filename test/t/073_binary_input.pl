@@ -96,6 +96,7 @@ my %states = (
 	sums => [ q{pipelines._sums_add, integer, VARIADIC "any"},
 		q{5, n % 3, (n % 2)::bigint, n > 5, 'key ' || n % 2, nullif('x', n::text || 'x'), n * 1.25, n / 7.0, n % 3 = 0, n::double precision},
 		'_sums_combine', 'sums_shown' ]);
+$states{tenths} = [ 'pipelines._tenths_add, integer, VARIADIC "any"', @{ $states{sums} }[ 1 .. 3 ] ];
 $node->safe_psql($db, q{CREATE FUNCTION pipelines.sums_shown(bytea) RETURNS text LANGUAGE sql AS $$ SELECT string_agg(r::text, ' ') FROM pipelines._sums_rows($1)
 	AS r(a integer, b bigint, c boolean, d text, e text, n bigint, n1 bigint, v1 numeric, n2 bigint, v2 numeric, n3 bigint, n4 bigint, v4 double precision) $$});
 for my $kind (sort keys %states)
