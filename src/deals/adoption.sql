@@ -1304,13 +1304,13 @@ DECLARE
 BEGIN
 	PERFORM pipelines._need_owner(deals);
 	SELECT string_agg(format('d.%I', r.column_name), ', ' ORDER BY r.n),
-		   string_agg(format('h.%I = d.%I', r.history_column, r.column_name), ' AND ' ORDER BY r.n),
 		   CASE WHEN count(*) = 1 THEN format('b.%I::text', min(r.column_name::text))
 				ELSE format('ROW(%s)::text', string_agg(format('b.%I', r.column_name), ', ' ORDER BY r.n)) END
-	INTO key_columns, matches, as_text
+	INTO key_columns, as_text
 	FROM pipelines._roles(repair.deals) r
 	WHERE r.role ~ '^key[1-9]';
 	SELECT t.history INTO history FROM pipelines.tracked_table t WHERE t.relation = repair.deals;
+	matches := pipelines._key_match(deals, 'h', 'd');
 
 	EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', deals);
 	IF to_regclass('pg_temp.pipelines_repair') IS NOT NULL THEN
@@ -1437,16 +1437,9 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	history regclass;
-	matches text;
-	later_matches text;
 	answer bigint;
 BEGIN
 	SELECT t.history INTO history FROM pipelines.tracked_table t WHERE t.relation = _changed_meanwhile.deals;
-	SELECT string_agg(format('h.%I = d.%I', r.history_column, r.column_name), ' AND ' ORDER BY r.n),
-		   string_agg(format('l.%I = d.%I', r.history_column, r.column_name), ' AND ' ORDER BY r.n)
-	INTO matches, later_matches
-	FROM pipelines._roles(_changed_meanwhile.deals) r
-	WHERE r.role ~ '^key[1-9]';
 	EXECUTE format($sql$
 		SELECT count(*)
 		FROM %1$s d
@@ -1455,11 +1448,11 @@ BEGIN
 			OR h.%6$I > %7$s
 			OR (h.%8$I <> 'delete' AND (h.%9$I <> %10$s OR h.%11$I <> %12$s))
 			OR EXISTS (SELECT FROM %2$s l WHERE %13$s AND l.%4$I >= %5$s)$sql$,
-		deals, history, matches, pipelines._own_column(history, 'version'), pipelines._column(deals, 'version'),
+		deals, history, pipelines._key_match(deals, 'h', 'd'), pipelines._own_column(history, 'version'), pipelines._column(deals, 'version'),
 		pipelines._own_column(history, 'valid_to'), pipelines._column(deals, 'changed_at'),
 		pipelines._own_column(history, 'change'),
 		pipelines._own_column(history, 'to_pipeline_id'), pipelines._column(deals, 'pipeline_id'),
-		pipelines._own_column(history, 'to_stage_id'), pipelines._column(deals, 'stage_id'), later_matches)
+		pipelines._own_column(history, 'to_stage_id'), pipelines._column(deals, 'stage_id'), pipelines._key_match(deals, 'l', 'd'))
 	INTO answer;
 	RETURN answer;
 END

@@ -521,8 +521,7 @@ BEGIN
 		   (SELECT CASE count(*) WHEN 1 THEN format('CAST(h.%I AS text)', min(m.history_column::text))
 						ELSE format('CAST(ROW(%s) AS text)', string_agg(format('h.%I', m.history_column), ', ' ORDER BY m.n)) END
 			FROM pipelines._roles(scores.deals) m WHERE m.role ~ '^key[1-9]') AS history_key,
-		   (SELECT string_agg(format('d.%I = h.%I', m.column_name, m.history_column), ' AND ' ORDER BY m.n)
-			FROM pipelines._roles(scores.deals) m WHERE m.role ~ '^key[1-9]') AS same_deal,
+		   pipelines._key_match(scores.deals, 'h', 'd') AS same_deal,
 		   pipelines._versions_match(scores.deals, 'g', 'h') AS same_history,
 		   (SELECT coalesce('ARRAY[' || string_agg(pipelines._deal_dimension(scores.deals, f.name, false, true), ', ' ORDER BY f.n) || ']', 'NULL::text[]')
 			FROM jsonb_array_elements_text(model -> 'features') WITH ORDINALITY f(name, n)) AS features,
