@@ -1117,7 +1117,8 @@ COMMENT ON FUNCTION pipelines._pushes(regclass) IS
 	'A query for the times at which the expected closing of a deal was put off, as SQL text.';
 
 -- Why a stalled deal needs a look.  A row of deal_type names a column by its
--- part, else by its name, whenever it was added.
+-- part, else by its name, whenever it was added.  Of most deals the past has
+-- nothing to tell, which one look at it shows.
 CREATE FUNCTION pipelines._reasons(deals regclass)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
@@ -1132,18 +1133,23 @@ AS $$
 					   FROM pipelines.deal_type y
 					   WHERE y.layout_id = p.layout_id AND %4$s = y.value
 					   ORDER BY y.position, y.column_name, y.value
-					   LIMIT 1) <> %5$s THEN 'pipeline_mismatch' END,
-			(SELECT 'pushed_' || count(*) || '_times'
-			 FROM (%7$s) v
-			 HAVING count(*) > 0)], NULL)
-		|| %6$s$sql$,
+					   LIMIT 1) <> %5$s THEN 'pipeline_mismatch' END], NULL)
+		|| CASE WHEN EXISTS (SELECT FROM %8$s h WHERE %9$s AND h.%10$I < %11$s AND (%12$s IS DISTINCT FROM %1$s%13$s))
+			THEN ARRAY(SELECT 'pushed_' || count(*) || '_times' FROM (%7$s) v HAVING count(*) > 0)$sql$
+		|| CASE WHEN x.secured THEN $sql$ ELSE '{}' END || %6$s$sql$ ELSE $sql$ || %6$s ELSE '{}' END$sql$ END,
 		pipelines._column($1, 'expected_close_on', 'date'), pipelines._column($1, 'amount', 'numeric'),
 		pipelines._column($1, 'next_action_at', 'timestamptz'),
 		(SELECT format('CASE y.column_name %s ELSE to_jsonb(d.*) ->> y.column_name END',
 					   string_agg(format('WHEN %L THEN CAST(d.%I AS text)', m.role, m.column_name), ' ' ORDER BY m.n))
 		 FROM pipelines._roles($1) m
 		 WHERE m.column_name IS NOT NULL),
-		pipelines._column($1, 'pipeline_id'), pipelines._skipped($1), pipelines._pushes($1))
+		pipelines._column($1, 'pipeline_id'), pipelines._skipped($1), pipelines._pushes($1),
+		t.history, pipelines._key_match($1, 'h', 'd'), pipelines._own_column(t.history, 'version'), pipelines._column($1, 'version'),
+		pipelines._column($1, 'expected_close_on', 'date', true),
+		CASE WHEN x.secured THEN '' ELSE format(' OR h.%I IS NOT NULL', pipelines._own_column(t.history, 'skipped_stages')) END)
+	FROM pipelines.tracked_table t
+	CROSS JOIN (SELECT pipelines._secured($1)) x(secured)
+	WHERE t.relation = $1
 $$;
 COMMENT ON FUNCTION pipelines._reasons(regclass) IS
 	'The expression for the column reasons of T_stalled.';
@@ -1159,9 +1165,7 @@ LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT format(CASE WHEN NOT pipelines._secured($1)
-		-- of most deals there is nothing to be put together
-		THEN $sql$CASE WHEN EXISTS (SELECT FROM %1$s h WHERE %3$s AND h.%12$I < %13$s AND h.%2$I IS NOT NULL)
-			THEN ARRAY(SELECT 'skipped_stage:' || ks.name
+		THEN $sql$ARRAY(SELECT 'skipped_stage:' || ks.name
 				 FROM (SELECT DISTINCT k.stage_id
 					   FROM %1$s h, unnest(h.%2$I) k(stage_id)
 					   WHERE %3$s AND %4$s = %5$s AND %6$s = %7$s AND h.%14$I = %7$s AND h.%12$I < %13$s) k
@@ -1170,7 +1174,7 @@ AS $$
 				 WHERE k.stage_id <> %8$s
 					AND NOT EXISTS (SELECT FROM %1$s h
 									WHERE %3$s AND %4$s = %5$s AND %6$s = %7$s AND %9$s = k.stage_id AND h.%12$I < %13$s)
-				 ORDER BY kp.position, ks.name) ELSE '{}' END$sql$
+				 ORDER BY kp.position, ks.name)$sql$
 		ELSE $sql$ARRAY(SELECT 'skipped_stage:' || ks.name
 				 FROM pipelines.pipeline_stage kp
 				 JOIN pipelines.stage ks ON ks.stage_id = kp.stage_id
