@@ -189,6 +189,16 @@ SELECT try($$SELECT pipelines._register_activity('deals_history', 'deals_activit
 SELECT try($$SELECT pipelines.follow_application(4294967294::oid::regclass)$$);
 SELECT try('SELECT * FROM pipelines.bridge(4294967294::oid::regclass, now(), now())');
 
+--
+-- Look-ups that are none
+--
+SELECT try($$SELECT pipelines._lookup('SELECT $1', 1)$$);
+SELECT try($$SELECT pipelines._lookup('SELECT $1, $1', 'a'::text)$$);
+SELECT try($$SELECT pipelines._lookup('SELECT $1', VARIADIC ARRAY['a'::text])$$);
+SELECT pipelines._lookup(NULL, 1) IS NULL AS nothing, pipelines._lookup('SELECT $1 WHERE false', 'a'::text) IS NULL AS none,
+	pipelines._lookup('SELECT $1 || $2', 'a'::text, 'b'::text) AS both;
+SELECT pipelines._lookup(q, 'x'::text) FROM unnest('{SELECT $1 || 1,SELECT $1 || 2,SELECT $1 || 1}'::text[]) q;
+
 \c :home
 SET client_min_messages = warning;
 DROP DATABASE regress_pipelines_rare_errors;
