@@ -203,7 +203,8 @@ REGRESS = \
 	forecast_accuracy \
 	boards \
 	broken_tables \
-	rare_errors
+	rare_errors \
+	refused_input
 
 PG_CPPFLAGS = -I$(srcdir)/src
 
