@@ -57,6 +57,14 @@ SELECT try($$SELECT * FROM pipelines.adopt('jobs', stage => 'state', probability
 -- a history, which needs room for the names of its parts
 SELECT h, try(format('SELECT * FROM pipelines.adopt(''jobs'', stage => ''state'', history => %L)', h)) FROM unnest(ARRAY[repeat('h', 56), repeat('ö', 28)]) h;
 SELECT count(*) FROM pipelines.adopt('jobs', stage => 'state', history => repeat('h', 55)) WHERE item ~ 'hhhh';
+SELECT try($$SELECT * FROM pipelines.adopt('jobs', stage => 'state', history => '')$$), try($$SELECT * FROM pipelines.adopt('jobs', stage => 'state', columns => '["owner"]')$$),
+	try($$SELECT * FROM pipelines.adopt('jobs', stage => 'state', columns => '"owner"')$$);
+-- a history keeps nothing of a type that the extension takes with it
+CREATE DOMAIN chance AS pipelines.probability;
+CREATE TYPE odds AS (label text, chances chance[]);
+CREATE TABLE bets (id integer, state text, chance chance, odds odds, whole numeric, PRIMARY KEY (id));
+SELECT c, try(format('SELECT * FROM pipelines.adopt(''bets'', stage => ''state'', %s)', c))
+FROM unnest('{"owner => ''odds''", "probability => ''chance''", "columns => ''{\"close_reason\": \"chance\"}''", "key => ''{id,id}''"}'::text[]) c;
 DELETE FROM pipelines.adoption;
 
 --
@@ -105,8 +113,9 @@ SELECT try($$SELECT pipelines.add_stage_value('jobs', '', 'Offer')$$);
 --
 -- Columns that can't be tracked: their types would go with the extension
 --
-ALTER TABLE deals ADD chance pipelines.probability, ADD chances pipelines.probability[], ADD total pipelines.forecast, ADD board pipelines.board;
-SELECT c, try(format('SELECT pipelines.track(''deals'', %L)', c)) FROM unnest('{chance,chances,total,board}'::text[]) c;
+ALTER TABLE deals ADD chance pipelines.probability, ADD chances pipelines.probability[], ADD total pipelines.forecast, ADD board pipelines.board,
+	ADD domain chance, ADD domains chance[], ADD odds odds, ADD nested odds[];
+SELECT c, try(format('SELECT pipelines.track(''deals'', %L)', c)) FROM unnest('{chance,chances,total,board,domain,domains,odds,nested}'::text[]) c;
 SELECT count(*) FROM pg_attribute WHERE attrelid = 'deals_history'::regclass AND attname IN ('chance', 'chances', 'total', 'board');
 ALTER TABLE deals DROP chance, DROP chances, DROP total, DROP board;
 
@@ -152,6 +161,11 @@ SELECT f, try(format('SELECT * FROM pipelines.%s(''deals'', by => ''{owner,unit,
 FROM unnest('{quota_report,forecast_report,forecast_deals}'::text[]) f;
 -- a hundred years
 SELECT w, try(format('SELECT * FROM pipelines.trend(''deals'', %L::integer)', w)) FROM unnest('{NULL,-1,0,1,5200,5201}'::integer[]) w;
+
+-- what is scored by
+SELECT f, try(format('SELECT * FROM pipelines.train_scores(''deals'', %s)', f)), try(format('SELECT * FROM pipelines.calibration(''deals'', ''2026-01-01'', %s)', f))
+FROM unnest('{"features => ''{NULL}''", "features => ''{owner,owner}''", "features => ''{{owner},{source}}''", "ages => ''{NULL}''"}'::text[]) f;
+SELECT try($$SELECT * FROM pipelines.train_scores('deals', smoothing => 0)$$), try($$SELECT * FROM pipelines.train_scores('deals', features => '{owner -- whoever it is}')$$);
 
 --
 -- Arguments that are missing

@@ -89,6 +89,18 @@ if [ -n "${TEST_INSTALL:-}" ] && [ -n "$settings" ]; then
 	make -C "$tree" --no-print-directory -s PG_CONFIG="$pg_config" with_llvm=no \
 		COPT="$strict_flags${TEST_COPT:+ $TEST_COPT}" install || not_ok 'installation'
 fi
+if [ -n "${TEST_INSTALL:-}" ]; then
+	# what upgrades from an older server needs us there
+	for config in /usr/lib/postgresql/*/bin/pg_config; do
+		older=$("$config" --version) && older=${older#PostgreSQL } && older=${older%%[!0-9]*}
+		[ "$older" -lt "$major" ] || continue
+		copy_project "$scratch/older$older"
+		# its headers are of the language before C23
+		as_user make -C "$scratch/older$older" --no-print-directory -s -j"$(nproc)" PG_CONFIG="$config" with_llvm=no COPT=-std=gnu17 &&
+			make -C "$scratch/older$older" --no-print-directory -s PG_CONFIG="$config" with_llvm=no install ||
+			not_ok "installation for $older"
+	done
+fi
 
 # ----- real data, by path where the user can read it, else as a copy
 data=${PIPELINES_DATA:-$root/../shared/data}

@@ -276,6 +276,11 @@ BEGIN
 					  HINT = 'Add a primary key, or name the columns of a unique index: key => ''{id}''.';
 		END IF;
 	ELSE
+		IF cardinality(key) > (SELECT count(DISTINCT k.name) FROM unnest(key) k(name)) THEN
+			RAISE EXCEPTION 'a column stands twice in the key of table %', deals
+				USING ERRCODE = 'invalid_parameter_value',
+					  DETAIL = format('The key: %s.', key::text);
+		END IF;
 		FOR part IN SELECT k.name FROM unnest(key) k(name) LOOP
 			attribute := pipelines._adoption_column(deals, part.name, 'the key');
 			IF NOT attribute.attnotnull THEN
@@ -323,6 +328,12 @@ BEGIN
 		ELSE
 			wanted := wanted || jsonb_build_object('currency', arguments ->> 'currency');
 		END IF;
+	END IF;
+	IF jsonb_typeof(arguments -> 'columns') NOT IN ('object', 'null') THEN
+		RAISE EXCEPTION 'columns must be a JSON object'
+			USING ERRCODE = 'invalid_parameter_value',
+				  DETAIL = format('It is: %s.', left(arguments ->> 'columns', 200)),
+				  HINT = 'columns => is an object: {"part": "column"}.';
 	END IF;
 	FOR part IN
 		SELECT w.key AS role, w.value AS name, false AS may_be_added, 1 AS n FROM jsonb_each_text(wanted) w
@@ -390,6 +401,13 @@ BEGIN
 		columns := columns || jsonb_build_object(part.role, part.name);
 	END LOOP;
 
+	PERFORM pipelines._history_type(deals, a.attname, a.atttypid)
+	FROM pg_attribute a
+	WHERE a.attrelid = deals AND a.attnum > 0 AND NOT a.attisdropped
+		AND (a.attname = ANY (key)
+			 OR a.attname IN (SELECT e.value FROM jsonb_each_text(columns) e LEFT JOIN pipelines._deal_columns() c ON c.role = e.key
+							  WHERE c.tracked IS NOT FALSE));
+
 	-- deals never move between partitions
 	SELECT string_agg(quote_ident(a.attname), ', ') INTO other
 	FROM pg_partitioned_table p
@@ -450,8 +468,8 @@ BEGIN
 	other := coalesce(arguments ->> 'history', relation.relname || '_history');
 	facts := facts || jsonb_build_object('history', other);
 	IF octet_length(other) NOT BETWEEN 1 AND 63 - octet_length('_default') THEN
-		RAISE EXCEPTION 'name "%" is too long for a history', other
-			USING ERRCODE = 'name_too_long',
+		RAISE EXCEPTION '%', CASE WHEN other = '' THEN 'a history has no name' ELSE format('name "%s" is too long for a history', other) END
+			USING ERRCODE = CASE WHEN other = '' THEN 'invalid_name' ELSE 'name_too_long' END,
 				  HINT = 'Give another one by history =>.';
 	END IF;
 	SELECT string_agg(quote_ident(c.relname), ', ' ORDER BY c.relname) INTO other

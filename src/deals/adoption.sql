@@ -210,6 +210,52 @@ AS 'MODULE_PATHNAME', 'pipelines_plain_type';
 COMMENT ON FUNCTION pipelines._plain_type(oid) IS
 	'The type below all domains, without a length, as SQL text.';
 
+-- What a type is made of: what a domain is over, an array or a range is of, and
+-- the columns of a row.
+CREATE FUNCTION pipelines._type_is_ours(type oid)
+RETURNS boolean
+LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 1000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH RECURSIVE part(type) AS (
+		SELECT $1
+		UNION
+		SELECT x.type
+		FROM part p
+		JOIN pg_type t ON t.oid = p.type
+		CROSS JOIN LATERAL (
+			SELECT t.typbasetype WHERE t.typtype = 'd'
+			UNION ALL
+			SELECT t.typelem WHERE t.typcategory = 'A'
+			UNION ALL
+			SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = t.oid
+			UNION ALL
+			SELECT a.atttypid FROM pg_attribute a WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+		) x(type)
+	)
+	SELECT EXISTS (SELECT FROM part p JOIN pg_type t ON t.oid = p.type WHERE t.typnamespace = 'pipelines'::regnamespace)
+$$;
+COMMENT ON FUNCTION pipelines._type_is_ours(oid) IS
+	'Would values of a type go away with the extension?';
+
+CREATE FUNCTION pipelines._history_type(deals regclass, "column" name, type oid)
+RETURNS text
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE COST 1000
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF pipelines._type_is_ours(type) THEN
+		RAISE EXCEPTION 'column "%" of table % can''t be tracked', "column", deals
+			USING ERRCODE = 'feature_not_supported',
+				  DETAIL = format('Its type %s goes away with the extension, and the history would lose the column.', format_type(type, NULL)),
+				  HINT = 'Change the type of the column to numeric or text.';
+	END IF;
+	RETURN pipelines._plain_type(type);
+END
+$$;
+COMMENT ON FUNCTION pipelines._history_type(regclass, name, oid) IS
+	'The type of a column of T in its history, as SQL text. Raises 0A000 for a type of ours, or one that has to do with it.';
+
 -- What the mapping trigger of a table says: for each role, in order, the column
 -- that plays it and the one that follows it in the history (NULL where there is
 -- no such column any more, or no history).  No rows where there is no such
@@ -314,13 +360,13 @@ BEGIN
 		   string_agg(x.definition, ', ' ORDER BY x.n) FILTER (WHERE NOT x.is_key)
 	INTO names, key_columns, copies
 	FROM (SELECT true AS is_key, k.n, a.attname AS name,
-				 format('%I %s', a.attname, pipelines._plain_type(a.atttypid)) AS definition
+				 format('%I %s', a.attname, pipelines._history_type(_create_history.deals, a.attname, a.atttypid)) AS definition
 		  FROM unnest(_create_history.key) WITH ORDINALITY k(name, n)
 		  JOIN pg_attribute a
 			ON a.attrelid = _create_history.deals AND a.attname = k.name AND a.attnum > 0
 		  UNION ALL
 		  SELECT false, c.n, a.attname,
-				 format('%I %s', a.attname, pipelines._plain_type(a.atttypid))
+				 format('%I %s', a.attname, pipelines._history_type(_create_history.deals, a.attname, a.atttypid))
 		  FROM pipelines._deal_columns() c
 		  JOIN pg_attribute a
 			ON a.attrelid = _create_history.deals AND a.attnum > 0
@@ -329,7 +375,7 @@ BEGIN
 		  UNION ALL
 		  -- what an adopted table said itself
 		  SELECT false, 100 + o.n, a.attname,
-				 format('%I %s', a.attname, pipelines._plain_type(a.atttypid))
+				 format('%I %s', a.attname, pipelines._history_type(_create_history.deals, a.attname, a.atttypid))
 		  FROM (VALUES (1, 'application_stage'), (2, 'application_outcome')) o(n, role)
 		  JOIN pg_attribute a
 			ON a.attrelid = _create_history.deals AND a.attnum > 0
@@ -1216,6 +1262,7 @@ DECLARE
 	registration record;
 	attribute pg_attribute;
 	role text;
+	column_type text;
 BEGIN
 	PERFORM pipelines._need_owner(deals);
 	PERFORM 1 FROM pipelines._roles(deals);
@@ -1244,20 +1291,13 @@ BEGIN
 				  DETAIL = 'It is a virtual generated column: its value is stored nowhere.',
 				  HINT = 'Track the columns that it is computed from.';
 	END IF;
-	IF (SELECT t.typnamespace FROM pg_type t WHERE t.oid = attribute.atttypid) = 'pipelines'::regnamespace THEN
-		RAISE EXCEPTION 'column "%" of table % can''t be tracked', "column", deals
-			USING ERRCODE = 'feature_not_supported',
-				  DETAIL = format('Its type %s belongs to the extension: the history would lose it with the extension.',
-								  format_type(attribute.atttypid, NULL)),
-				  HINT = 'Change the type of the column to numeric or text.';
-	END IF;
+	column_type := pipelines._history_type(deals, "column", attribute.atttypid);
 
 	PERFORM pipelines._make_room(registration.history, "column");
 	IF NOT EXISTS (SELECT FROM pg_attribute a
 				   WHERE a.attrelid = registration.history AND a.attname = track."column" AND NOT a.attisdropped)
 	THEN
-		EXECUTE format('ALTER TABLE %s ADD COLUMN %I %s', registration.history, "column",
-					   pipelines._plain_type(attribute.atttypid));
+		EXECUTE format('ALTER TABLE %s ADD COLUMN %I %s', registration.history, "column", column_type);
 	END IF;
 
 	-- a column that had a role without a history keeps it; any other gets its

@@ -130,7 +130,7 @@ BEGIN
 					THEN format('pipelines._magnitude(CAST(%s AS numeric))', expression)
 					ELSE format('CAST(%s AS text)', expression) END;
 	END IF;
-	IF NOT pipelines._is_condition(deals, format('((%s)) IS NULL', dimension)) THEN
+	IF NOT pipelines._is_condition(deals, format(E'((%s\n)) IS NULL', dimension)) THEN
 		RAISE EXCEPTION '"%" is neither a column of table % nor an expression over its columns', dimension, deals
 			USING ERRCODE = 'invalid_parameter_value',
 				  HINT = 'Name a column, or write an expression of immutable functions of pg_catalog.';
@@ -286,6 +286,26 @@ $$;
 COMMENT ON FUNCTION pipelines._score_settings(regclass, text[], interval[], numeric, integer, integer, numeric) IS
 'How a deals table is scored, as part of a model.';
 
+CREATE FUNCTION pipelines._check_features(features text[], ages interval[])
+RETURNS void
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF cardinality(ages) > 30 OR cardinality(features) > 20 OR array_ndims(features) > 1 OR array_ndims(ages) > 1
+		OR array_position(features, NULL) IS NOT NULL OR array_position(ages, NULL) IS NOT NULL
+		OR (SELECT count(DISTINCT f) < count(*) FROM unnest(features) f)
+	THEN
+		RAISE EXCEPTION 'features and ages are lists without NULL, and no feature stands there twice'
+			USING ERRCODE = 'invalid_parameter_value',
+				  DETAIL = format('Features %s; ages %s.', coalesce(features::text, 'NULL'), coalesce(ages::text, 'NULL')),
+				  HINT = 'There are at most 30 ages and 20 features.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION pipelines._check_features(text[], interval[]) IS
+'Raises 22023 for features or ages that a model can''t have.';
+
 -- The model of an instant, before anything was counted.
 CREATE FUNCTION pipelines._score_untrained(deals regclass, settings jsonb, at timestamptz)
 RETURNS jsonb
@@ -387,13 +407,13 @@ BEGIN
 	IF deals IS NULL OR as_of IS NULL THEN
 		RAISE EXCEPTION 'deals and as_of must not be null' USING ERRCODE = 'null_value_not_allowed';
 	END IF;
-	IF smoothing <= 0 OR min_won < 0 OR min_lost < 0 OR prior_weight < 0
-		OR cardinality(train_scores.ages) > 30 OR cardinality(train_scores.features) > 20
-	THEN
+	IF smoothing <= 0 OR min_won < 0 OR min_lost < 0 OR prior_weight < 0 THEN
 		RAISE EXCEPTION 'smoothing must be positive, min_won, min_lost and prior_weight not negative'
 			USING ERRCODE = 'invalid_parameter_value',
-				  HINT = 'There are at most 30 ages and 20 features.';
+				  DETAIL = format('smoothing %s, min_won %s, min_lost %s, prior_weight %s.', coalesce(smoothing::text, 'NULL'),
+								  coalesce(min_won::text, 'NULL'), coalesce(min_lost::text, 'NULL'), coalesce(prior_weight::text, 'NULL'));
 	END IF;
+	PERFORM pipelines._check_features(train_scores.features, train_scores.ages);
 	PERFORM pipelines._require_setup();
 	-- two trainings of one table, one after the other
 	PERFORM pg_advisory_xact_lock(hashtextextended('pipelines.score_model', deals::oid::bigint));
@@ -614,6 +634,7 @@ BEGIN
 			USING ERRCODE = 'invalid_parameter_value',
 				  DETAIL = format('From %s to %s, every %s.', calibration.trained_at, as_of, every);
 	END IF;
+	PERFORM pipelines._check_features(calibration.features, calibration.ages);
 	settings := pipelines._score_settings(deals, calibration.features, calibration.ages, NULL::numeric, NULL::integer, NULL::integer, NULL::numeric);
 	-- counted and judged in one pass, where all deals are in one part
 	parts := pipelines._score_parts(deals);

@@ -72,12 +72,14 @@ run_installed() { # pg_config
 	PG_CONFIG=$1 ONLY=$suites bash "$root/$run" "$extent"
 }
 
-# In the folder: what is written lands in a layer that goes away with us.
+# In the folder: what is written lands in a layer that goes away with us.  The
+# servers of older majors that there are come along, to be upgraded from.
 run_folder() { # folder, major
 	local status
 	layer=$(mktemp -d "${TMPDIR:-/tmp}/$project-layer.XXXXXX")
 	unshare -m -p -i -n --fork --kill-child bash -c '
 		folder=$1 layer=$2 root=$3 major=$4 data=$5 suites=$6 extent=$7 run=$8
+		shift 8
 		mkdir "$layer/up" "$layer/work" "$layer/root"
 		# a layer on a layer is not always possible: then in memory
 		mount -t overlay overlay -o "lowerdir=$folder,upperdir=$layer/up,workdir=$layer/work" "$layer/root" 2>/dev/null || {
@@ -97,6 +99,9 @@ run_folder() { # folder, major
 		fi
 		ip link set lo up 2>/dev/null
 		cd /
+		case " $suites " in
+		*" tap "*) echo "older servers: $(bash "$root/test/matrix/older.sh" "$inside" "$major" "$@")" ;;
+		esac
 		# our own folder for temporary files does not exist in there; not exec: the
 		# first process of a name space inherits what servers leave behind.  All that
 		# is installed there goes away.
@@ -104,7 +109,7 @@ run_folder() { # folder, major
 			PG_CONFIG="/usr/lib/postgresql/$major/bin/pg_config" \
 			bash "/srv/project/$run" "$extent"
 		exit $?
-	' - "$1" "$layer" "$root" "$2" "$data" "$suites" "$extent" "$run" &
+	' - "$1" "$layer" "$root" "$2" "$data" "$suites" "$extent" "$run" "$cache"/pg* / &
 	inside=$!
 	wait "$inside"
 	status=$?
