@@ -216,6 +216,25 @@ SET SESSION AUTHORIZATION regress_pipelines_clerk;
 SELECT promote(66);
 DELETE FROM house WHERE id = 1;
 RESET SESSION AUTHORIZATION;
+-- and where rows go with what they refer to, or are written one by one, as those of a partitioned table are
+CREATE TABLE street (id bigint PRIMARY KEY);
+INSERT INTO street VALUES (1), (2), (3);
+ALTER TABLE deals ADD street bigint REFERENCES street ON DELETE CASCADE;
+SELECT pipelines.create_deals('parts', partition_by => 'HASH (deal_id)');
+CREATE TABLE parts_0 PARTITION OF parts FOR VALUES WITH (modulus 1, remainder 0);
+SELECT count(*) > 0 AS resumed FROM pipelines.resume('parts');
+ALTER TABLE parts ADD street bigint REFERENCES street ON DELETE CASCADE, ADD house bigint REFERENCES house ON DELETE SET NULL;
+SELECT pipelines.track('parts', 'house');
+INSERT INTO deals (deal_id, street) VALUES (71, 1);
+INSERT INTO parts (deal_id, street, house) VALUES (72, 2, NULL), (73, NULL, 2);
+GRANT SELECT, DELETE ON street TO regress_pipelines_clerk;
+SET SESSION AUTHORIZATION regress_pipelines_clerk;
+DELETE FROM street;
+DELETE FROM house;
+RESET SESSION AUTHORIZATION;
+SELECT deal_id, version, change, actor, role_name FROM deals_history WHERE deal_id = 71
+UNION ALL SELECT deal_id, version, change, actor, role_name FROM parts_history ORDER BY 1;
+SELECT deal_id, house, version FROM parts;
 -- transaction-local settings; a setting that changes while the transaction runs
 BEGIN;
 SET LOCAL pipelines.reason = 'first';

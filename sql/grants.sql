@@ -178,6 +178,28 @@ SELECT pipelines.create_deals('other.deals');
 SELECT pipelines.grant_access('other.deals', 'regress_grants_writer', 'write');
 RESET ROLE;
 
+-- who may not even see the definitions moves deals by them (CORE 17), one statement for many or row by row
+SELECT pipelines.create_deals('app.pieces', partition_by => 'HASH (deal_id)');
+CREATE TABLE app.pieces_0 PARTITION OF app.pieces FOR VALUES WITH (modulus 1, remainder 0);
+SELECT count(*) > 0 AS resumed FROM pipelines.resume('app.pieces');
+GRANT SELECT, INSERT, UPDATE, DELETE ON app.deals, app.pieces TO regress_grants_nobody;
+GRANT USAGE ON SCHEMA app TO regress_grants_nobody;
+GRANT USAGE ON ALL SEQUENCES IN SCHEMA app TO regress_grants_nobody;
+BEGIN;
+REVOKE ALL ON ALL TABLES IN SCHEMA pipelines FROM public;
+REVOKE USAGE ON SCHEMA pipelines FROM public;
+SET ROLE regress_grants_nobody;
+INSERT INTO app.deals (deal_id, name, stage_id) VALUES (801, 'unseen', 1), (802, 'unseen', 1);
+UPDATE app.deals SET stage_id = 2, amount = 5 WHERE name = 'unseen';
+DELETE FROM app.deals WHERE deal_id = 802;
+INSERT INTO app.pieces (deal_id, name, stage_id) VALUES (801, 'unseen', 1), (802, 'unseen', 1);
+UPDATE app.pieces SET stage_id = 2, amount = 5 WHERE name = 'unseen';
+DELETE FROM app.pieces WHERE deal_id = 802;
+RESET ROLE;
+SELECT deal_id, version, change, stage_id, to_stage_id, actor = session_user AS session FROM app.deals_history WHERE deal_id > 800
+UNION ALL SELECT deal_id, version, change, stage_id, to_stage_id, actor = session_user FROM app.pieces_history ORDER BY 1, 2, 3;
+ROLLBACK;
+
 -- what a superuser does for the owner is the owner's
 SELECT pipelines.rebuild_views('app.deals');
 DROP VIEW deals_board;

@@ -206,6 +206,14 @@ RESET pipelines.reason;
 SELECT deal_id, version, change, amount, to_stage_id, reason FROM brief_history ORDER BY 1, 2;
 INSERT INTO brief (deal_id, amount) VALUES (2, 5), (4, 5);
 SELECT deal_id, version FROM brief ORDER BY 1;
+-- with what it refers to
+CREATE TABLE parent_of_brief (id bigint PRIMARY KEY);
+ALTER TABLE brief ADD COLUMN p bigint REFERENCES parent_of_brief;
+BEGIN;
+TRUNCATE parent_of_brief CASCADE;
+SELECT count(*) FROM brief;
+SELECT deal_id, version, change, amount FROM brief_history WHERE version > 2 ORDER BY 1, 2;
+ROLLBACK;
 BEGIN;
 TRUNCATE brief RESTART IDENTITY;
 ROLLBACK;
