@@ -293,4 +293,14 @@ fi
 if [ -n "${TEST_AFTER:-}" ]; then
 	(cd "$tree" && as_user bash -c "$TEST_AFTER") || not_ok "$TEST_AFTER"
 fi
+if [ "$extent" = all ] && wants regress && [ -z "${TEST_COPT:-}" ]; then
+	heading 'Without integers of 128 bits, which not every compiler has'
+	TEST_COPT=-DPIPELINES_NO_INT128 ONLY=regress bash "$root/test/check.sh" quick >"$scratch/narrow.log" 2>&1 </dev/null
+	if [ $? -eq 0 ]; then
+		ok "regress: $(tail -n 1 "$scratch/narrow.log")"
+	else
+		not_ok 'regress without integers of 128 bits'
+		tail -n 60 "$scratch/narrow.log"
+	fi
+fi
 summary

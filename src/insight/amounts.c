@@ -15,6 +15,7 @@
 #include "fmgr.h"
 #include "insight/amounts.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 
 static void
@@ -80,13 +81,13 @@ flat_get_amounts(FlatReader *reader, Amounts *amounts, MemoryContext context)
 	return n + nodd;
 }
 
+/* unit: the least step at DECIMAL_SCALE */
 static Numeric
-common_to_numeric(int64 value)
+common_to_numeric(int64 value, Numeric unit)
 {
-	Decimal128	wide = {0};
+	Datum		number = DirectFunctionCall1(int8_numeric, Int64GetDatum(value));
 
-	decimal128_add_value(&wide, value);
-	return decimal128_to_numeric(&wide, DECIMAL_SCALE, DECIMAL_SCALE);
+	return decimal_multiply(DatumGetNumeric(number), unit);
 }
 
 static int
@@ -105,15 +106,17 @@ amounts_largest_tenth(Amounts *amounts)
 {
 	int64		n = amounts->common.n + amounts->nodd;
 	int64		k = n / 10 * 9 + (n % 10 * 9 + 9) / 10 - 1;
+	Numeric		unit = decimal_from_text("0.0001");
 	Numeric    *all;
 
+	StaticAssertStmt(DECIMAL_SCALE == 4, "the unit has as many decimals");
 	if (amounts->nodd == 0)
-		return common_to_numeric(gathered_kth(&amounts->common, k));
+		return common_to_numeric(gathered_kth(&amounts->common, k), unit);
 
 	all = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(Numeric) * n);
 	memcpy(all, amounts->odd, sizeof(Numeric) * amounts->nodd);
 	for (int64 i = 0; i < amounts->common.n; i++)
-		all[amounts->nodd + i] = common_to_numeric(amounts->common.values[i]);
+		all[amounts->nodd + i] = common_to_numeric(amounts->common.values[i], unit);
 	qsort(all, n, sizeof(Numeric), compare_numbers);
 	return all[k];
 }

@@ -143,12 +143,14 @@ SKIP:
 	{
 		my ($version, $bindir) = @$server;
 		my $from = PostgreSQL::Test::Cluster->new("from$version", install_path => $bindir =~ s/.bin$//r);
-		{
-			# which says where the new server finds us, in words that an old one doesn't know
-			local $ENV{TEMP_CONFIG};
-			delete $ENV{TEMP_CONFIG};
-			$from->init;
-		}
+		$from->init;
+		# what the new server's modules and the new server want there, an old one doesn't know
+		my %known = map { (split /\t/)[0] => 1 } `$bindir/postgres --describe-config`;
+		my $conf = slurp_file($from->data_dir . '/postgresql.conf');
+		$conf =~ s/^(\w+)\s*=.*\n/$known{lc $1} ? $& : ''/gme;
+		open my $out, '>', $from->data_dir . '/postgresql.conf' or die $!;
+		print $out $conf;
+		close $out;
 		$from->append_conf('postgresql.conf', "timezone = 'UTC'\n");
 		$from->start;
 		fill($from);
