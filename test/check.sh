@@ -295,7 +295,8 @@ if [ -n "${TEST_AFTER:-}" ]; then
 fi
 if [ "$extent" = all ] && wants regress && [ -z "${TEST_COPT:-}" ]; then
 	heading 'Without integers of 128 bits, which not every compiler has'
-	TEST_COPT=-DPIPELINES_NO_INT128 ONLY=regress bash "$root/test/check.sh" quick >"$scratch/narrow.log" 2>&1 </dev/null
+	# all but the test that reads states with such integers, which are refused there
+	TEST_COPT=-DPIPELINES_NO_INT128 ONLY=regress REGRESS_TESTS="$(listed regress | sed 's/ *aggregate_states//')" bash "$root/test/check.sh" quick >"$scratch/narrow.log" 2>&1 </dev/null
 	if [ $? -eq 0 ]; then
 		ok "regress: $(tail -n 1 "$scratch/narrow.log")"
 	else

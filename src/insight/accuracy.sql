@@ -76,6 +76,14 @@ BEGIN
 				  DETAIL = format('%s periods of kind "%s", forecast %s days before they end.', periods, period, array_to_string(horizons, ', ')),
 				  HINT = 'period is week, month, quarter or year; periods is 1 to 1000; there are 1 to 20 horizons of 0 to 3660 days.';
 	END IF;
+	IF calendar IS NOT NULL AND NOT EXISTS (SELECT FROM pipelines.fiscal_period p
+											WHERE p.calendar_id = pipelines.calendar_id(calendar) AND p.kind = period)
+	THEN
+		RAISE EXCEPTION 'fiscal calendar "%" has no periods of kind "%"', calendar, period
+			USING ERRCODE = 'invalid_parameter_value',
+				  DETAIL = format('Kinds: %s.', coalesce((SELECT string_agg(DISTINCT p.kind, ', ') FROM pipelines.fiscal_period p
+														  WHERE p.calendar_id = pipelines.calendar_id(calendar)), 'none'));
+	END IF;
 	SELECT t.currency, t.tracked_since, pipelines._own_column(t.history, 'valid_from') AS valid_from,
 		   pipelines._own_column(t.history, 'valid_to') AS valid_to
 	INTO part

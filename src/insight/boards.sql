@@ -50,7 +50,7 @@ AS $$
 DECLARE
 	present CONSTANT boolean := NOT pipelines._is_past(as_of, true);
 	scored CONSTANT boolean := NOT present AND pipelines._scores_count(deals);
-	wanted integer := CASE WHEN board.pipeline IS NOT NULL THEN pipelines.pipeline_id(board.pipeline, NULL::text) END;
+	wanted integer;
 	by_stage CONSTANT boolean := coalesce(board.by, 'stage_id') IN ('stage', 'stage_id');
 	by_pipeline CONSTANT boolean := board.by IN ('pipeline', 'pipeline_id');
 	wanted_stages integer[];
@@ -71,7 +71,7 @@ BEGIN
 		RAISE EXCEPTION 'a column of a board has 0 to 10000 cards on a page, and pages count from 1'
 			USING ERRCODE = 'invalid_parameter_value', DETAIL = format('%s cards, page %s.', cards, page);
 	END IF;
-	PERFORM pipelines._roles(deals);
+	wanted := pipelines._report_pipeline(deals, board.pipeline);
 	IF stages IS NOT NULL THEN
 		SELECT array_agg(DISTINCT s.stage_id), string_agg(DISTINCT quote_literal(w.name), ', ') FILTER (WHERE s.stage_id IS NULL)
 		INTO wanted_stages, missing
@@ -282,7 +282,12 @@ BEGIN
 	PERFORM pipelines.board(deals, by, stages, pipeline, condition, order_by, 0, 1, true, now());
 	INSERT INTO pipelines.board AS b (name, owner, relation, settings, shared, saved_at)
 	VALUES (btrim(save_board.name), current_user, save_board.deals,
-			jsonb_strip_nulls(jsonb_build_object('by', save_board.by, 'stages', to_jsonb(save_board.stages), 'pipeline', save_board.pipeline,
+			-- by their numbers: names may change
+			jsonb_strip_nulls(jsonb_build_object('by', save_board.by,
+												 'stages', (SELECT jsonb_agg(DISTINCT s.stage_id::text)
+															FROM unnest(save_board.stages) w(name)
+															JOIN pipelines.stage s ON w.name IN (s.name, s.code, s.stage_id::text)),
+												 'pipeline', pipelines._report_pipeline(save_board.deals, save_board.pipeline)::text,
 												 'condition', save_board.condition, 'order_by', save_board.order_by, 'cards', save_board.cards)),
 			save_board.shared, clock_timestamp())
 	ON CONFLICT ON CONSTRAINT board_pkey DO UPDATE
@@ -313,7 +318,13 @@ RETURNS TABLE (name text, owner text, deals regclass, settings jsonb, shared boo
 LANGUAGE sql STABLE PARALLEL SAFE COST 1000 ROWS 20
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT b.name, b.owner, b.relation, b.settings, b.shared, b.saved_at
+	SELECT b.name, b.owner, b.relation,
+		   b.settings || jsonb_strip_nulls(jsonb_build_object(
+				'stages', (SELECT jsonb_agg(coalesce(s.name, x.stage) ORDER BY x.n)
+						   FROM jsonb_array_elements_text(b.settings -> 'stages') WITH ORDINALITY x(stage, n)
+						   LEFT JOIN pipelines.stage s ON s.stage_id::text = x.stage),
+				'pipeline', (SELECT p.name FROM pipelines.pipeline p WHERE p.pipeline_id::text = b.settings ->> 'pipeline'))),
+		   b.shared, b.saved_at
 	FROM pipelines.board b
 	WHERE b.owner = current_user OR b.shared
 	ORDER BY b.owner <> current_user, b.name, b.owner
@@ -332,14 +343,19 @@ AS $$
 DECLARE
 	saved record;
 BEGIN
-	SELECT b.deals AS relation, b.settings INTO saved
-	FROM pipelines.boards() b
-	WHERE b.name = saved_board.name AND (saved_board.owner IS NULL OR b.owner = saved_board.owner)
+	SELECT b.relation, b.settings INTO saved
+	FROM pipelines.board b
+	WHERE (b.owner = current_user OR b.shared)
+		AND b.name = saved_board.name AND (saved_board.owner IS NULL OR b.owner = saved_board.owner)
 	ORDER BY b.owner <> current_user, b.owner
 	LIMIT 1;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'there is no board "%"', saved_board.name
 			USING ERRCODE = 'undefined_object', HINT = 'SELECT * FROM pipelines.boards() lists what there is.';
+	END IF;
+	IF NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = saved.relation) THEN
+		RAISE EXCEPTION 'the table of board "%" is gone', saved_board.name
+			USING ERRCODE = 'undefined_table', HINT = 'pipelines.drop_board() forgets the board.';
 	END IF;
 	RETURN QUERY SELECT * FROM pipelines.board(saved.relation, saved.settings ->> 'by',
 		CASE WHEN saved.settings ? 'stages' THEN ARRAY(SELECT s FROM jsonb_array_elements_text(saved.settings -> 'stages') s) END,
@@ -348,4 +364,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pipelines.saved_board(text, text, boolean, integer, timestamptz) IS
-'A board that was saved under a name, the caller''s own before one that is shared, with the rights of the caller. Raises 42704.';
+'A board that was saved under a name, the caller''s own before one that is shared, with the rights of the caller. Its pipeline and stages may have been renamed since. Raises 42704, 42P01 if its table is gone.';

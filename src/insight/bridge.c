@@ -527,7 +527,7 @@ day_of(Bridge *bridge, const Version *version, TimestampTz at)
 static Numeric
 price(Bridge *bridge, const Version *version, TimestampTz rate_at)
 {
-	LOCAL_FCINFO(call, 5);
+	LOCAL_FCINFO(call, 6);
 	Datum		result;
 
 	if (bridge->currency == NULL || version->amount == NULL)
@@ -535,14 +535,17 @@ price(Bridge *bridge, const Version *version, TimestampTz rate_at)
 	if (version->currency == NULL)
 		return NULL;
 
-	InitFunctionCallInfoData(*call, &bridge->convert, 5, InvalidOid, NULL, NULL);
+	InitFunctionCallInfoData(*call, &bridge->convert, 6, InvalidOid, NULL, NULL);
 	call->args[0].value = NumericGetDatum(version->amount);
 	call->args[1].value = PointerGetDatum(cstring_to_text(version->currency));
 	call->args[2].value = PointerGetDatum(bridge->currency_text);
 	call->args[3].value = DateADTGetDatum(day_of(bridge, version, rate_at));
 	call->args[4].value = PointerGetDatum(bridge->rate_set);
+	call->args[5].value = TimestampTzGetDatum(bridge->to);
 	for (int i = 0; i < 5; i++)
 		call->args[i].isnull = false;
+	/* of the past, rates as they were known then */
+	call->args[5].isnull = bridge->to >= GetCurrentTransactionStartTimestamp();
 	result = FunctionCallInvoke(call);
 	if (call->isnull)
 		return NULL;
@@ -1491,7 +1494,7 @@ read_all(Bridge *bridge, const Scope *scope)
 static void
 prepare_conversion(Bridge *bridge)
 {
-	Oid			types[5] = {NUMERICOID, TEXTOID, TEXTOID, DATEOID, TEXTOID};
+	Oid			types[6] = {NUMERICOID, TEXTOID, TEXTOID, DATEOID, TEXTOID, TIMESTAMPTZOID};
 	Oid			texttype[1] = {TEXTOID};
 	Datum		values[1];
 	Oid			function;
@@ -1499,8 +1502,13 @@ prepare_conversion(Bridge *bridge)
 
 	if (bridge->currency == NULL)
 		return;
+	values[0] = PointerGetDatum(bridge->rate_set);
+	if (SPI_execute_with_args("SELECT pipelines._need_rate_set($1)", 1, texttype, values, NULL,
+							  true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not look for a set of exchange rates");
+	SPI_freetuptable(SPI_tuptable);
 	function = LookupFuncName(list_make2(makeString("pipelines"), makeString("convert")),
-							  5, types, true);
+							  6, types, true);
 	if (!OidIsValid(function))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -1519,7 +1527,7 @@ prepare_conversion(Bridge *bridge)
 
 /* names, codes or ids of pipelines, as ids */
 static Datum
-pipeline_ids(ArrayType *names, const Bridge *bridge)
+pipeline_ids(ArrayType *names, int32 layout_id)
 {
 	Datum	   *elements;
 	bool	   *nulls;
@@ -1528,7 +1536,7 @@ pipeline_ids(ArrayType *names, const Bridge *bridge)
 	deconstruct_array(names, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
 	for (int i = 0; i < count; i++)
 		elements[i] = nulls[i] ? Int32GetDatum(0) :
-			Int32GetDatum(definitions_pipeline_named(TextDatumGetCString(elements[i]), 0));
+			Int32GetDatum(definitions_pipeline_named(TextDatumGetCString(elements[i]), layout_id));
 	return PointerGetDatum(construct_array(elements, count, INT4OID, 4, true, TYPALIGN_INT));
 }
 
@@ -1649,7 +1657,7 @@ bridge_main(FunctionCallInfo fcinfo, bool list)
 	memset(&scope, 0, sizeof(scope));
 	scope.has_pipelines = !PG_ARGISNULL(3);
 	if (scope.has_pipelines)
-		scope.pipelines = pipeline_ids(PG_GETARG_ARRAYTYPE_P(3), bridge);
+		scope.pipelines = pipeline_ids(PG_GETARG_ARRAYTYPE_P(3), layout_require(bridge->deals)->layout_id);
 	scope.has_owners = !PG_ARGISNULL(4);
 	scope.owners = PG_GETARG_DATUM(4);
 	scope.has_expected = !PG_ARGISNULL(5);

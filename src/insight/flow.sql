@@ -147,7 +147,7 @@ DECLARE
 	zones CONSTANT text := (SELECT coalesce(string_agg(format('WHEN %s THEN %L', p.pipeline_id, p.time_zone), ' ' ORDER BY p.pipeline_id),
 											'WHEN 0 THEN NULL') FROM pipelines.pipeline p);
 	amount CONSTANT text := pipelines._report_amount(convert_to,
-		format('(%%s AT TIME ZONE CASE r.pipeline_id_ %s ELSE current_setting(''TimeZone'') END)::date', replace(zones, '%', '%%')));
+		format('(%%s AT TIME ZONE CASE r.pipeline_id_ %s ELSE current_setting(''TimeZone'') END)::date', replace(zones, '%', '%%')), past);
 	currency CONSTANT text := CASE WHEN convert_to IS NULL THEN 'r.currency_' ELSE quote_literal(convert_to) || '::text' END;
 	chosen CONSTANT text := CASE WHEN limited THEN ' AND (r.pipeline_id_ = $3 OR r.to_pipeline_ = $3)' ELSE '' END;
 	created CONSTANT text := coalesce((SELECT format('CAST(c.%I AS timestamptz)', m.column_name) FROM pipelines._roles(deals) m
@@ -457,6 +457,9 @@ DECLARE
 BEGIN
 	PERFORM pipelines._is_past(as_of, true);
 	PERFORM pipelines._need_deals(deals);
+	IF journey.deal IS NULL THEN
+		RAISE EXCEPTION 'deal must not be null' USING ERRCODE = 'null_value_not_allowed';
+	END IF;
 	SELECT pipelines._key_values(journey.deal, count(*)::integer) INTO keys
 	FROM pipelines._roles(deals) r WHERE r.role ~ '^key[1-9]';
 	RETURN QUERY EXECUTE (
@@ -518,4 +521,4 @@ $$;
 COMMENT ON FUNCTION pipelines.journey(regclass, text, timestamptz) IS
 'The whole way of one deal (the text form of its key): a row for its creation or adoption, for each change of a tracked column, and for its deletion; in time independent of how many deals there are.
 at: when it happened; change: create, adopt (it was there when its table was adopted), or the kind of change as in the history; what it was from then until the next change: pipeline, stage, outcome (by the definitions of that instant), amount, currency, expected_close_on, owner, episode; in_stage: how long it had been in the stage when that ended (NULL for a deletion).  actor, reason and batch are those of the change; of a creation they are not kept.
-Columns on who and why, and deals that others may not see, follow the rights of the caller on the history.  Errors: 22P02 no key, 22023 as_of infinity, 55000 not a deals table.';
+Columns on who and why, and deals that others may not see, follow the rights of the caller on the history.  Errors: 22P02 no key, 22004 NULL for the deal, 22023 as_of infinity, 55000 not a deals table.';

@@ -29,6 +29,7 @@ typedef struct DealsLayout
 {
 	Oid			relid;
 	Oid			history;
+	int32		layout_id;		/* whose pipelines; 0: of all */
 	TimestampTz tracked_since;
 	Jsonb	   *tracked;		/* columns added later, with their instant */
 	List	   *columns;		/* of MappedColumn */

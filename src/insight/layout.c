@@ -108,6 +108,8 @@ read_tracked_row(Oid relid, DealsLayout *layout)
 			continue;
 		value = tracked_column(slot, "history", &isnull);
 		layout->history = isnull ? InvalidOid : DatumGetObjectId(value);
+		value = tracked_column(slot, "layout_id", &isnull);
+		layout->layout_id = isnull ? 0 : DatumGetInt32(value);
 		value = tracked_column(slot, "tracked_since", &isnull);
 		layout->tracked_since = isnull ? DT_NOBEGIN : DatumGetTimestampTz(value);
 		value = tracked_column(slot, "tracked", &isnull);

@@ -9,8 +9,9 @@
 -------------------------------------------------------------------------------
 
 -- The amount of a row of _rows_at(r), in a currency that is asked for or not;
--- each deal is rounded once.
-CREATE FUNCTION pipelines._report_amount(currency text, "on" text)
+-- each deal is rounded once.  A rate that was corrected after an instant of the
+-- past ($1) counts as it was known then.
+CREATE FUNCTION pipelines._report_amount(currency text, "on" text, past boolean)
 RETURNS text
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100
 SET search_path = pg_catalog, pg_temp
@@ -21,10 +22,11 @@ BEGIN
 	END IF;
 	-- that there is such a currency
 	PERFORM pipelines.minor_units(currency);
-	RETURN format('pipelines.round_money(pipelines.convert(r.amount_, r.currency_, %1$L::text, %2$s, ''spot''::text), %1$L::text)', currency, "on");
+	RETURN format('pipelines.round_money(pipelines.convert(r.amount_, r.currency_, %1$L::text, %2$s, ''spot''::text%3$s), %1$L::text)', currency, "on",
+		CASE WHEN past THEN ', $1' ELSE '' END);
 END
 $$;
-COMMENT ON FUNCTION pipelines._report_amount(text, text) IS
+COMMENT ON FUNCTION pipelines._report_amount(text, text, boolean) IS
 	'The amount of a deal, in its own currency or converted on a day, as SQL text. Raises 22023 for an unknown currency.';
 
 -- A function with a setting is never put into the query that calls it: what is
@@ -77,7 +79,7 @@ AS $$
 DECLARE
 	past CONSTANT boolean := pipelines._is_past(as_of);
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
-	amount CONSTANT text := pipelines._report_amount(convert_to, 'coalesce(r.closed_on_, o.today)');
+	amount CONSTANT text := pipelines._report_amount(convert_to, 'coalesce(r.closed_on_, o.today)', past);
 	reopened text := '';
 	slow_in integer[];
 	slow interval[];
@@ -320,7 +322,7 @@ BEGIN
 		CASE WHEN convert_to IS NULL THEN 'r.currency_' ELSE quote_literal(convert_to) || '::text' END,
 		CASE n_basis WHEN 'open' THEN 'o.outcome = ''open''' WHEN 'created' THEN 'x.created'
 			ELSE 'x.closed AND o.outcome IN (''won'', ''lost'')' END,
-		pipelines._report_amount(convert_to, 'coalesce(r.closed_on_, o.today)'),
+		pipelines._report_amount(convert_to, 'coalesce(r.closed_on_, o.today)', past),
 		pipelines._report_from(deals, by, past, interval '12 months'),
 		pipelines._closed_join(deals, past),
 		CASE WHEN chosen IS NULL THEN '' ELSE ' WHERE r.pipeline_id_ = $4' END)
@@ -375,7 +377,7 @@ BEGIN
 		ORDER BY g.pipeline_id_, g.by_, g.currency_$sql$,
 		CASE WHEN convert_to IS NULL THEN 'r.currency_' ELSE quote_literal(convert_to) || '::text' END,
 		pipelines._report_from(deals, split, past, open_only => true),
-		pipelines._report_amount(convert_to, 'o.today'),
+		pipelines._report_amount(convert_to, 'o.today', past),
 		CASE WHEN chosen IS NULL THEN '' ELSE ' AND r.pipeline_id_ = $4' END,
 		CASE WHEN scored THEN 'z.effective_probability, ' ELSE '' END,
 		CASE WHEN scored THEN format(' LEFT JOIN pipelines.scores(%L::regclass, NULL::text, $1) z ON z.deal = CAST(r.key_ AS text)', deals) ELSE '' END)

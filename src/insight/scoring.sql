@@ -513,7 +513,7 @@ AS $$
 #variable_conflict use_column
 DECLARE
 	present CONSTANT boolean := NOT pipelines._is_past(as_of, true);
-	wanted integer := CASE WHEN scores.pipeline IS NOT NULL THEN pipelines.pipeline_id(scores.pipeline, NULL::text) END;
+	wanted integer;
 	model jsonb;
 	rows text;
 	probability text;
@@ -523,7 +523,7 @@ BEGIN
 	IF deals IS NULL THEN
 		RAISE EXCEPTION 'deals must not be null' USING ERRCODE = 'null_value_not_allowed';
 	END IF;
-	PERFORM pipelines._roles(deals);
+	wanted := pipelines._report_pipeline(deals, scores.pipeline);
 	IF present THEN
 		model := pipelines._score_model(deals);
 	END IF;
@@ -616,7 +616,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	wanted integer := CASE WHEN calibration.pipeline IS NOT NULL THEN pipelines.pipeline_id(calibration.pipeline, NULL::text) END;
+	wanted integer;
 	settings jsonb;
 	model jsonb;
 	part jsonb;
@@ -624,9 +624,10 @@ DECLARE
 	parts integer;
 	query text;
 BEGIN
-	IF deals IS NULL OR calibration.trained_at IS NULL OR every IS NULL OR as_of IS NULL THEN
-		RAISE EXCEPTION 'deals, trained_at, every and as_of must not be null' USING ERRCODE = 'null_value_not_allowed';
+	IF deals IS NULL OR calibration.trained_at IS NULL OR every IS NULL OR new_only IS NULL OR as_of IS NULL THEN
+		RAISE EXCEPTION 'deals, trained_at, every, new_only and as_of must not be null' USING ERRCODE = 'null_value_not_allowed';
 	END IF;
+	wanted := pipelines._report_pipeline(deals, calibration.pipeline);
 	IF every <= interval '0' OR calibration.trained_at >= as_of OR NOT isfinite(as_of) OR NOT isfinite(calibration.trained_at)
 		OR extract(epoch FROM as_of - calibration.trained_at) / extract(epoch FROM every) > 100000
 	THEN

@@ -41,7 +41,7 @@ COMMENT ON FUNCTION pipelines._stall_from(regclass, text, boolean, text) IS
 -- put into the outer one: so the instant is worked out once a deal, not wherever
 -- it is used.
 CREATE FUNCTION pipelines._stall_query(deals regclass, source text, condition text, by_activity boolean, latest text, respect_next_action boolean,
-	with_reasons boolean)
+	with_reasons boolean, ahead boolean DEFAULT false)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
@@ -52,24 +52,30 @@ AS $$
 			round((extract(epoch FROM $1 - x.stalled_at) / 86400)::numeric, 2), x.reasons
 		FROM (
 			SELECT %s, ps.pipeline_id, p.name, ps.stage_id, ps.stage_name, ps.stall_basis, %s, %s, coalesce(%s, %L::text),
-				%s, %s, w.stalled_at, %s
+				%s, %s, %s.stalled_at, %s
 			FROM %s
 			WHERE %s%s
-			ORDER BY w.stalled_at, 1
+			ORDER BY %s.stalled_at, 1
 		) x(deal, pipeline_id, pipeline_name, stage_id, stage_name, basis, owner, amount, currency,
 			stage_entered_at, next_action_at, stalled_at, reasons)$sql$,
 		pipelines._key_as_text($1, 'd', false), pipelines._column($1, 'owner', 'text'), pipelines._column($1, 'amount', 'numeric'),
 		pipelines._column($1, 'currency', 'text'), t.currency, pipelines._column($1, 'stage_entered_at'),
-		pipelines._column($1, 'next_action_at', 'timestamptz'),
+		n.at, e.source,
 		CASE WHEN $7 THEN replace(pipelines._reasons($1), 'now()', '$1') ELSE 'CAST(NULL AS text[])' END,
-		pipelines._stall_from($1, $2, $4, $5), $3,
-		CASE WHEN $6 THEN format(' AND (%1$s >= $1 AND ($2 IS NULL OR %1$s - $1 <= $2)) IS NOT TRUE', pipelines._column($1, 'next_action_at', 'timestamptz'))
-			 ELSE '' END)
+		pipelines._stall_from($1, $2, $4, $5)
+			-- worked out once a deal
+			|| CASE WHEN e.source = 'e' THEN format(' CROSS JOIN LATERAL (SELECT CASE WHEN %1$s >= greatest(w.stalled_at, $1)
+				AND ($2 IS NULL OR %1$s - greatest(w.stalled_at, $1) <= $2) THEN %1$s ELSE w.stalled_at END AS stalled_at OFFSET 0) e', n.at) ELSE '' END,
+		replace($3, 'w.stalled_at', e.source || '.stalled_at'),
+		CASE WHEN $6 AND NOT $8 THEN format(' AND (%1$s >= $1 AND ($2 IS NULL OR %1$s - $1 <= $2)) IS NOT TRUE', n.at) ELSE '' END,
+		e.source)
 	FROM pipelines.tracked_table t
+	CROSS JOIN (SELECT pipelines._column($1, 'next_action_at', 'timestamptz')) n(at)
+	CROSS JOIN (SELECT CASE WHEN $6 AND $8 THEN 'e' ELSE 'w' END) e(source)
 	WHERE t.relation = $1
 $$;
-COMMENT ON FUNCTION pipelines._stall_query(regclass, text, text, boolean, text, boolean, boolean) IS
-	'The query of stalled() and stalling(), as SQL text: the deals of a source that have a limit and fulfil a condition, as of $1. $2: how far off a next action may be that is respected.';
+COMMENT ON FUNCTION pipelines._stall_query(regclass, text, text, boolean, text, boolean, boolean, boolean) IS
+	'The query of stalled() and stalling(), as SQL text: the deals of a source that have a limit and fulfil a condition, as of $1. $2: how far off a next action may be that is respected: at $1, or ahead, when the limit is over or at $1 if that is later; a deal stalls then when the action was due.';
 
 CREATE FUNCTION pipelines.stalled(deals regclass, pipeline text DEFAULT NULL, respect_next_action boolean DEFAULT false,
 	max_future interval DEFAULT NULL, with_reasons boolean DEFAULT true, as_of timestamptz DEFAULT now())
@@ -152,7 +158,7 @@ DECLARE
 		format('coalesce(tstzrange($1, greatest($1, $3), ''(]'') @> w.stalled_at, false) AND '
 			|| CASE WHEN past THEN '($4 IS NULL OR %1$s = $4)' ELSE '%1$s = $4 AND %2$s = $5 AND %3$s >= $6 AND %3$s <= $7' END,
 			pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'), pipelines._column(deals, 'stage_entered_at')),
-		true, '$3', respect_next_action, with_reasons);
+		true, '$3', respect_next_action, with_reasons, true);
 	s record;
 BEGIN
 	PERFORM pipelines._need_deals(deals);
@@ -175,12 +181,13 @@ BEGIN
 		-- nothing happens in a stage before it is entered
 		RETURN QUERY EXECUTE statement
 		USING as_of, max_future, until, s.pipeline_id, s.stage_id,
-			CASE WHEN s.stall_basis = 'stage' THEN s.lo ELSE '-infinity' END,
+			-- what only a next action keeps from being stalled is over its limit for long, maybe
+			CASE WHEN s.stall_basis = 'stage' AND NOT respect_next_action THEN s.lo ELSE '-infinity' END,
 			CASE WHEN s.stall_basis IN ('stage', 'activity') THEN s.hi ELSE 'infinity' END;
 	END LOOP;
 END
 $$;
 COMMENT ON FUNCTION pipelines.stalling(regclass, timestamptz, text, boolean, interval, boolean, timestamptz) IS
-'Open deals that are not stalled by as_of and will be by the instant until if nothing happens to them, by pipeline, stage and stalled_at; days_over is negative: days of 24 hours to go.  Columns, and what is asked of a next action, are as in stalled(); reasons are those of as_of, so that over_limit is none of them.
-One range of the index on (pipeline, stage, stage_entered_at) per stage: the time depends on how many deals will stall, not on how many there are.  For stages whose limit runs by age or by activity all deals of the stage are read, and for an instant of the past all deals, once.
+'Open deals that are not stalled by as_of and will be by the instant until if nothing happens to them, by pipeline, stage and stalled_at; days_over is negative: days of 24 hours to go.  Columns are as in stalled().  respect_next_action: a deal whose limit is over while its next action is yet to come, within max_future of that instant (of as_of, if the limit was over before) if that is given, stalls when the action was due.  reasons are those of as_of, so that over_limit is one only of what an action keeps from being stalled.
+One range of the index on (pipeline, stage, stage_entered_at) per stage: the time depends on how many deals will stall, not on how many there are.  For stages whose limit runs by age or by activity, and where next actions are respected, all deals of the stage that may be over it are read, and for an instant of the past all deals, once.
 Errors: 22023 an instant before the history of an adopted table; 23S01 unknown pipeline.';

@@ -63,6 +63,26 @@ $$;
 COMMENT ON FUNCTION pipelines.rate_sets() IS
 'The sets of exchange rates that there are, with or without a row in pipelines.rate_set: limit in days (null: none), how many currencies and rates, first and last day.';
 
+CREATE FUNCTION pipelines._need_rate_set(rate_set text)
+RETURNS void
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	-- the usual one may be empty still
+	IF rate_set = 'spot' OR EXISTS (SELECT FROM pipelines.exchange_rate e WHERE e.rate_set = _need_rate_set.rate_set)
+		OR EXISTS (SELECT FROM pipelines.rate_set s WHERE s.rate_set = _need_rate_set.rate_set)
+	THEN
+		RETURN;
+	END IF;
+	RAISE EXCEPTION 'there is no set of exchange rates "%"', rate_set
+		USING ERRCODE = 'invalid_parameter_value',
+			  DETAIL = format('Sets: %s.', coalesce((SELECT string_agg(r.rate_set, ', ' ORDER BY r.rate_set COLLATE "C") FROM pipelines.rate_sets() r), 'none'));
+END
+$$;
+COMMENT ON FUNCTION pipelines._need_rate_set(text) IS
+'Raises 22023 for a set of rates that there is not.';
+
 -- policies: one for all figures of a report ------------------------------------
 
 CREATE FUNCTION pipelines.conversion_date(policy text, as_of date, created_on date, closed_on date) RETURNS date

@@ -101,6 +101,9 @@ BEGIN
 			USING ERRCODE = 'undefined_object',
 				  HINT = 'pipelines.fiscal_calendar lists them; without one, reports go by calendar months.';
 	END IF;
+	IF currency IS NOT NULL THEN
+		PERFORM pipelines._need_rate_set(pipelines.conversion_rate_set(rates, coalesce(rate_set, 'spot')));
+	END IF;
 	RETURN jsonb_build_object('type', pipelines._forecast_type_named(forecast_type), 'kind', forecast_period,
 		'currency', currency, 'rates', rates, 'rate_set', pipelines.conversion_rate_set(rates, coalesce(rate_set, 'spot')), 'carry', overdue = 'carry',
 		'calendar', found_calendar.name, 'overrides', pipelines._checked_overrides(deals, overrides),
