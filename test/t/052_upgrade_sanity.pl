@@ -143,8 +143,8 @@ SKIP:
 	{
 		my ($version, $bindir) = @$server;
 		my $from = PostgreSQL::Test::Cluster->new("from$version", install_path => $bindir =~ s/.bin$//r);
-		# not a copy of what the new server made
-		$from->init(force_initdb => 1);
+		# not a copy of what the new server made; from 18 on clusters have checksums
+		$from->init(force_initdb => 1, extra => $major >= 18 ? ['--data-checksums'] : []);
 		# what the new server's modules and the new server want there, an old one doesn't know
 		my %known = map { (split /\t/)[0] => 1 } `$bindir/postgres --describe-config`;
 		my $conf = slurp_file($from->data_dir . '/postgresql.conf');
