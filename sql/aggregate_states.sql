@@ -152,9 +152,10 @@ FROM unnest('{numbered,named}'::text[]) t ORDER BY 1;
 -- what is counted on the way is what would have been counted before, at whatever instant
 CREATE FUNCTION bins(deals regclass, trained timestamptz, judged timestamptz, features text[], in_one boolean) RETURNS text LANGUAGE sql AS $$
 	SELECT 'SELECT jsonb_agg(jsonb_build_array(e -> 0, e -> 1, e -> 2, e -> 3, e -> 4, round((e ->> 5)::numeric, 6), round((e ->> 7)::numeric, 6)) ORDER BY e::text) FROM (SELECT judged'
-		|| replace(replace(replace(pipelines._score_feed(deals, features),
-			'$1', quote_literal(CASE WHEN in_one THEN pipelines._score_untrained(deals, s, trained) || '{"train": 1, "every": 86400}'
-									 ELSE pipelines._score_count(deals, s, trained) || '{"every": 86400}' END) || '::jsonb'),
+		|| replace(replace(replace(pipelines._score_feed(deals, features, cardinality(features) > 0),
+			'$1', quote_literal((CASE WHEN in_one THEN pipelines._score_untrained(deals, s, trained) || '{"train": 1, "every": 86400}'
+									  ELSE pipelines._score_count(deals, s, trained) || '{"every": 86400}' END)
+								|| jsonb_build_object('dated', (cardinality(features) > 0)::integer)) || '::jsonb'),
 			'$2', quote_literal(judged) || '::timestamptz'), '$3', quote_literal(trained) || '::timestamptz') || ') f(b), jsonb_array_elements(b) e'
 	FROM pipelines._score_settings(deals, features, NULL, NULL, 5, 5, NULL) s
 $$;

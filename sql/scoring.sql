@@ -215,6 +215,14 @@ FROM (SELECT t.t, count(*) AS n, bool_and(t.score = a.score) AS same, min(t.scor
 SELECT count(*) > 0 AS some, count(*) FILTER (WHERE v.score IS DISTINCT FROM f.score OR v.contributions IS DISTINCT FROM f.contributions) AS wrong
 FROM deals_scores v FULL JOIN pipelines.scores('deals') f USING (deal);
 
+-- an expression asks of the past what is tracked, or of the present row where a report doesn't learn from it
+SELECT try($$SELECT FROM pipelines.train_scores('deals', features => '{upper(account)}')$$);
+SELECT try($$SELECT FROM pipelines.calibration('deals', '2024-01-15', features => ARRAY['coalesce(owner, account)'])$$);
+UPDATE deals SET account = 'acme';
+SELECT a.dimension, a.n, a.actual = b.actual AS same FROM (SELECT dimension, count(*) AS n, sum(actual) AS actual FROM pipelines.forecast_accuracy('deals', by => 'upper(account)', as_of => '2024-12-01') GROUP BY 1) a
+	FULL JOIN (SELECT upper(dimension) AS dimension, count(*) AS n, sum(actual) AS actual FROM pipelines.forecast_accuracy('deals', by => 'account', as_of => '2024-12-01') GROUP BY 1) b
+	ON coalesce(a.dimension, '-') = coalesce(b.dimension, '-') AND a.n = b.n ORDER BY 1;
+
 -- Only who owns the table trains, and sees what it says of protected pipelines only who sees them
 CREATE ROLE scoring_clerk;
 GRANT SELECT, UPDATE ON deals TO scoring_clerk;
@@ -234,6 +242,22 @@ RESET ROLE;
 SELECT pipelines.release('deals');
 SELECT count(*) FILTER (WHERE relation = 'deals'::regclass) AS released, count(*) > 0 AS others FROM pipelines.score_model;
 SELECT count(*) FILTER (WHERE relation = 'deals'::regclass) AS released, count(*) > 0 AS others FROM pipelines.score_count;
+
+-- what a deal says only just before it is closed is no news of the time before (R-11.5): 160 deals, each open for ten days, whose source is known in the last hour
+SELECT pipelines.create_pipeline('Late', layout => 'late', time_zone => 'UTC', stages => '[{"name": "Open", "probability": 50}, {"name": "Good", "outcome": "won"}, {"name": "Bad", "outcome": "lost"}]') > 0 AS late;
+SELECT pipelines.create_deals('late', layout => 'late');
+CREATE TABLE late_log AS
+SELECT i AS deal_id, timestamptz '2025-01-01' + i * interval '1 day' + v.after AS at, CASE WHEN v.after < '10 days' THEN 'Open' WHEN i % 2 = 0 THEN 'Good' ELSE 'Bad' END AS stage,
+	CASE WHEN v.after > '0' THEN CASE i % 2 WHEN 0 THEN 'fair' ELSE 'call' END END AS source
+FROM generate_series(1, 160) i, unnest('{0 days,9 days 23 hours,10 days}'::interval[]) v(after);
+SELECT * FROM pipelines.import_history('late', 'late_log');
+SELECT f, predictor, predictions, won, brier, log_loss FROM unnest(ARRAY['{}', '{source}', '{source,stage_id}']::text[]) f, pipelines.calibration('late', '2025-04-01', every => '3 days', features => f::text[], as_of => '2025-07-01')
+WHERE bin = 'all' AND predictor = 'score' ORDER BY f COLLATE "C";
+-- where it has been said for long it tells all, and what is told at the end is what was said then
+UPDATE late_log SET source = CASE deal_id % 2 WHEN 0 THEN 'fair' ELSE 'call' END;
+SELECT pipelines.create_deals('early', layout => 'late');
+SELECT * FROM pipelines.import_history('early', 'late_log');
+SELECT predictions, won, brier < 0.001 AS good FROM pipelines.calibration('early', '2025-04-01', every => '3 days', features => '{source}', as_of => '2025-07-01') WHERE bin = 'all' AND predictor = 'score';
 
 \c :home
 DROP DATABASE regress_pipelines_scoring;

@@ -1328,8 +1328,8 @@ COMMENT ON FUNCTION pipelines.track(regclass, name) IS
 Errors: 42501 not the owner, 42703 no such column, 42701 tracked already, 0A000 a type or a generated column that can''t be kept.';
 
 -- After a DELETE that was not committed yet beside an INSERT of the same key,
--- the new life counts its versions from 1 again, and the first of its changes
--- runs into the history of the old one.  Lift it above.
+-- the new life begins with the version that the deletion has, and the next of its
+-- changes runs into the history of the old one.  Lift it above.
 CREATE FUNCTION pipelines.repair(deals regclass)
 RETURNS TABLE (deal text, was integer, version integer)
 LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 100000 ROWS 10

@@ -133,6 +133,7 @@ typedef struct ScoreNode
 	int32		next;			/* of the same episode, or NOTHING */
 	uint16		furthest;		/* both are indexes of stages */
 	uint16		stage;
+	int32		features;		/* number of the set, or NOTHING; see ScoreState.dated */
 	TimestampTz from;
 	TimestampTz to;
 } ScoreNode;
@@ -251,6 +252,7 @@ typedef struct ScoreState
 	int64		every;			/* microseconds between two of them */
 	bool		new_only;		/* only deals made since then? */
 	bool		train;			/* count first what was known at since? */
+	bool		dated;			/* are versions told one by one, with their features? */
 	uint32		parts;			/* of so many parts of the deals ... */
 	uint32		part;			/* ... this one is seen */
 	StageSeen	recent[RECENT_STAGES];
@@ -965,7 +967,7 @@ find_entry(ScoreState *state, int64 key1, int64 key2, int32 episode, bool make)
 
 /* a stretch of an open life */
 static void
-push_node(ScoreState *state, ScoreEntry *entry, int furthest, int stage,
+push_node(ScoreState *state, ScoreEntry *entry, int furthest, int stage, int32 features,
 		  TimestampTz from, TimestampTz to)
 {
 	ScoreNode  *node;
@@ -986,6 +988,7 @@ push_node(ScoreState *state, ScoreEntry *entry, int furthest, int stage,
 	node->next = entry->nodes;
 	node->furthest = furthest;
 	node->stage = stage;
+	node->features = features;
 	node->from = from;
 	node->to = to;
 	entry->nodes = state->nnodes++;
@@ -993,7 +996,7 @@ push_node(ScoreState *state, ScoreEntry *entry, int furthest, int stage,
 
 /* the same, joined with one that it continues */
 static void
-add_node(ScoreState *state, ScoreEntry *entry, int furthest, int stage,
+add_node(ScoreState *state, ScoreEntry *entry, int furthest, int stage, int32 features,
 		 TimestampTz from, TimestampTz to)
 {
 	uint32		steps = 0;
@@ -1005,7 +1008,7 @@ add_node(ScoreState *state, ScoreEntry *entry, int furthest, int stage,
 		/* a deal may have gone to and fro for ever */
 		if (++steps % 1024 == 0)
 			CHECK_FOR_INTERRUPTS();
-		if (node->furthest != furthest || node->stage != stage)
+		if (node->furthest != furthest || node->stage != stage || node->features != features)
 			continue;
 		/* they follow each other, or are told by versions of one visit */
 		if (node->from <= to && from <= node->to)
@@ -1015,7 +1018,7 @@ add_node(ScoreState *state, ScoreEntry *entry, int furthest, int stage,
 			return;
 		}
 	}
-	push_node(state, entry, furthest, stage, from, to);
+	push_node(state, entry, furthest, stage, features, from, to);
 }
 
 /* number of a set of features, each kept once */
@@ -1087,6 +1090,7 @@ begin_seeing(ScoreState *state, Jsonb *settings, TimestampTz at, TimestampTz sin
 				 errhint("Ask pipelines.calibration().")));
 	state->new_only = json_object_number(root, "new_only", 0, 0, 1) != 0;
 	state->train = json_object_number(root, "train", 0, 0, 1) != 0;
+	state->dated = json_object_number(root, "dated", 0, 0, 1) != 0;
 	state->parts = (uint32) json_object_number(root, "parts", 1, 1, PG_INT32_MAX);
 	state->part = (uint32) json_object_number(root, "part", 0, 0, PG_INT32_MAX);
 	old = MemoryContextSwitchTo(context);
@@ -1228,7 +1232,8 @@ find_stage_again(ScoreState *state, int32 pipeline_id, int32 stage_id)
  *		that ended it, features (of the last version before a closing).
  *
  * Versions that ended without a move need not be seen: the last one of a visit
- * knows when that began.
+ * knows when that began.  Where the settings say "dated", each version is seen,
+ * from its own beginning and with the features that it had.
  */
 Datum
 pipelines_score_see(PG_FUNCTION_ARGS)
@@ -1283,7 +1288,7 @@ pipelines_score_see(PG_FUNCTION_ARGS)
 			seen.furthest = find_stage_again(state, pipeline_id, PG_GETARG_INT32(12));
 	}
 	seen.reopened = change != NULL && text_is(change, "reopen");
-	if (!PG_ARGISNULL(15) && ended && seen.stage != NOTHING &&
+	if (!PG_ARGISNULL(15) && (ended || state->dated) && seen.stage != NOTHING &&
 		!OUTCOME_IS_CLOSED(state->model->stages[seen.stage].outcome))
 		seen.features = find_set(state, PG_GETARG_ARRAYTYPE_P(15));
 	keep_sighting(state, &seen);
@@ -1339,11 +1344,10 @@ add_sighting(const Sighting *seen, void *arg)
 	{
 		entry->open_version = seen->version;
 		entry->open_pipeline = stage->pipeline_id;
+		entry->features = to <= at ? seen->features : NOTHING;
 	}
 	if (seen->furthest != NOTHING)
-		add_node(state, entry, seen->furthest, seen->stage, seen->from, to);
-	if (seen->features != NOTHING && to <= at)
-		entry->features = seen->features;
+		add_node(state, entry, seen->furthest, seen->stage, state->dated ? seen->features : NOTHING, seen->from, to);
 }
 
 /*
@@ -1881,6 +1885,20 @@ train(ScoreState *state)
 	state->model = read_model(DatumGetJsonbP(settings), state->context);
 }
 
+/* the values of a set; none if it has others than the model */
+static void
+features_of(const ScoreState *state, int32 set, Datum **values, bool **nulls)
+{
+	int			n;
+
+	*values = NULL;
+	if (set == NOTHING)
+		return;
+	deconstruct_array(state->sets[set], TEXTOID, -1, false, TYPALIGN_INT, values, nulls, &n);
+	if (n != state->model->nfeatures)
+		*values = NULL;
+}
+
 /*
  * Judge the episodes that were put together.  The current memory context is
  * emptied for each of them.
@@ -1896,6 +1914,7 @@ judge_episodes(ScoreState *state, ScoreBin *bins, int64 *open)
 		int			won = entry_ended(entry);
 		ScorePipeline *pipeline = find_pipeline(model, entry->open_pipeline);
 		TimestampTz born;
+		int32		features = NOTHING;
 		Datum	   *values = NULL;
 		bool	   *nulls = NULL;
 		ScoreBin   *mine;
@@ -1911,16 +1930,6 @@ judge_episodes(ScoreState *state, ScoreBin *bins, int64 *open)
 		if (won < 0 && entry->closed_version > entry->open_version)
 			continue;
 		mine = &bins[(pipeline - model->pipelines) * PREDICTORS * SCORE_BINS];
-		if (entry->features != NOTHING && model->nfeatures > 0)
-		{
-			int			n;
-
-			deconstruct_array(state->sets[entry->features], TEXTOID, -1, false, TYPALIGN_INT,
-							  &values, &nulls, &n);
-			if (n != model->nfeatures)
-				values = NULL;
-		}
-
 		for (int32 k = entry->nodes; k != NOTHING; k = state->nodes[k].next)
 		{
 			const ScoreNode *node = &state->nodes[k];
@@ -1932,6 +1941,11 @@ judge_episodes(ScoreState *state, ScoreBin *bins, int64 *open)
 			CHECK_FOR_INTERRUPTS();
 			if (stage->pipeline_id != pipeline->pipeline_id || end <= state->since || end <= node->from)
 				continue;
+			if (node->features != features)
+			{
+				features = node->features;
+				features_of(state, features, &values, &nulls);
+			}
 			furthest = find_open_stage(pipeline, model->stages[node->furthest].stage_id);
 			step = node->from <= state->since ? 0 :
 				(node->from - state->since + state->every - 1) / state->every;

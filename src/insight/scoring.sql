@@ -93,6 +93,7 @@ DECLARE
 	by_name record;
 	alias CONSTANT text := CASE WHEN of_history THEN 'h' ELSE 'd' END;
 	expression text;
+	tracked text;
 BEGIN
 	SELECT a.attname AS deals_column, h.attname AS history_column, t.typcategory,
 		   CASE WHEN r.role IS NOT NULL
@@ -135,30 +136,42 @@ BEGIN
 			USING ERRCODE = 'invalid_parameter_value',
 				  HINT = 'Name a column, or write an expression of immutable functions of pg_catalog.';
 	END IF;
-	RETURN (
-		SELECT format(E'(SELECT CAST((%s\n) AS text) FROM (SELECT %s) d)', dimension,
-					  string_agg(format('%s AS %I', n.expression, n.name), ', '))
+	SELECT string_agg(format('%s AS %I', n.expression, n.name), ', '), string_agg(format('CAST(NULL AS %s) AS %I', n.type, n.name), ', ') FILTER (WHERE n.tracked)
+	INTO expression, tracked
+	FROM (
+		SELECT DISTINCT ON (x.name) x.name, x.expression, x.type, x.tracked
 		FROM (
-			SELECT DISTINCT ON (x.name) x.name, x.expression
-			FROM (
-				SELECT a.attname::text AS name, 1 AS n,
-					   CASE WHEN NOT _deal_dimension.of_history THEN format('d.%I', a.attname)
-							WHEN h.attname IS NULL THEN format('CAST(NULL AS %s)', format_type(a.atttypid, a.atttypmod))
-							ELSE format('h.%I', h.attname) END AS expression
-				FROM pg_attribute a
-				JOIN pipelines.tracked_table k ON k.relation = a.attrelid
-				LEFT JOIN pipelines._roles(_deal_dimension.deals) r ON r.column_name = a.attname
-				LEFT JOIN pg_attribute h ON h.attrelid = k.history AND h.attnum > 0 AND NOT h.attisdropped
-					AND h.attname = coalesce(r.history_column, a.attname)
-				WHERE a.attrelid = _deal_dimension.deals AND a.attnum > 0 AND NOT a.attisdropped
-				UNION ALL
-				SELECT r.role, 2, format('%s.%I', CASE WHEN _deal_dimension.of_history THEN 'h' ELSE 'd' END,
-										 CASE WHEN _deal_dimension.of_history THEN r.history_column ELSE r.column_name END)
-				FROM pipelines._roles(_deal_dimension.deals) r
-				WHERE r.column_name IS NOT NULL AND (r.history_column IS NOT NULL OR NOT _deal_dimension.of_history)
-			) x
-			ORDER BY x.name, x.n
-		) n);
+			SELECT a.attname::text AS name, 1 AS n, format_type(a.atttypid, a.atttypmod) AS type, h.attname IS NOT NULL AS tracked,
+				   CASE WHEN NOT _deal_dimension.of_history THEN format('d.%I', a.attname)
+						-- what is not tracked: as it is now
+						WHEN h.attname IS NULL THEN format('(SELECT d.%I FROM %s d WHERE %s)', a.attname, deals, pipelines._key_match(deals, 'h', 'd'))
+						ELSE format('h.%I', h.attname) END AS expression
+			FROM pg_attribute a
+			JOIN pipelines.tracked_table k ON k.relation = a.attrelid
+			LEFT JOIN pipelines._roles(_deal_dimension.deals) r ON r.column_name = a.attname
+			LEFT JOIN pg_attribute h ON h.attrelid = k.history AND h.attnum > 0 AND NOT h.attisdropped
+				AND h.attname = coalesce(r.history_column, a.attname)
+			WHERE a.attrelid = _deal_dimension.deals AND a.attnum > 0 AND NOT a.attisdropped
+			UNION ALL
+			SELECT r.role, 2, format_type(a.atttypid, a.atttypmod), true, format('%s.%I', CASE WHEN _deal_dimension.of_history THEN 'h' ELSE 'd' END,
+									 CASE WHEN _deal_dimension.of_history THEN r.history_column ELSE r.column_name END)
+			FROM pipelines._roles(_deal_dimension.deals) r
+			JOIN pg_attribute a ON a.attrelid = _deal_dimension.deals AND a.attname = r.column_name
+			WHERE r.column_name IS NOT NULL AND (r.history_column IS NOT NULL OR NOT _deal_dimension.of_history)
+		) x
+		ORDER BY x.name, x.n
+	) n;
+	IF of_history AND for_scores THEN
+		BEGIN
+			EXECUTE format(E'SELECT (%s\n) FROM (SELECT %s) d WHERE false', dimension, tracked);
+		EXCEPTION WHEN undefined_column THEN
+			RAISE EXCEPTION '"%" uses a column of table % that is not tracked', dimension, deals
+				USING ERRCODE = 'invalid_parameter_value',
+					  DETAIL = 'What it was in the past is not known.',
+					  HINT = format('SELECT pipelines.track(%L, ...);', deals);
+		END;
+	END IF;
+	RETURN format(E'(SELECT CAST((%s\n) AS text) FROM (SELECT %s) d)', dimension, expression);
 END
 $$;
 COMMENT ON FUNCTION pipelines._deal_dimension(regclass, text, boolean, boolean) IS
@@ -203,7 +216,8 @@ COMMENT ON FUNCTION pipelines._score_key(regclass, boolean, boolean) IS
 -- since.  The last version of a visit says all of it, so versions that ended
 -- without a move are left out.  The present row tells when the deal was made,
 -- whenever it was changed last.
-CREATE FUNCTION pipelines._score_feed(deals regclass, features text[])
+-- dated: each version with the features that it had, for predictions of any time.
+CREATE FUNCTION pipelines._score_feed(deals regclass, features text[], dated boolean DEFAULT false)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100000
 SET search_path = pg_catalog, pg_temp
@@ -212,10 +226,10 @@ AS $$
 		v.created_at, v.change, v.features)
 	FROM (
 		SELECT %1$s, %2$s, %3$s, CASE WHEN %4$s <= $2 THEN %21$s END, CAST(NULL AS timestamptz), %5$s, %6$s, %7$s, %8$s,
-			CAST(NULL AS text), CAST(NULL AS text[])
+			CAST(NULL AS text), %25$s
 		FROM %9$s d%23$s
 		UNION ALL
-		SELECT %10$s, %11$s, h.%12$I, %22$s, h.%14$I, %15$s, %16$s, %17$s, CAST(NULL AS timestamptz), h.%18$I, %19$s
+		SELECT %10$s, %11$s, h.%12$I, %22$s, h.%14$I, %15$s, %16$s, %17$s, CAST(NULL AS timestamptz), %26$s, %19$s
 		FROM %20$s h%24$s
 		WHERE h.%13$I <= $2
 	) v(key1, key2, episode, version, begun_at, valid_to, pipeline_id, stage_id, furthest, created_at, change, features)$sql$,
@@ -227,17 +241,25 @@ AS $$
 		pipelines._column($1, 'pipeline_id', NULL, true), pipelines._column($1, 'stage_id', NULL, true),
 		pipelines._column($1, 'furthest_stage_id', NULL, true), pipelines._own_column(t.history, 'change'),
 		CASE WHEN cardinality($2) > 0
-			THEN format('CASE WHEN h.%I = ''close'' THEN ARRAY[%s] END', pipelines._own_column(t.history, 'change'),
+			THEN format(CASE WHEN $3 THEN 'ARRAY[%2$s]' ELSE 'CASE WHEN h.%1$I = ''close'' THEN ARRAY[%2$s] END' END,
+						pipelines._own_column(t.history, 'change'),
 						(SELECT string_agg(pipelines._deal_dimension($1, f.name, true, true), ', ' ORDER BY f.n)
 						 FROM unnest($2) WITH ORDINALITY f(name, n)))
 			ELSE 'CAST(NULL AS text[])' END,
-		t.history, pipelines._column($1, 'stage_entered_at'), pipelines._column($1, 'stage_entered_at', NULL, true),
-		CASE WHEN r.lives THEN (pipelines._life($1, 'd', false)).joined END, CASE WHEN r.lives THEN (pipelines._life($1, 'h', true)).joined END)
+		t.history,
+		CASE WHEN $3 THEN pipelines._column($1, 'changed_at') ELSE pipelines._column($1, 'stage_entered_at') END,
+		CASE WHEN $3 THEN format('h.%I', pipelines._own_column(t.history, 'valid_from')) ELSE pipelines._column($1, 'stage_entered_at', NULL, true) END,
+		CASE WHEN r.lives THEN (pipelines._life($1, 'd', false)).joined END, CASE WHEN r.lives THEN (pipelines._life($1, 'h', true)).joined END,
+		CASE WHEN $3 AND cardinality($2) > 0
+			THEN (SELECT format('ARRAY[%s]', string_agg(pipelines._deal_dimension($1, f.name, false, true), ', ' ORDER BY f.n))
+				  FROM unnest($2) WITH ORDINALITY f(name, n))
+			ELSE 'CAST(NULL AS text[])' END,
+		format(CASE WHEN $3 THEN 'nullif(h.%I, ''change'')' ELSE 'h.%I' END, pipelines._own_column(t.history, 'change')))
 	FROM pipelines.tracked_table t
 	CROSS JOIN (SELECT pipelines._returned($1)) r(lives)
 	WHERE t.relation = $1
 $$;
-COMMENT ON FUNCTION pipelines._score_feed(regclass, text[]) IS
+COMMENT ON FUNCTION pipelines._score_feed(regclass, text[], boolean) IS
 'Arguments and FROM clause of _score_counts() and _score_bins() for a deals table, as SQL text; $1 settings, $2 at, $3 since.';
 
 -- The stages of a deals table as they were: pipeline, stage, outcome (0 open
@@ -622,6 +644,7 @@ DECLARE
 	part jsonb;
 	bins jsonb := '[]';
 	parts integer;
+	dated boolean;
 	query text;
 BEGIN
 	IF deals IS NULL OR calibration.trained_at IS NULL OR every IS NULL OR new_only IS NULL OR as_of IS NULL THEN
@@ -641,12 +664,14 @@ BEGIN
 	parts := pipelines._score_parts(deals);
 	model := CASE WHEN parts = 1 THEN pipelines._score_untrained(deals, settings, calibration.trained_at) || '{"train": 1}'
 				  ELSE pipelines._score_count(deals, settings, calibration.trained_at) END;
+	-- each prediction by what the deal said when it was made
+	dated := jsonb_array_length(settings -> 'features') > 0;
 	query := 'SELECT pipelines._score_bins' || pipelines._score_feed(deals, ARRAY(
-		SELECT f FROM jsonb_array_elements_text(settings -> 'features') f));
+		SELECT f FROM jsonb_array_elements_text(settings -> 'features') f), dated);
 	FOR n IN 0 .. parts - 1 LOOP
 		EXECUTE query INTO part
 		USING model || jsonb_build_object('parts', parts, 'part', n, 'every', extract(epoch FROM every)::numeric,
-										  'new_only', new_only::integer), as_of, calibration.trained_at;
+										  'new_only', new_only::integer, 'dated', dated::integer), as_of, calibration.trained_at;
 		bins := bins || part;
 	END LOOP;
 
@@ -673,4 +698,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pipelines.calibration(regclass, timestamptz, interval, boolean, text, text[], interval[], timestamptz) IS
-'How good predictions are, without leakage: the model is counted from what was known at trained_at; then each deal that was open at trained_at, or a multiple of every after it, is predicted as it was at that instant, and judged by how it had ended by as_of. Predictors: score (the model), stage (the probability configured for its stage, as it was at trained_at), base (the share of won deals known at trained_at). Row all: predictions, how many more were made for deals that are still open (and can''t be judged), mean prediction and share of won in percent, Brier score (mean squared error, of shares of 1) and log loss (mean natural logarithm, predictions cut to 0.01 to 99.99 percent); the less the better. The other rows are the reliability table, by predicted percent. Lost includes disqualified; deals that are done are left out. new_only: only deals made since trained_at. Features and ages as in train_scores(); a feature is read at the end of a deal''s open time, so leave out those that are filled in late. Runs with the rights of the caller. Raises 22023 for other instants than that.';
+'How good predictions are, without leakage: the model is counted from what was known at trained_at; then each deal that was open at trained_at, or a multiple of every after it, is predicted as it was at that instant, and judged by how it had ended by as_of. Predictors: score (the model), stage (the probability configured for its stage, as it was at trained_at), base (the share of won deals known at trained_at). Row all: predictions, how many more were made for deals that are still open (and can''t be judged), mean prediction and share of won in percent, Brier score (mean squared error, of shares of 1) and log loss (mean natural logarithm, predictions cut to 0.01 to 99.99 percent); the less the better. The other rows are the reliability table, by predicted percent. Lost includes disqualified; deals that are done are left out. new_only: only deals made since trained_at. Features and ages as in train_scores(); the model knows them from the end of the open time of deals that were closed, a prediction from the deal as it was at the instant. Runs with the rights of the caller. Raises 22023 for other instants than that.';
