@@ -105,6 +105,25 @@ SELECT column_name, deals_count, amount, cards(card_list) FROM pipelines.board('
 SELECT c ->> 'deal' AS deal, c ->> 'title' AS title, c ->> 'amount' AS amount
 FROM pipelines.board('opportunity', order_by => 'worth desc'), jsonb_array_elements(card_list) c;
 
+-- what is saved outlives renaming (R-2.34), and a pipeline of that name in another layout; not its table
+SELECT pipelines.save_board('Kept', 'deals', stages => '{Lead,Demo}', pipeline => 'Sales');
+SELECT pipelines.create_pipeline('Sales', layout => 'elsewhere', stages => '["Lead", "Done deal"]') > 0 AS elsewhere;
+BEGIN;
+UPDATE pipelines.stage SET name = 'First contact' WHERE name = 'Demo';
+UPDATE pipelines.pipeline SET name = 'Selling' WHERE name = 'Sales' AND layout_id = 1;
+SELECT settings FROM pipelines.boards() WHERE name = 'Kept';
+SELECT column_name, deals_count FROM pipelines.saved_board('Kept');
+ROLLBACK;
+SELECT column_name, deals_count FROM pipelines.saved_board('Kept');
+SELECT count(*) > 0 AS scores FROM pipelines.scores('deals', pipeline => 'Sales');
+SELECT count(*) > 0 AS legs FROM pipelines.bridge('deals', now() - interval '1 day', now(), pipelines => '{Sales}');
+SELECT try($$SELECT pipelines.bridge('deals', now() - interval '1 day', now(), pipelines => '{Nowhere}')$$);
+SELECT pipelines.create_deals('brief');
+SELECT pipelines.save_board('Brief', 'brief');
+DROP TABLE brief CASCADE;
+SELECT try($$SELECT pipelines.saved_board('Brief')$$);
+SELECT pipelines.drop_board('Brief'), pipelines.drop_board('Kept');
+
 SELECT try($$SELECT pipelines.board('deals', stages => '{Lead,Nowhere}')$$);
 SELECT try($$SELECT pipelines.board('deals', pipeline => 'Nowhere')$$);
 SELECT try($$SELECT pipelines.board('deals', order_by => 'nonsense')$$);

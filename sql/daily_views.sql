@@ -83,6 +83,14 @@ SELECT deal, round(days_over, 1) AS days_over FROM pipelines.stalled('deals', as
 SELECT deal, stage_name, basis, round(days_over, 1) AS days_over FROM pipelines.stalling('deals', now() + interval '7 days');
 SELECT deal, round(days_over, 1) AS days_over FROM pipelines.stalling('deals', now() + interval '1 day');
 SELECT array_agg(deal) FROM pipelines.stalling('deals', now() + interval '7 days', respect_next_action => true);
+-- an action that is planned comes to an end: a deal stalls then, if its limit is over (R-4.3)
+BEGIN;
+UPDATE deals SET next_action_at = now() + interval '3 days' WHERE deal_id IN (2, 4);
+SELECT deal, round(days_over, 1) AS days_over, stalled_at = next_action_at AS by_action FROM pipelines.stalling('deals', now() + interval '7 days', respect_next_action => true) ORDER BY deal;
+SELECT (SELECT array_agg(deal ORDER BY deal) FROM pipelines.stalled('deals', respect_next_action => true)) AS stalled,
+	(SELECT array_agg(deal ORDER BY deal) FROM pipelines.stalling('deals', now() + interval '2 days', respect_next_action => true)) AS before_it,
+	(SELECT array_agg(deal ORDER BY deal) FROM pipelines.stalling('deals', now() + interval '7 days', respect_next_action => true, max_future => '2 days')) AS too_far;
+ROLLBACK;
 -- what is yet to come is no reason (R-4.4)
 SELECT deal, reasons FROM pipelines.stalling('deals', now() + interval '7 days');
 -- a clock that runs since the deal was made stands still while it is on hold (R-2.32), in this life
@@ -214,6 +222,21 @@ SELECT currency, won, won_amount FROM pipelines.win_rate('shop', convert_to => '
 SELECT value, currency, n, unpriced, amount FROM pipelines.load('shop', by => 'source', convert_to => 'EUR', as_of => '2024-03-07 00:00+00');
 SELECT currency, n, mean_value FROM pipelines.velocity('shop', convert_to => 'EUR', as_of => '2024-03-07 00:00+00');
 SELECT kind, currency, n, unpriced, amount FROM pipelines.flow('shop', '2024-03-01', convert_to => 'EUR', as_of => '2024-03-07 00:00+00') ORDER BY 1;
+-- a rate that is corrected later changes no report of the past, which knew the other one (R-8.3)
+CREATE FUNCTION converted(at timestamptz) RETURNS TABLE (report text, amount numeric) LANGUAGE sql AS $$
+	SELECT 'win_rate', won_amount FROM pipelines.win_rate('shop', convert_to => 'EUR', as_of => at)
+	UNION ALL SELECT 'load', sum(amount) FROM pipelines.load('shop', convert_to => 'EUR', as_of => at)
+	UNION ALL SELECT 'velocity', mean_value FROM pipelines.velocity('shop', convert_to => 'EUR', as_of => at)
+	UNION ALL SELECT 'flow', sum(amount) FROM pipelines.flow('shop', '2024-03-01', convert_to => 'EUR', as_of => at)
+	UNION ALL SELECT 'bridge, ' || leg, value FROM pipelines.bridge('shop', '2024-03-02', at, currency => 'EUR') WHERE leg IN ('start', 'end')
+$$;
+CREATE TABLE before AS SELECT * FROM converted('2024-03-07 00:00+00');
+BEGIN;
+UPDATE pipelines.exchange_rate SET rate = rate * 2;
+SELECT b.*, a.amount = b.amount AS same FROM before b LEFT JOIN converted('2024-03-07 00:00+00') a USING (report);
+SELECT won_amount FROM pipelines.win_rate('shop', convert_to => 'EUR');
+ROLLBACK;
+SELECT won_amount FROM pipelines.win_rate('shop', convert_to => 'EUR');
 
 -- flow of the last seven days; over all kinds the figures agree with the deals
 SELECT kind, stage_name, to_stage_name, currency, n, unpriced, amount, mean_age_days FROM deals_flow;

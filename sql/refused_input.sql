@@ -167,6 +167,12 @@ SELECT f, try(format('SELECT * FROM pipelines.train_scores(''deals'', %s)', f)),
 FROM unnest('{"features => ''{NULL}''", "features => ''{owner,owner}''", "features => ''{{owner},{source}}''", "ages => ''{NULL}''"}'::text[]) f;
 SELECT try($$SELECT * FROM pipelines.train_scores('deals', smoothing => 0)$$), try($$SELECT * FROM pipelines.train_scores('deals', features => '{owner -- whoever it is}')$$);
 
+-- sets of rates, calendars and kinds of periods that there are not
+SELECT call, try('SELECT * FROM pipelines.' || call) FROM unnest('{"bridge(''deals'', now() - interval ''1 day'', now(), currency => ''USD'', rate_set => ''sport'')",
+	"changes(''deals'', now() - interval ''1 day'', now(), currency => ''USD'', rate_set => ''sport'')", "forecast_report(''deals'', currency => ''USD'', rate_set => ''sport'')",
+	"forecast_report(''deals'', currency => ''USD'', rates => ''fixed:sport@2026-01-01'')", "quota_report(''deals'', currency => ''USD'', rate_set => ''sport'')",
+	"forecast_accuracy(''deals'', calendar => ''nope'')", "forecast_accuracy(''deals'', calendar => ''Yearly'', period => ''Month'')"}'::text[]) WITH ORDINALITY u(call, n) ORDER BY n;
+
 --
 -- Arguments that are missing
 --
@@ -176,7 +182,7 @@ SELECT call, try('SELECT * FROM pipelines.' || call) FROM unnest('{"forecast_acc
 	"board(''deals'', as_json => NULL)", "save_board(NULL, ''deals'')", "save_board(''mine'', NULL)", "save_board(''mine'', ''deals'', shared => NULL)",
 	"train_scores(NULL)", "train_scores(''deals'', as_of => NULL)", "scores(NULL)", "scores(''deals'', as_of => NULL)",
 	"calibration(NULL, ''2026-01-01'')", "calibration(''deals'', NULL)", "calibration(''deals'', ''2026-01-01'', every => NULL)",
-	"calibration(''deals'', ''2026-01-01'', as_of => NULL)", "secure_quotas(NULL)", "secure_quotas(secured => NULL)"}'::text[]) WITH ORDINALITY u(call, n) ORDER BY n;
+	"calibration(''deals'', ''2026-01-01'', as_of => NULL)", "calibration(''deals'', ''2026-01-01'', new_only => NULL)", "journey(''deals'', NULL)", "secure_quotas(NULL)", "secure_quotas(secured => NULL)"}'::text[]) WITH ORDINALITY u(call, n) ORDER BY n;
 SELECT (SELECT count(*) FROM pipelines.board) AS boards, (SELECT count(*) FROM pipelines.score_model) AS models,
 	(SELECT count(*) FROM pg_policy WHERE polrelid = 'pipelines.quota'::regclass) AS policies;
 -- what is looked up with must be of some type
