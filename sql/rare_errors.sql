@@ -112,9 +112,9 @@ SELECT try($$SELECT pipelines.track('deals', 'notes')$$);
 SELECT try($$UPDATE deals SET notes = '{}' WHERE name = 'two'$$);
 SELECT count(*) FROM pipelines.as_of(NULL::deals, now());
 -- no function to convert with
-ALTER FUNCTION pipelines.convert(numeric, text, text, date, text) RENAME TO convert_no_more;
+ALTER FUNCTION pipelines.convert(numeric, text, text, date, text, timestamptz) RENAME TO convert_no_more;
 SELECT try($$SELECT * FROM pipelines.bridge('deals', now() - interval '1 day', now(), currency => 'EUR')$$);
-ALTER FUNCTION pipelines.convert_no_more(numeric, text, text, date, text) RENAME TO convert;
+ALTER FUNCTION pipelines.convert_no_more(numeric, text, text, date, text, timestamptz) RENAME TO convert;
 
 --
 -- Rules that would run somebody's code, in ways that nobody spells out
