@@ -127,6 +127,11 @@ SELECT pipelines.create_pipeline('No way in', layout => 'Advice', stages => '[{"
 SELECT pipelines.create_pipeline('Closed', layout => 'Advice', stages => '[{"name": "E", "outcome": "won"}]');
 SELECT pipeline_name, stage_name, advice, message FROM pipelines.check_definitions()
 WHERE pipeline_name NOT IN ('Names', 'Copy') OR pipeline_name IS NULL;
+-- business time needs a calendar (R-4.2)
+UPDATE pipelines.pipeline_stage SET stall_limit = '2 days', stall_time = 'business' WHERE stage_id = pipelines.stage_id('Bad advice', 'B');
+SELECT pipeline_name, stage_name, advice, message FROM pipelines.check_definitions() WHERE advice = 'no_calendar';
+SELECT pipelines.create_fiscal_calendar('Works', from_year => 2024, to_year => 2025) > 0 AS made;
+SELECT count(*) FROM pipelines.check_definitions() WHERE advice = 'no_calendar';
 
 \c :home
 DROP DATABASE regress_pipelines_create;

@@ -601,6 +601,15 @@ BEGIN
 			'An open stage after a closing one: a deal that goes there counts as reopened.'
 		FROM stages AS s WHERE s.outcome = 'open' AND s.after_closing
 		UNION ALL
+		SELECT s.pipeline_id, s.pipeline_name, s."position", s.stage_id, s.stage_name, 'no_calendar',
+			'Its limit counts business time, but its pipeline has no calendar and there is no standard one: nobody can ask which deals have stalled.'
+		FROM stages AS s
+		JOIN pipelines.pipeline AS p ON p.pipeline_id = s.pipeline_id
+		JOIN pipelines.pipeline_stage AS x ON x.pipeline_id = s.pipeline_id AND x.stage_id = s.stage_id
+		WHERE s.outcome = 'open' AND x.stall_limit IS NOT NULL AND x.stall_time = 'business'
+			AND NOT EXISTS (SELECT FROM pipelines.fiscal_calendar AS k
+				WHERE CASE WHEN p.calendar_id IS NULL THEN k.is_standard ELSE k.calendar_id = p.calendar_id END)
+		UNION ALL
 		SELECT s.pipeline_id, s.pipeline_name, s."position", s.stage_id, s.stage_name, 'no_description',
 			'Nothing says what is to be done in this stage, and when it is complete.'
 		FROM stages AS s WHERE coalesce(btrim(s.description), '') = ''
