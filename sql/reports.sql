@@ -290,6 +290,17 @@ DELETE FROM pipelines.pipeline WHERE name = 'Bare';
 SELECT oid::regprocedure FROM pg_proc
 WHERE pronamespace = 'pipelines'::regnamespace AND proconfig::text LIKE '%enable\_%=off%' AND NOT 'jit=off' = ANY (proconfig);
 
+-- by month: what is shown depends on settings, as that of a column does; a cast that somebody planted is not called
+SELECT bool_and(value ~ '^20..-..-01') AS months, count(DISTINCT value) > 1 AS several, sum(n) = (SELECT sum(n) FROM pipelines.time_in_stage('deals')) AS all_of_them
+FROM pipelines.time_in_stage('deals', by => $$date_trunc('month', created_at AT TIME ZONE 'UTC')$$);
+BEGIN;
+CREATE TYPE planted AS (a integer);
+CREATE FUNCTION planted(planted) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'planted'; END $$;
+CREATE CAST (planted AS text) WITH FUNCTION planted(planted) AS ASSIGNMENT;
+ALTER TABLE deals ADD planted planted;
+SELECT try($t$SELECT pipelines.load('deals', by => 'coalesce(planted, planted)')$t$);
+ROLLBACK;
+
 -- refusals
 SELECT try($t$SELECT pipelines.funnel('deals', 'some')$t$);
 SELECT try($t$SELECT pipelines.funnel('deals', cohort => 'mine')$t$);

@@ -476,6 +476,18 @@ begin_parse(Reading *reading)
 }
 
 /*
+ * Is this nothing but the text form of a value of a type of PostgreSQL's own?
+ * That may depend on settings, as of a column that is shown, and runs nobody's
+ * code.
+ */
+static bool
+is_written_out(Node *result, Node *expr, Oid type)
+{
+	return IsA(result, CoerceViaIO) && (Node *) ((CoerceViaIO *) result)->arg == expr &&
+		exprType(result) == TEXTOID && is_catalog_type(type) && get_typtype(type) == TYPTYPE_BASE;
+}
+
+/*
  * An expression, as a value of the type that is wanted.  Not planned: it can
  * be turned into text again.
  */
@@ -513,7 +525,7 @@ expression_parse(const char *text, TupleDesc desc, ColumnResolver resolve, void 
 						format_type_be(wanted)),
 				 errhint("Give an expression of type %s.", format_type_be(wanted))));
 	assign_expr_collations(pstate, result);
-	(void) check_resolved(result, &reading);
+	(void) check_resolved(is_written_out(result, expr, type) ? expr : result, &reading);
 
 	free_parsestate(pstate);
 	AtEOXact_GUC(true, nest_level);
