@@ -18,14 +18,18 @@ my $node = start_node('binary');
 my $db = 'postgres';
 my $dir = PostgreSQL::Test::Utils::tempdir();
 chmod 0755, $dir;
-$node->safe_psql($db, 'CREATE EXTENSION pipelines');
+$node->safe_psql($db, q{CREATE EXTENSION pipelines; SELECT pipelines.setup();
+	INSERT INTO pipelines.exchange_rate (rate_set, currency, base, rate_on, rate) VALUES ('spot', 'USD', 'EUR', '2026-01-02', 1.25)});
 
 # a value, and what uses all of it
 my %types = (
 	forecast => [ q{SELECT pipelines.forecast(n * 1.25, n * 10.0, (ARRAY['open', 'won', 'lost'])[1 + n % 3]) FROM generate_series(1, 9) n},
 		'pipelines.weighted(v), pipelines.won(v), pipelines.stddev(v), pipelines.quantile(v, 0.5), pipelines.deals(v), v = v, (v + v)::text, v::jsonb' ],
 	weighted_sum => [ undef, 'v::text' ],
-	probability => [ 'SELECT 12.5::pipelines.probability', 'v::numeric, v::text, v < v' ],);
+	probability => [ 'SELECT 12.5::pipelines.probability', 'v::numeric, v::text, v < v' ],
+	converted_sum => [ q{SELECT pipelines.converted_sum(n * 1.25, (ARRAY['EUR', 'USD', 'GBP'])[1 + n % 3], 'EUR', '2026-01-02', 'spot') FROM generate_series(1, 9) n},
+		'pipelines.total(v), pipelines.deals(v), pipelines.complete(v), pipelines.unconverted_amounts(v), pipelines.oldest_rate_on(v), v::text' ]);
+my %name = (weighted_sum => 'weighted', converted_sum => 'converted');
 # the state of an aggregate, as one that was stopped half-way would send it
 $types{weighted_sum}[0] = q{SELECT pipelines._weighted_add(NULL, 1234567.89, 33.5)};
 
@@ -47,8 +51,10 @@ for my $type (sort keys %types)
 	my ($value, $use) = @{ $types{$type} };
 	my $made = $node->psql($db, "CREATE TABLE $type (v pipelines.$type); INSERT INTO $type $value", stderr => \my $why);
 	is($made, 0, "$type: a value") or do { diag($why); next };
-	my $hex = $node->safe_psql($db, "SELECT encode(pipelines._@{[ $type eq 'weighted_sum' ? 'weighted' : $type ]}_send(v), 'hex') FROM $type");
+	my $hex = $node->safe_psql($db, "SELECT encode(pipelines._@{[ $name{$type} // $type ]}_send(v), 'hex') FROM $type");
 	my $text = $node->safe_psql($db, "SELECT v::text FROM $type");
+	is($node->safe_psql($db, "COPY $type TO '$dir/$type.good' (FORMAT binary); CREATE TABLE back_$type (v pipelines.$type);
+		COPY back_$type FROM '$dir/$type.good' (FORMAT binary); SELECT v::text FROM back_$type"), $text, "$type: there and back");
 	my $good = pack 'H*', $hex;
 	my $script = "\\set VERBOSITY verbose\nSET search_path = public, pipelines;\nCREATE TEMP TABLE t (v pipelines.$type);\n";
 	for my $i (1 .. $many)
