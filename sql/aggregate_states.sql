@@ -202,6 +202,9 @@ FROM (SELECT together(state) AS state FROM part) s,
 SELECT n, (pipelines._durations('epoch', timestamptz 'epoch' + n * interval '1 hour', false) OVER (ORDER BY n DESC))[5] AS median
 FROM generate_series(1, 5) n ORDER BY 1;
 
+-- no time at all is a duration, too
+SELECT pipelines._durations_result(pipelines._durations_combine(pipelines._durations_add(NULL, 'epoch', 'epoch', false), NULL)) AS none;
+
 -- a variable that holds a state keeps it, whoever looks at it or adds to a copy
 CREATE FUNCTION kept() RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
