@@ -162,10 +162,11 @@ SKIP:
 		my $from = PostgreSQL::Test::Cluster->new("from$version", install_path => $bindir =~ s/.bin$//r);
 		# not a copy of what the new server made; from 18 on clusters have checksums
 		$from->init(force_initdb => 1, extra => $major >= 18 ? ['--data-checksums'] : []);
-		# what the new server's modules and the new server want there, an old one doesn't know
+		# what the new server's modules and the new server want there, an old one doesn't
+		# know; and it finds us in its own folder
 		my %known = map { (split /\t/)[0] => 1 } `$bindir/postgres --describe-config`;
 		my $conf = slurp_file($from->data_dir . '/postgresql.conf');
-		$conf =~ s/^(\w+)\s*=.*\n/$known{lc $1} ? $& : ''/gme;
+		$conf =~ s/^(\w+)\s*=.*\n/$known{lc $1} && $1 !~ m{^(?:extension_control_path|dynamic_library_path)$}i ? $& : ''/gme;
 		open my $out, '>', $from->data_dir . '/postgresql.conf' or die $!;
 		print $out $conf;
 		close $out;
