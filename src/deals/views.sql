@@ -964,17 +964,19 @@ CREATE FUNCTION pipelines._holds(stages text) RETURNS text
 LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 100
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT format('ARRAY(SELECT CAST(o.pipeline_id AS bigint) << 32 | o.stage_id FROM %s o WHERE o.outcome = ''on_hold'')', $1)
+	SELECT format('(SELECT array_agg(CAST(o.pipeline_id AS bigint) << 32 | o.stage_id) FROM %s o WHERE o.outcome = ''on_hold'')', $1)
 $$;
 COMMENT ON FUNCTION pipelines._holds(text) IS
-	'Which of the stages of a table or query are on hold, each with its pipeline as one number: an array, as SQL text, which is gathered once for all deals.';
+	'Which of the stages of a table or query are on hold, each with its pipeline as one number, in an array (NULL: none): a query of one row, as SQL text.';
 
 -- When a deal (d) stalls whose limit would be over at an instant if it had never
 -- been on hold.  Such time can only be in what a clock shows that runs since the
 -- deal was made; it comes on top of the limit, in the same unit (R-2.32).  As it
 -- only puts the instant off, the history is not asked where that is too late
 -- anyway, after latest.
--- holds: an array of what counts as on hold, as _holds() says it.
+-- holds: an array of what counts as on hold, as _holds() says it.  It comes from the
+-- FROM clause: a subquery that gathered it for itself would not be given to reading
+-- processes.
 CREATE FUNCTION pipelines._stalls_after_hold(deals regclass, limit_over text, latest text, began text, instant text,
 	stage text, calendar text, holds text)
 RETURNS text
@@ -1015,6 +1017,7 @@ AS $$
 		SELECT CASE ps.stall_basis WHEN 'activity' THEN %6$s WHEN 'age' THEN %4$s ELSE %5$s END AS began,
 			   coalesce(p.time_zone, current_setting('TimeZone')) AS zone
 	) b
+	CROSS JOIN %9$s o(holds)
 	CROSS JOIN LATERAL (SELECT %7$s AS limit_over) l
 	CROSS JOIN LATERAL (SELECT b.zone, %8$s AS stalled_at) w
 	WHERE ps.outcome = 'open' AND ps.stall_limit IS NOT NULL AND w.stalled_at <= now()$sql$,
@@ -1024,7 +1027,8 @@ AS $$
 		pipelines._column($1, 'stage_entered_at'), pipelines._last_activity($1, 'now()'),
 		pipelines._stalls_at('b.began', 'ps', 'b.zone', k.calendar),
 		pipelines._stalls_after_hold($1, 'l.limit_over', 'now()', pipelines._column($1, 'created_at', 'timestamptz'), 'now()', 'ps', k.calendar,
-			pipelines._holds('pipelines.pipeline_stage')))
+			'o.holds'),
+		pipelines._holds('pipelines.pipeline_stage'))
 	FROM (VALUES ('(SELECT k.name FROM pipelines.fiscal_calendar k WHERE k.calendar_id = p.calendar_id)')) k(calendar)
 	CROSS JOIN (
 		SELECT x.n, x.name, x.expression FROM pipelines._current_columns($1) x
@@ -1037,7 +1041,7 @@ AS $$
 		FROM (VALUES
 			(1, 'stalled_at', 'w.stalled_at'),
 			(2, 'days_over', 'round((extract(epoch FROM now() - w.stalled_at) / 86400)::numeric, 2)'),
-			(3, 'reasons', pipelines._reasons($1))
+			(3, 'reasons', pipelines._reasons($1, 'now()', NULL, true))
 		) x(n, name, expression)
 	) c
 	GROUP BY k.calendar
@@ -1104,12 +1108,12 @@ AS $$
 			 FROM (SELECT %2$s AS expected, lead(%2$s, 1, %7$s) OVER (ORDER BY h.%1$I) AS later
 				   FROM %4$s h
 				   WHERE %5$s AND h.%1$I < %6$s
-					AND h.%1$I > coalesce((SELECT max(h.%1$I) FROM %4$s h WHERE %5$s AND h.%1$I < %6$s AND h.%3$I = 'delete'), -1)) v
+					AND NOT EXISTS (SELECT FROM %4$s l WHERE %8$s AND l.%1$I >= h.%1$I AND l.%1$I < %6$s AND l.%3$I = 'delete')) v
 			 WHERE v.later > v.expected$sql$,
 		pipelines._own_column(t.history, 'version'), pipelines._column($1, 'expected_close_on', 'date', true),
 		pipelines._own_column(t.history, 'change'), t.history,
 		pipelines._key_match($1, 'h', 'd'),
-		pipelines._column($1, 'version'), pipelines._column($1, 'expected_close_on', 'date'))
+		pipelines._column($1, 'version'), pipelines._column($1, 'expected_close_on', 'date'), pipelines._key_match($1, 'l', 'd'))
 	FROM pipelines.tracked_table t
 	WHERE t.relation = $1
 $$;
@@ -1119,40 +1123,48 @@ COMMENT ON FUNCTION pipelines._pushes(regclass) IS
 -- Why a stalled deal needs a look.  A row of deal_type names a column by its
 -- part, else by its name, whenever it was added.  Of most deals the past has
 -- nothing to tell, which one look at it shows.
-CREATE FUNCTION pipelines._reasons(deals regclass)
+-- past: an expression that says what the past tells, where there is a better one
+-- than the SQL here; types: may a deal's type say that it is in the wrong
+-- pipeline?
+CREATE FUNCTION pipelines._reasons(deals regclass, instant text, past text, types boolean)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT format($sql$array_remove(ARRAY[CASE WHEN w.stalled_at <= now() THEN 'over_limit' END,
-			CASE WHEN %1$s < (now() AT TIME ZONE w.zone)::date THEN 'past_expected_close' END,
-			CASE WHEN %2$s IS NULL THEN 'no_amount' END,
-			CASE WHEN %3$s >= now() THEN NULL ELSE 'no_next_action' END,
+	SELECT format($sql$array_remove(ARRAY[CASE WHEN w.stalled_at <= %1$s THEN 'over_limit' END,
+			CASE WHEN %2$s < (%1$s AT TIME ZONE w.zone)::date THEN 'past_expected_close' END,
+			CASE WHEN %3$s IS NULL THEN 'no_amount' END,
+			CASE WHEN %4$s >= %1$s THEN NULL ELSE 'no_next_action' END%5$s], NULL)
+		|| %6$s$sql$,
+		$2, pipelines._column($1, 'expected_close_on', 'date'), pipelines._column($1, 'amount', 'numeric'),
+		pipelines._column($1, 'next_action_at', 'timestamptz'),
+		CASE WHEN $4 THEN format($sql$,
 			CASE WHEN EXISTS (SELECT FROM pipelines.deal_type)
 					AND (SELECT y.pipeline_id
 					   FROM pipelines.deal_type y
-					   WHERE y.layout_id = p.layout_id AND %4$s = y.value
+					   WHERE y.layout_id = p.layout_id AND %s = y.value
 					   ORDER BY y.position, y.column_name, y.value
-					   LIMIT 1) <> %5$s THEN 'pipeline_mismatch' END], NULL)
-		|| CASE WHEN EXISTS (SELECT FROM %8$s h WHERE %9$s AND h.%10$I < %11$s AND (%12$s IS DISTINCT FROM %1$s%13$s))
-			THEN ARRAY(SELECT 'pushed_' || count(*) || '_times' FROM (%7$s) v HAVING count(*) > 0)$sql$
-		|| CASE WHEN x.secured THEN $sql$ ELSE '{}' END || %6$s$sql$ ELSE $sql$ || %6$s ELSE '{}' END$sql$ END,
-		pipelines._column($1, 'expected_close_on', 'date'), pipelines._column($1, 'amount', 'numeric'),
-		pipelines._column($1, 'next_action_at', 'timestamptz'),
-		(SELECT format('CASE y.column_name %s ELSE to_jsonb(d.*) ->> y.column_name END',
-					   string_agg(format('WHEN %L THEN CAST(d.%I AS text)', m.role, m.column_name), ' ' ORDER BY m.n))
-		 FROM pipelines._roles($1) m
-		 WHERE m.column_name IS NOT NULL),
-		pipelines._column($1, 'pipeline_id'), pipelines._skipped($1), pipelines._pushes($1),
-		t.history, pipelines._key_match($1, 'h', 'd'), pipelines._own_column(t.history, 'version'), pipelines._column($1, 'version'),
-		pipelines._column($1, 'expected_close_on', 'date', true),
-		CASE WHEN x.secured THEN '' ELSE format(' OR h.%I IS NOT NULL', pipelines._own_column(t.history, 'skipped_stages')) END)
-	FROM pipelines.tracked_table t
-	CROSS JOIN (SELECT pipelines._secured($1)) x(secured)
-	WHERE t.relation = $1
+					   LIMIT 1) <> %s THEN 'pipeline_mismatch' END$sql$,
+			(SELECT format('CASE y.column_name %s ELSE to_jsonb(d.*) ->> y.column_name END',
+						   string_agg(format('WHEN %L THEN CAST(d.%I AS text)', m.role, m.column_name), ' ' ORDER BY m.n))
+			 FROM pipelines._roles($1) m
+			 WHERE m.column_name IS NOT NULL),
+			pipelines._column($1, 'pipeline_id')) ELSE '' END,
+		coalesce($3, (
+			SELECT format($sql$CASE WHEN EXISTS (SELECT FROM %1$s h WHERE %2$s AND h.%3$I < %4$s AND (%5$s IS DISTINCT FROM %6$s%7$s))
+			THEN ARRAY(SELECT 'pushed_' || count(*) || '_times' FROM (%8$s) v HAVING count(*) > 0)%9$s || %10$s%11$s$sql$,
+				t.history, pipelines._key_match($1, 'h', 'd'), pipelines._own_column(t.history, 'version'), pipelines._column($1, 'version'),
+				pipelines._column($1, 'expected_close_on', 'date', true), pipelines._column($1, 'expected_close_on', 'date'),
+				CASE WHEN x.secured THEN '' ELSE format(' OR h.%I IS NOT NULL', pipelines._own_column(t.history, 'skipped_stages')) END,
+				pipelines._pushes($1),
+				CASE WHEN x.secured THEN ' ELSE ''{}'' END' ELSE '' END, pipelines._skipped($1),
+				CASE WHEN x.secured THEN '' ELSE ' ELSE ''{}'' END' END)
+			FROM pipelines.tracked_table t
+			CROSS JOIN (SELECT pipelines._secured($1)) x(secured)
+			WHERE t.relation = $1)))
 $$;
-COMMENT ON FUNCTION pipelines._reasons(regclass) IS
-	'The expression for the column reasons of T_stalled.';
+COMMENT ON FUNCTION pipelines._reasons(regclass, text, text, boolean) IS
+	'The expression for the column reasons of T_stalled and stalled(), as of an instant, as SQL text.';
 
 -- The stages that a deal (d) jumped over inside its pipeline, as reasons: each
 -- counts until it was visited after all, in the same episode.

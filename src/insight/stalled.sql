@@ -10,12 +10,13 @@
 
 -- A deal (d) with the instant at which it stalls (w), as of $1.  ps is its stage.
 -- latest: nobody asks for those that stall after it.
--- by_activity: there is a stage whose limit runs from the last activity; else none
--- is looked for, which only one process could.
+-- bases: what the clocks of the stages run from.  A last activity is looked for,
+-- and time on hold, only where one does: a query that does so is left to one
+-- process.
 -- Of the stages the planner knows nothing: with an outer join, which conditions
 -- in the form coalesce(..., false) keep, it looks them up for each deal and does
 -- not look up the deals for each of them.
-CREATE FUNCTION pipelines._stall_from(deals regclass, source text, by_activity boolean, latest text)
+CREATE FUNCTION pipelines._stall_from(deals regclass, source text, bases text[], latest text)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
@@ -24,23 +25,75 @@ AS $$
 		LEFT JOIN (SELECT * FROM pipelines._stages_at($1) x WHERE x.outcome = 'open' AND x.stall_limit IS NOT NULL) ps
 			ON ps.pipeline_id = %2$s AND ps.stage_id = %3$s
 		CROSS JOIN LATERAL (SELECT ps.layout_id, ps.pipeline_name AS name) p
-		CROSS JOIN LATERAL (SELECT CASE ps.stall_basis%4$s WHEN 'age' THEN %5$s ELSE %6$s END AS began) b
-		CROSS JOIN LATERAL (SELECT %7$s AS limit_over) l
+		CROSS JOIN LATERAL (SELECT CASE ps.stall_basis%4$s%5$s ELSE %6$s END AS began) b
+		CROSS JOIN LATERAL (SELECT %7$s AS limit_over) l%9$s
 		CROSS JOIN LATERAL (SELECT ps.time_zone AS zone, %8$s AS stalled_at) w$sql$,
 		$2, pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'),
-		CASE WHEN $3 THEN format(' WHEN ''activity'' THEN %s', pipelines._last_activity($1, '$1')) ELSE '' END,
-		pipelines._column($1, 'created_at', 'timestamptz'), pipelines._column($1, 'stage_entered_at'),
+		CASE WHEN 'activity' = ANY ($3) THEN format(' WHEN ''activity'' THEN %s', pipelines._last_activity($1, '$1')) ELSE '' END,
+		format(' WHEN ''age'' THEN %s', pipelines._column($1, 'created_at', 'timestamptz')),
+		pipelines._column($1, 'stage_entered_at'),
 		pipelines._stalls_at('b.began', 'ps', 'ps.time_zone', 'ps.calendar'),
-		pipelines._stalls_after_hold($1, 'l.limit_over', $4, pipelines._column($1, 'created_at', 'timestamptz'), '$1', 'ps', 'ps.calendar',
-			pipelines._holds('pipelines._stages_at($1)')))
+		CASE WHEN 'age' = ANY ($3)
+			 THEN pipelines._stalls_after_hold($1, 'l.limit_over', $4, pipelines._column($1, 'created_at', 'timestamptz'), '$1', 'ps', 'ps.calendar', 'o.holds')
+			 ELSE 'l.limit_over' END,
+		CASE WHEN 'age' = ANY ($3) THEN format(E'\n\t\tCROSS JOIN %s o(holds)', pipelines._holds('pipelines._stages_at($1)')) ELSE '' END)
 $$;
-COMMENT ON FUNCTION pipelines._stall_from(regclass, text, boolean, text) IS
+COMMENT ON FUNCTION pipelines._stall_from(regclass, text, text[], text) IS
 	'The FROM clause of the deals that have a limit, with the instant at which each stalls, as SQL text.';
+
+CREATE FUNCTION pipelines._past_reasons(history regclass, columns text[], stages bigint[], names text[],
+	version integer, expected date, episode integer, pipeline_id integer, stage_id integer, VARIADIC key "any")
+RETURNS text[]
+LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
+AS 'MODULE_PATHNAME', 'pipelines_past_reasons';
+COMMENT ON FUNCTION pipelines._past_reasons(regclass, text[], bigint[], text[], integer, date, integer, integer, integer, "any") IS
+	'How often the closing of a deal was put off, and which stages it jumped over, by the versions in a history before the given one; NULL where the caller can''t read this history by its index.  columns: those of the key, then version, change, expected_close_on, episode, pipeline_id, stage_id, to_pipeline_id, skipped_stages.  stages: all there are, pipeline << 32 | stage, in the order in which their names are to be told.';
+
+-- What the past of a deal (d) tells, said by _past_reasons(), where that can
+-- read the history of this table.
+CREATE FUNCTION pipelines._past_reasons_of(deals regclass)
+RETURNS text
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	said CONSTANT text := (
+		SELECT format($sql$pipelines._past_reasons(CAST(%1$s AS regclass), CAST(%2$L AS text[]),
+			(SELECT array_agg(CAST(k.pipeline_id AS bigint) << 32 | k.stage_id ORDER BY k.position, n.name)
+			 FROM pipelines.pipeline_stage k JOIN pipelines.stage n ON n.stage_id = k.stage_id),
+			(SELECT array_agg(n.name ORDER BY k.position, n.name)
+			 FROM pipelines.pipeline_stage k JOIN pipelines.stage n ON n.stage_id = k.stage_id),
+			%3$s, %4$s, %5$s, %6$s, %7$s, %8$s)$sql$,
+			quote_literal(CAST(t.history AS oid)),
+			array_agg(m.history_column ORDER BY m.n)
+				|| ARRAY[pipelines._own_column(t.history, 'version'), pipelines._own_column(t.history, 'change')]
+				|| ARRAY(SELECT o.history_column
+						 FROM unnest(ARRAY['expected_close_on', 'episode', 'pipeline_id', 'stage_id']) WITH ORDINALITY u(role, n)
+						 LEFT JOIN pipelines._roles(deals) o ON o.role = u.role
+						 ORDER BY u.n)
+				|| ARRAY[pipelines._own_column(t.history, 'to_pipeline_id'), pipelines._own_column(t.history, 'skipped_stages')],
+			pipelines._column(deals, 'version'), pipelines._column(deals, 'expected_close_on', 'date'), pipelines._column(deals, 'episode'),
+			pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'),
+			string_agg('d.' || quote_ident(m.column_name), ', ' ORDER BY m.n))
+		FROM pipelines.tracked_table t
+		CROSS JOIN pipelines._roles(deals) m
+		WHERE t.relation = deals AND m.role ~ '^key[1-9]' AND NOT pipelines._secured(deals)
+		GROUP BY t.history);
+	readable boolean;
+BEGIN
+	IF said IS NOT NULL THEN
+		EXECUTE format('SELECT %s IS NOT NULL FROM (SELECT (CAST(NULL AS %s)).*) d', said, deals) INTO readable;
+	END IF;
+	RETURN CASE WHEN readable THEN said END;
+END
+$$;
+COMMENT ON FUNCTION pipelines._past_reasons_of(regclass) IS
+	'A call of _past_reasons() for each deal, as SQL text; NULL where the caller can''t read the history like that.';
 
 -- What stalled() and stalling() ask.  The inner query, which is sorted, is never
 -- put into the outer one: so the instant is worked out once a deal, not wherever
 -- it is used.
-CREATE FUNCTION pipelines._stall_query(deals regclass, source text, condition text, by_activity boolean, latest text, respect_next_action boolean,
+CREATE FUNCTION pipelines._stall_query(deals regclass, source text, condition text, bases text[], latest text, respect_next_action boolean,
 	with_reasons boolean, ahead boolean DEFAULT false)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
@@ -61,7 +114,8 @@ AS $$
 		pipelines._key_as_text($1, 'd', false), pipelines._column($1, 'owner', 'text'), pipelines._column($1, 'amount', 'numeric'),
 		pipelines._column($1, 'currency', 'text'), t.currency, pipelines._column($1, 'stage_entered_at'),
 		n.at, e.source,
-		CASE WHEN $7 THEN replace(pipelines._reasons($1), 'now()', '$1') ELSE 'CAST(NULL AS text[])' END,
+		CASE WHEN $7 THEN pipelines._reasons($1, '$1', pipelines._past_reasons_of($1), EXISTS (SELECT FROM pipelines.deal_type))
+			 ELSE 'CAST(NULL AS text[])' END,
 		pipelines._stall_from($1, $2, $4, $5)
 			-- worked out once a deal
 			|| CASE WHEN e.source = 'e' THEN format(' CROSS JOIN LATERAL (SELECT CASE WHEN %1$s >= greatest(w.stalled_at, $1)
@@ -74,7 +128,7 @@ AS $$
 	CROSS JOIN (SELECT CASE WHEN $6 AND $8 THEN 'e' ELSE 'w' END) e(source)
 	WHERE t.relation = $1
 $$;
-COMMENT ON FUNCTION pipelines._stall_query(regclass, text, text, boolean, text, boolean, boolean, boolean) IS
+COMMENT ON FUNCTION pipelines._stall_query(regclass, text, text, text[], text, boolean, boolean, boolean) IS
 	'The query of stalled() and stalling(), as SQL text: the deals of a source that have a limit and fulfil a condition, as of $1. $2: how far off a next action may be that is respected: at $1, or ahead, when the limit is over or at $1 if that is later; a deal stalls then when the action was due.';
 
 CREATE FUNCTION pipelines.stalled(deals regclass, pipeline text DEFAULT NULL, respect_next_action boolean DEFAULT false,
@@ -95,7 +149,7 @@ BEGIN
 	RETURN QUERY EXECUTE pipelines._stall_query(deals,
 		CASE WHEN past THEN pipelines._past_source(deals) ELSE pipelines._deals_source(deals, NULL::name[]) END,
 		'coalesce(w.stalled_at <= $1, false)' || CASE WHEN chosen IS NULL THEN '' ELSE format(' AND %s = $3', pipelines._column(deals, 'pipeline_id')) END,
-		EXISTS (SELECT FROM pipelines._stages_at(as_of) s WHERE s.stall_basis = 'activity' AND s.stall_limit IS NOT NULL), '$1', respect_next_action, with_reasons)
+		ARRAY(SELECT DISTINCT s.stall_basis FROM pipelines._stages_at(as_of) s WHERE s.stall_limit IS NOT NULL), '$1', respect_next_action, with_reasons)
 	USING as_of, max_future, chosen;
 END
 $$;
@@ -158,7 +212,7 @@ DECLARE
 		format('coalesce(tstzrange($1, greatest($1, $3), ''(]'') @> w.stalled_at, false) AND '
 			|| CASE WHEN past THEN '($4 IS NULL OR %1$s = $4)' ELSE '%1$s = $4 AND %2$s = $5 AND %3$s >= $6 AND %3$s <= $7' END,
 			pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'), pipelines._column(deals, 'stage_entered_at')),
-		true, '$3', respect_next_action, with_reasons, true);
+		ARRAY(SELECT DISTINCT s.stall_basis FROM pipelines._stages_at(as_of) s WHERE s.stall_limit IS NOT NULL), '$3', respect_next_action, with_reasons, true);
 	s record;
 BEGIN
 	PERFORM pipelines._need_deals(deals);

@@ -1,6 +1,7 @@
 # Random histories (moves forward and back, skips, transfers, closings,
 # reopenings, deletions, owners): the funnel in each of its modes equals a naive
-# computation from the visits, stays partition each deal's life, moves add up.
+# computation from the visits, stays partition each deal's life, moves add up,
+# and what the past tells about stalled deals is the same however it is read.
 use strict;
 use warnings;
 
@@ -21,9 +22,10 @@ srand($seed);
 
 sql(q{
 	CREATE EXTENSION pipelines;
-	SELECT pipelines.create_pipeline('A', time_zone => 'UTC', stages => '["One", "Two", "Three", "Four", {"name": "Parked", "outcome": "on_hold"},
+	SELECT pipelines.create_pipeline('A', time_zone => 'UTC', stages => '[{"name": "One", "stall_limit": "1 hour"},
+		{"name": "Two", "stall_limit": "1 day"}, {"name": "Three", "stall_limit": "2 hours"}, {"name": "Four", "stall_limit": "1 hour"}, {"name": "Parked", "outcome": "on_hold"},
 		{"name": "Won", "outcome": "won"}, {"name": "Lost", "outcome": "lost"}]');
-	SELECT pipelines.create_pipeline('B', time_zone => 'UTC', stages => '["Two", "Four", {"name": "Won", "outcome": "won"}, {"name": "Over", "outcome": "done"}]');
+	SELECT pipelines.create_pipeline('B', time_zone => 'UTC', stages => '[{"name": "Two", "stall_limit": "1 hour"}, {"name": "Four", "stall_limit": "3 hours"}, {"name": "Won", "outcome": "won"}, {"name": "Over", "outcome": "done"}]');
 	SELECT pipelines.create_deals('deals');
 });
 
@@ -42,14 +44,20 @@ for my $step (1 .. 1500)
 	if (!defined $pipeline_of{$id})
 	{
 		my $stage = rand() < 0.7 ? $stages{$pipeline}[0] : $stages{$pipeline}[ rand @{ $stages{$pipeline} } ];
-		$script .= "INSERT INTO deals (deal_id, pipeline_id, stage_id, owner, amount, created_at) VALUES ($id, pipelines.pipeline_id('$pipeline'), "
-		  . "pipelines.stage_id('$pipeline', '$stage'), 'o$id', $step, $at);\n";
+		my $expected = (qw(NULL '2026-02-01' '2026-06-01' 'infinity'))[ rand 4 ];
+		$script .= "INSERT INTO deals (deal_id, pipeline_id, stage_id, owner, amount, created_at, expected_close_on) VALUES ($id, pipelines.pipeline_id('$pipeline'), "
+		  . "pipelines.stage_id('$pipeline', '$stage'), 'o$id', $step, $at, $expected);\n";
 		$pipeline_of{$id} = $pipeline;
 	}
 	elsif (rand() < 0.03)
 	{
 		$script .= "DELETE FROM deals WHERE deal_id = $id;\n";
 		delete $pipeline_of{$id};
+	}
+	elsif (rand() < 0.15)
+	{
+		my $expected = (qw(expected_close_on+7 expected_close_on-3 NULL '2026-05-01'))[ rand 4 ];
+		$script .= "UPDATE deals SET expected_close_on = $expected WHERE deal_id = $id;\n";
 	}
 	elsif (rand() < 0.1)
 	{
@@ -196,6 +204,42 @@ for my $hour (200, 700, 1300)
 	is(sql(qq{SELECT (SELECT sum(n) FROM pipelines.load('deals', by => NULL, as_of => $at))
 			= (SELECT count(*) FROM pipelines.as_of(NULL::deals, $at) a JOIN pipelines.pipeline_stage s USING (pipeline_id, stage_id) WHERE s.outcome IN ('open', 'on_hold'))}),
 		't', "load at hour $hour");
+}
+
+# ----- why deals are stalled: by the index, and by the query where that can't be read
+
+sql(q{
+	SELECT set_config('pipelines.event_time', '', false);
+	CREATE ROLE by_query;
+	SELECT pipelines.grant_access('deals', 'by_query', 'read');
+	REVOKE SELECT ON deals_history FROM by_query;
+	CREATE FUNCTION stalled_then(as_of timestamptz) RETURNS TABLE (deal text, reasons text[]) LANGUAGE sql AS
+		$$ SELECT deal, reasons FROM pipelines.stalled('deals', as_of => as_of) $$;
+});
+sql('GRANT SELECT (' . sql(q{SELECT string_agg(quote_ident(attname), ', ') FROM pg_attribute WHERE attrelid = 'deals_history'::regclass AND attnum > 0})
+	. ') ON deals_history TO by_query');
+is(sql(q{SELECT count(*) FROM (SELECT deal, reasons FROM pipelines.stalled('deals')) f
+		FULL JOIN (SELECT deal_id::text AS deal, reasons FROM deals_stalled) v USING (deal) WHERE f.reasons IS DISTINCT FROM v.reasons}),
+	0, 'stalled() gives the reasons of the view');
+is(sql(q{SELECT count(*) FROM deals_stalled d WHERE (SELECT count(*) FROM (
+			SELECT v.expected_close_on, lag(v.expected_close_on) OVER (ORDER BY v.version) AS before
+			FROM (SELECT h.version, h.expected_close_on, h.deal_id FROM deals_history h WHERE h.change <> 'delete'
+				  UNION ALL SELECT x.version, x.expected_close_on, x.deal_id FROM deals x) v
+			WHERE v.deal_id = d.deal_id
+				AND v.version > (SELECT coalesce(max(l.version), -1) FROM deals_history l WHERE l.deal_id = d.deal_id AND l.change = 'delete')) v
+			WHERE v.expected_close_on > v.before)
+		<> coalesce((SELECT substring(r FROM '^pushed_([0-9]+)_times$')::bigint FROM unnest(d.reasons) r WHERE r LIKE 'pushed%'), 0)}),
+	0, 'pushes are those that are found one by one');
+is(sql(q{SELECT string_agg(DISTINCT substring(r FROM '^[a-z]+'), ' ' ORDER BY substring(r FROM '^[a-z]+')) FROM deals_stalled, unnest(reasons) r}),
+	'no over past pushed skipped', 'reasons of each kind');
+for my $hour (200, 700, 1300, 1600)
+{
+	my $at = "timestamptz '2026-01-01 00:00+00' + $hour * interval '1 hour' + interval '30 minutes'";
+	my $by_index = sql("SELECT * FROM stalled_then($at) ORDER BY deal");
+	my $by_query = sql("SET ROLE by_query; SELECT * FROM stalled_then($at) ORDER BY deal");
+
+	isnt($by_index, '', "deals are stalled at hour $hour");
+	is($by_query, $by_index, "why deals are stalled at hour $hour is the same by the index and by the query");
 }
 
 $node->stop;
