@@ -393,12 +393,17 @@ BEGIN
 			)) AS r(pipeline_id_ integer, stage_id_ integer, currency_ text, by_ text, span_ bigint, n bigint, %23$s)
 			WHERE r.span_ IS NOT NULL
 		), week AS (
-			SELECT s.pipeline_id_, s.stage_id_, s.currency_, s.by_, w.k, sum(s.n)::bigint AS n, sum(s.unpriced)::bigint AS unpriced,
-				coalesce(sum(s.amount), 0) AS amount, coalesce(sum(s.plain_amount), 0) AS plain_amount, coalesce(sum(s.product), 0) AS product,
-				coalesce(sum(s.said_amount), 0) AS said_amount, coalesce(sum(s.said_product), 0) AS said_product
-			FROM spans s
-			CROSS JOIN LATERAL generate_series((s.span_ >> 32)::integer, (s.span_ & 4294967295)::integer) w(k)
-			GROUP BY 1, 2, 3, 4, 5
+			SELECT r.pipeline_id_, r.stage_id_, r.currency_, r.by_, r.k, r.n::bigint AS n, r.unpriced::bigint AS unpriced,
+				coalesce(r.amount, 0) AS amount, coalesce(r.plain_amount, 0) AS plain_amount, coalesce(r.product, 0) AS product,
+				coalesce(r.said_amount, 0) AS said_amount, coalesce(r.said_product, 0) AS said_product
+			FROM pipelines._sums_rows((
+				SELECT pipelines._sums(5, s.pipeline_id_, s.stage_id_, s.currency_, s.by_, w.k,
+					s.n::numeric, s.unpriced::numeric, s.amount, s.plain_amount, s.product, s.said_amount, s.said_product)
+				FROM spans s
+				CROSS JOIN LATERAL generate_series((s.span_ >> 32)::integer, (s.span_ & 4294967295)::integer) w(k)
+			)) AS r(pipeline_id_ integer, stage_id_ integer, currency_ text, by_ text, k integer, spans bigint, n1 bigint, n numeric,
+				n2 bigint, unpriced numeric, n3 bigint, amount numeric, n4 bigint, plain_amount numeric, n5 bigint, product numeric,
+				n6 bigint, said_amount numeric, n7 bigint, said_product numeric)
 		)
 		SELECT ((z.ends[w.k] AT TIME ZONE z.zone)::date - 1), w.pipeline_id_, q.name, w.stage_id_, s.name, d.position, d.outcome, w.by_, w.currency_,
 			w.n, w.unpriced, w.amount,

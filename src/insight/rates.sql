@@ -93,16 +93,13 @@ BEGIN
 		reopened := format(' UNION ALL %s', pipelines._reopened_at(deals, by, past, amount));
 	END IF;
 	RETURN QUERY EXECUTE format($sql$
-		WITH judged AS (
-			SELECT r.pipeline_id_, r.by_, %3$s AS currency_, o.outcome, %4$s AS amount_,
-				(r.closed_on_ >= o.lo_day AND r.closed_on_ < o.hi_day) IS TRUE AND o.outcome NOT IN ('open', 'on_hold') AS closed,
-				(r.created_at_ >= o.lo AND r.created_at_ < o.hi) IS TRUE AS created,
-				o.outcome IN ('open', 'on_hold') AS is_open,
-				o.outcome = 'open' AND r.expected_close_on_ < o.today AS overdue,
-				o.outcome = 'open' AND (r.expected_close_on_ < o.today) IS NOT TRUE AND r.created_at_ < $1 - %5$s AS old
-			FROM %1$s%6$s
-			%2$s%7$s
-		), grouped AS (
+		SELECT g.pipeline_id_, p.name, g.by_, g.currency_, g.won, g.lost, g.disqualified, g.done, g.created, g.created_won, g.overdue, g.old, g.unpriced,
+			coalesce(g.won_amount, 0), coalesce(g.lost_amount, 0),
+			g.won::numeric / nullif(g.won + x.lost, 0),
+			coalesce(g.won_amount, 0) / nullif(coalesce(g.won_amount, 0) + coalesce(g.lost_amount, 0), 0),
+			g.created_won::numeric / nullif(g.created, 0),
+			g.won::numeric / nullif(g.won + x.lost + g.overdue + g.old, 0)
+		FROM (
 			SELECT j.pipeline_id_, j.by_, j.currency_,
 				count(*) FILTER (WHERE j.closed AND j.outcome = 'won') AS won,
 				count(*) FILTER (WHERE j.closed AND j.outcome = 'lost') AS lost,
@@ -115,16 +112,17 @@ BEGIN
 				count(*) FILTER (WHERE j.closed AND j.amount_ IS NULL) AS unpriced,
 				sum(j.amount_) FILTER (WHERE j.closed AND j.outcome = 'won') AS won_amount,
 				sum(j.amount_) FILTER (WHERE j.closed AND j.outcome IN (%8$s)) AS lost_amount
-			FROM judged j
+			FROM (
+				SELECT r.pipeline_id_, r.by_, %3$s AS currency_, o.outcome, %4$s AS amount_,
+					(r.closed_on_ >= o.lo_day AND r.closed_on_ < o.hi_day) IS TRUE AND o.outcome NOT IN ('open', 'on_hold') AS closed,
+					(r.created_at_ >= o.lo AND r.created_at_ < o.hi) IS TRUE AS created,
+					o.outcome = 'open' AND r.expected_close_on_ < o.today AS overdue,
+					o.outcome = 'open' AND (r.expected_close_on_ < o.today) IS NOT TRUE AND r.created_at_ < $1 - %5$s AS old
+				FROM %1$s%6$s
+				%2$s%7$s
+			) j
 			GROUP BY 1, 2, 3
-		)
-		SELECT g.pipeline_id_, p.name, g.by_, g.currency_, g.won, g.lost, g.disqualified, g.done, g.created, g.created_won, g.overdue, g.old, g.unpriced,
-			coalesce(g.won_amount, 0), coalesce(g.lost_amount, 0),
-			g.won::numeric / nullif(g.won + x.lost, 0),
-			coalesce(g.won_amount, 0) / nullif(coalesce(g.won_amount, 0) + coalesce(g.lost_amount, 0), 0),
-			g.created_won::numeric / nullif(g.created, 0),
-			g.won::numeric / nullif(g.won + x.lost + g.overdue + g.old, 0)
-		FROM grouped g
+		) g
 		CROSS JOIN LATERAL (SELECT g.lost + %9$s AS lost) x
 		LEFT JOIN pipelines.pipeline p ON p.pipeline_id = g.pipeline_id_
 		ORDER BY g.pipeline_id_, g.by_, g.currency_$sql$,
@@ -156,7 +154,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT format($sql$
 		SELECT r.pipeline_id_, r.by_, %11$s, o.outcome, %1$s,
-			r.closed_on_ >= coalesce($2, '-infinity') AND r.closed_on_ < coalesce($3, 'infinity'), false, false, false, false
+			r.closed_on_ >= coalesce($2, '-infinity') AND r.closed_on_ < coalesce($3, 'infinity'), false, false, false
 		FROM (SELECT %2$s AS pipeline_id_, %3$s AS stage_id_, %4$s AS amount_, %5$s AS currency_, %6$s AS closed_on_, %7$s AS by_, h.%8$I AS ended_
 			  FROM %9$s h%10$s
 			  WHERE h.%12$I = 'reopen' AND (NOT %13$L::boolean OR h.%8$I <= $1)) r
