@@ -1635,6 +1635,9 @@ bridge_main(FunctionCallInfo fcinfo, bool list)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the second instant lies before the first one"),
 				 errhint("A bridge leads from an earlier instant to a later one.")));
+	/* up to the present: with what this transaction did, and others since it began */
+	if (bridge->to >= GetCurrentTransactionStartTimestamp())
+		bridge->to = Max(bridge->to, GetCurrentTimestamp());
 	bridge->weighted = !PG_ARGISNULL(7) && PG_GETARG_BOOL(7);
 	bridge->list = list;
 	bridge->context = CurrentMemoryContext;

@@ -532,6 +532,7 @@ AS $$
 DECLARE
 	known_since CONSTANT timestamptz := (SELECT t.tracked_since FROM pipelines.tracked_table t WHERE t.relation = deals);
 	earlier CONSTANT timestamptz := greatest(coalesce(since, as_of - interval '7 days'), known_since);
+	shown CONSTANT timestamptz := pipelines._up_to(as_of);
 	tenth jsonb;
 	holds bigint[];
 	bases text[];
@@ -541,8 +542,8 @@ BEGIN
 	IF as_of < known_since THEN
 		PERFORM pipelines._as_of_covered(deals, as_of);
 	END IF;
-	EXECUTE pipelines._review_query(deals, 'before'::text, NULL::text[]) INTO STRICT tenth, holds, bases USING as_of, earlier, large;
-	RETURN QUERY EXECUTE pipelines._review_query(deals, 'list'::text, bases) USING as_of, earlier, large, tenth, holds;
+	EXECUTE pipelines._review_query(deals, 'before'::text, NULL::text[]) INTO STRICT tenth, holds, bases USING shown, earlier, large;
+	RETURN QUERY EXECUTE pipelines._review_query(deals, 'list'::text, bases) USING shown, earlier, large, tenth, holds;
 END
 $$;
 COMMENT ON FUNCTION pipelines.review(regclass, timestamptz, numeric, timestamptz) IS
@@ -559,12 +560,13 @@ AS $$
 DECLARE
 	known_since CONSTANT timestamptz := (SELECT t.tracked_since FROM pipelines.tracked_table t WHERE t.relation = deals);
 	earlier CONSTANT timestamptz := greatest(coalesce(since, as_of - interval '7 days'), known_since);
+	shown CONSTANT timestamptz := pipelines._up_to(as_of);
 	tenth jsonb;
 	holds bigint[];
 	bases text[];
 BEGIN
-	EXECUTE pipelines._review_query(deals, 'before'::text, NULL::text[]) INTO STRICT tenth, holds, bases USING as_of, earlier, NULL::numeric;
-	RETURN QUERY EXECUTE pipelines._review_query(deals, 'flags'::text, bases) USING as_of, earlier, NULL::numeric, tenth, holds;
+	EXECUTE pipelines._review_query(deals, 'before'::text, NULL::text[]) INTO STRICT tenth, holds, bases USING shown, earlier, NULL::numeric;
+	RETURN QUERY EXECUTE pipelines._review_query(deals, 'flags'::text, bases) USING shown, earlier, NULL::numeric, tenth, holds;
 END
 $$;
 COMMENT ON FUNCTION pipelines._review_flags(regclass, timestamptz, timestamptz) IS

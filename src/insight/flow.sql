@@ -64,7 +64,8 @@ BEGIN
 			LEFT JOIN pipelines._stages_at($1) o ON o.pipeline_id = c.to_pipeline_ AND o.stage_id = c.to_stage_
 			CROSS JOIN LATERAL (
 				SELECT c.pipeline_id_, c.stage_id_, c.to_stage_ AS to_,
-					CASE WHEN c.change_ IN ('new', 'left_open') THEN c.change_
+					CASE WHEN c.change_ = 'made_closed' THEN 'new'
+						 WHEN c.change_ IN ('new', 'left_open') THEN c.change_
 						 WHEN c.change_ = 'delete' THEN 'deleted'
 						 WHEN c.to_pipeline_ IS DISTINCT FROM c.pipeline_id_ THEN 'transferred_out'
 						 WHEN c.change_ = 'reopen' THEN 'reopened'
@@ -73,6 +74,13 @@ BEGIN
 				UNION ALL
 				SELECT c.to_pipeline_, NULL, c.to_stage_, 'transferred_in'
 				WHERE c.to_pipeline_ <> c.pipeline_id_
+				UNION ALL
+				-- what else the same statement did: open when it comes or goes, closed there
+				SELECT c.to_pipeline_, NULL, c.to_stage_, coalesce(o.outcome, 'closed')
+				WHERE c.change_ = 'made_closed' OR c.change_ = 'close' AND c.to_pipeline_ <> c.pipeline_id_
+				UNION ALL
+				SELECT c.pipeline_id_, c.stage_id_, NULL, 'reopened'
+				WHERE c.change_ = 'reopen' AND c.to_pipeline_ <> c.pipeline_id_
 			) k%2$s
 			GROUP BY 1, 2, 3, 4, 5, 6
 		) g
@@ -84,12 +92,12 @@ BEGIN
 			f.position, g.stage_id_, t.position, g.to_, g.by_, g.currency_$sql$,
 		pipelines._flow_events(deals, by, pipelines._is_past(as_of), convert_to, chosen IS NOT NULL, pipelines._many_moves(deals, begin_at)),
 		CASE WHEN chosen IS NULL THEN '' ELSE ' WHERE k.pipeline_id_ = $3' END)
-	USING as_of, begin_at, chosen;
+	USING pipelines._up_to(as_of), begin_at, chosen;
 END
 $$;
 COMMENT ON FUNCTION pipelines.flow(regclass, timestamptz, text, text, text, timestamptz) IS
 'What moved between since (seven days before as_of, if it is not given) and as_of (R-7.2): per pipeline, kind, stages and currency, and by a column of T or an expression over its columns.
-kind: new (into to_stage; a deal that was there when its table was adopted is not); moved (from stage to to_stage, forward, back, on hold or off it); won, lost, disqualified, done: closed; reopened; transferred_out and transferred_in (to and from other pipelines: over all pipelines they cancel); deleted; left_open: what is open or on hold at as_of.
+kind: new (into to_stage; a deal that was there when its table was adopted is not); moved (from stage to to_stage, forward, back, on hold or off it); won, lost, disqualified, done: closed; reopened; transferred_out and transferred_in (to and from other pipelines: over all pipelines they cancel); deleted; left_open: what is open or on hold at as_of.  A deal that is made closed is new and closed; one that a single statement closes in another pipeline is transferred and closed there, without a stage that it comes from; one that is reopened so is reopened, without a stage that it goes to, and transferred.
 n: moves, not deals; amount: of the deals just before the change (new, left_open: then), unpriced ones have none; mean_age_days: days of 24 hours since their creation.  by: a tracked column as it was until the change; any other of the present row.
 convert_to: a currency that all amounts are converted to, by the rates of the day of the change; else one row per currency.
 Errors: 22023 an instant before the history of an adopted table; 23S01 unknown pipeline; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
@@ -163,32 +171,32 @@ BEGIN
 	SELECT string_agg(format('c.%I = m.key%s_', m.column_name, m.n), ' AND ' ORDER BY m.n),
 		pipelines._moves_at(deals, by, past,
 			format(', %1$s AS began_, %2$s AS amount_, coalesce(%3$s, %4$L::text) AS currency_, %6$s <= $1 AS ended_, ((%5$s) AND %6$s <= $1) IS TRUE AS moved_,
-				(%7$s = 1 AND %8$s) IS TRUE AS first_, (%9$s AND %8$s) IS TRUE AS again_',
+				(%7$s = 1 AND %8$s) IS TRUE AS first_, (%9$s AND %8$s) IS TRUE AS again_, (%7$s = 1 AND %10$s IS NOT NULL) AS made_closed_',
 				valid_from, pipelines._column(deals, 'amount', 'numeric', true), pipelines._column(deals, 'currency', 'text', true), tracked.currency,
-				pipelines._visit_ends(deals), valid_to, version, begun, again)
+				pipelines._visit_ends(deals), valid_to, version, begun, again, pipelines._column(deals, 'closed_at', NULL, true))
 			|| string_agg(format(', h.%I AS key%s_', m.history_column, m.n), '' ORDER BY m.n),
 			format('%s AND (%s = 1 OR %s)', begun, version, again))
 	INTO matches, moves
 	FROM pipelines._roles(deals) m
 	WHERE m.role ~ '^key[1-9]';
 	RETURN format($sql$WITH %16$sversion AS MATERIALIZED (
-			SELECT r.pipeline_id_, r.stage_id_, r.to_pipeline_, r.to_stage_, r.change_, r.by_, r.currency_, r.first_, %17$s AS moved_,
+			SELECT r.pipeline_id_, r.stage_id_, r.to_pipeline_, r.to_stage_, r.change_, r.by_, r.currency_, r.first_, r.made_closed_, %17$s AS moved_,
 				r.again_ > 0 AS again_, r.n, r.priced, r.amount, r.priced_before, r.amount_before, r.seconds, r.aged
 			FROM pipelines._sums_rows((
-				SELECT pipelines._sums(9, r.pipeline_id_, r.stage_id_, r.to_pipeline_, r.to_stage_, r.change_, CAST(r.by_ AS text), %1$s, r.first_, r.%18$s,
+				SELECT pipelines._sums(10, r.pipeline_id_, r.stage_id_, r.to_pipeline_, r.to_stage_, r.change_, CAST(r.by_ AS text), %1$s, r.first_, r.made_closed_, r.%18$s,
 					r.again_, x.amount, y.amount, r.seconds_)
 				FROM (SELECT m.*, %2$s AS seconds_ FROM (%3$s) m%4$s WHERE m.exited_ > $2) r
 				CROSS JOIN LATERAL (SELECT %5$s AS amount) x
 				CROSS JOIN LATERAL (SELECT %6$s AS amount) y
 				WHERE true%7$s
-			)) AS r(pipeline_id_ integer, stage_id_ integer, to_pipeline_ integer, to_stage_ integer, change_ text, by_ text, currency_ text, first_ boolean, %18$s boolean,
+			)) AS r(pipeline_id_ integer, stage_id_ integer, to_pipeline_ integer, to_stage_ integer, change_ text, by_ text, currency_ text, first_ boolean, made_closed_ boolean, %18$s boolean,
 				n bigint, again_ bigint, priced bigint, amount numeric, priced_before bigint, amount_before numeric, aged bigint, seconds double precision)
 		), begun AS MATERIALIZED (
-			SELECT r.pipeline_id_, r.stage_id_, r.by_, %1$s AS currency_, r.again_, count(*) AS n, count(x.amount) AS priced, sum(x.amount) AS amount
+			SELECT r.pipeline_id_, r.stage_id_, r.by_, %1$s AS currency_, r.again_, r.closed_, count(*) AS n, count(x.amount) AS priced, sum(x.amount) AS amount
 			FROM (%8$s) r
 			CROSS JOIN LATERAL (SELECT %9$s AS amount) x
 			WHERE true%7$s
-			GROUP BY 1, 2, 3, 4, 5
+			GROUP BY 1, 2, 3, 4, 5, 6
 		), deletion AS MATERIALIZED (
 			SELECT EXISTS (SELECT FROM version v WHERE v.change_ = 'delete' OR v.again_ OR v.moved_ AND v.aged < v.n)
 				OR EXISTS (SELECT FROM begun b WHERE b.again_) AS possible
@@ -201,15 +209,15 @@ BEGIN
 			FROM version v
 			WHERE v.moved_
 			UNION ALL
-			SELECT v.pipeline_id_, NULL, v.pipeline_id_, v.stage_id_, 'new', v.by_, v.currency_, v.n, v.priced_before, v.amount_before, 0, v.n
+			SELECT v.pipeline_id_, NULL, v.pipeline_id_, v.stage_id_, CASE WHEN v.made_closed_ THEN 'made_closed' ELSE 'new' END, v.by_, v.currency_, v.n, v.priced_before, v.amount_before, 0, v.n
 			FROM version v
 			WHERE v.first_
 			UNION ALL
-			SELECT b.pipeline_id_, NULL, b.pipeline_id_, b.stage_id_, 'new', b.by_, b.currency_, b.n, b.priced, b.amount, 0, b.n
+			SELECT b.pipeline_id_, NULL, b.pipeline_id_, b.stage_id_, CASE WHEN b.closed_ THEN 'made_closed' ELSE 'new' END, b.by_, b.currency_, b.n, b.priced, b.amount, 0, b.n
 			FROM begun b
 			WHERE NOT b.again_
 			UNION ALL
-			SELECT r.pipeline_id_, NULL::integer, r.to_pipeline_, r.stage_id_, 'new'::text, r.by_, %1$s, count(*), count(x.amount), sum(x.amount), 0, count(*)
+			SELECT r.pipeline_id_, NULL::integer, r.to_pipeline_, r.stage_id_, CASE WHEN r.closed_ THEN 'made_closed' ELSE 'new' END, r.by_, %1$s, count(*), count(x.amount), sum(x.amount), 0, count(*)
 			FROM (%11$s) r
 			CROSS JOIN LATERAL (SELECT %9$s AS amount) x
 			WHERE (SELECT p.possible FROM deletion p)%7$s
@@ -256,7 +264,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pipelines._flow_events(regclass, text, boolean, text, boolean, boolean) IS
-	'What flow() counts between the instants $2 and $1, as SQL text: a WITH clause whose query event has pipeline_id_, stage_id_, to_pipeline_, to_stage_, change_, by_, currency_, n, priced, amount, seconds, aged. limited: to the pipeline $3; tabled: as _many_moves() says.';
+	'What flow() counts between the instants $2 and $1, as SQL text: a WITH clause whose query event has pipeline_id_, stage_id_, to_pipeline_, to_stage_, change_ (also new, made_closed, left_open), by_, currency_, n, priced, amount, seconds, aged. limited: to the pipeline $3; tabled: as _many_moves() says.';
 
 -- The lives that ended in a deletion, whether their keys came back or not.
 CREATE FUNCTION pipelines._deletions(deals regclass)
@@ -300,14 +308,15 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT string_agg(format($sql$
 			SELECT %1$s AS pipeline_id_, %2$s AS stage_id_, %1$s AS to_pipeline_, %3$s AS by_, coalesce(%4$s, %5$L::text) AS currency_,
-				%6$s AS amount_, %7$s AS at_, %10$s > 1 AS again_
+				%6$s AS amount_, %7$s AS at_, %10$s > 1 AS again_, %12$s IS NOT NULL AS closed_
 			FROM %8$s
 			WHERE %7$s > $2 AND %7$s <= $1 AND %9$s = %7$s AND %11$s$sql$,
 		s.pipeline_id, s.stage_id, s.by_, s.currency, t.currency, s.amount, s.began, s.source, s.entered, s.version,
 		CASE WHEN NOT $3 THEN format('(%s = 1%s OR %s > 1)', s.version,
 									 CASE WHEN t.adopted THEN format(' AND %s <> %s', s.began, pipelines._adopted_at($1)) ELSE '' END, s.episode)
 			 ELSE format('%1$s > 1 AND %2$s > 1 AND EXISTS (SELECT FROM %3$s l WHERE %4$s AND l.%5$I = %1$s - 1 AND l.%6$I = ''delete'')',
-						 s.version, s.episode, t.history, s.life, pipelines._own_column(t.history, 'version'), pipelines._own_column(t.history, 'change')) END), ' UNION ALL ')
+						 s.version, s.episode, t.history, s.life, pipelines._own_column(t.history, 'version'), pipelines._own_column(t.history, 'change')) END,
+		s.closed), ' UNION ALL ')
 	FROM pipelines.tracked_table t
 	CROSS JOIN pipelines._dimension($1, $2) x
 	CROSS JOIN pipelines._dimension_of_past($1, $2) y
@@ -315,7 +324,7 @@ AS $$
 		SELECT pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'), x.expression,
 			pipelines._column($1, 'currency', 'text'), pipelines._column($1, 'amount', 'numeric'), pipelines._column($1, 'changed_at'),
 			pipelines._deals_source($1, NULL::name[]) || ' d', pipelines._column($1, 'stage_entered_at'), pipelines._column($1, 'version'),
-			pipelines._column($1, 'episode'), pipelines._key_match($1, 'l', 'd')
+			pipelines._column($1, 'episode'), pipelines._key_match($1, 'l', 'd'), pipelines._column($1, 'closed_at')
 		UNION ALL
 		-- a version ends when it begins, or later: so the index on the ends serves
 		SELECT pipelines._column($1, 'pipeline_id', NULL, true), pipelines._column($1, 'stage_id', NULL, true),
@@ -323,13 +332,13 @@ AS $$
 			format('h.%I', pipelines._own_column(t.history, 'valid_from')), format('%s h%s', pipelines._history_source($1), y.joined),
 			format('h.%I > $2 AND %s', pipelines._own_column(t.history, 'valid_to'), pipelines._column($1, 'stage_entered_at', NULL, true)),
 			format('h.%I', pipelines._own_column(t.history, 'version')), pipelines._column($1, 'episode', NULL, true),
-			pipelines._versions_match($1, 'l', 'h')
+			pipelines._versions_match($1, 'l', 'h'), pipelines._column($1, 'closed_at', NULL, true)
 		WHERE $3
-	) s(pipeline_id, stage_id, by_, currency, amount, began, source, entered, version, episode, life)
+	) s(pipeline_id, stage_id, by_, currency, amount, began, source, entered, version, episode, life, closed)
 	WHERE t.relation = $1
 $$;
 COMMENT ON FUNCTION pipelines._beginnings(regclass, text, boolean) IS
-	'Lives that began after the instant $2 and by $1, as SQL text: pipeline_id_, stage_id_, to_pipeline_, by_, currency_, amount_, at_, again_. Those of the present rows, of which some (again_) may have followed a deletion; or (again) of all versions those that did.';
+	'Lives that began after the instant $2 and by $1, as SQL text: pipeline_id_, stage_id_, to_pipeline_, by_, currency_, amount_, at_, again_, closed_. Those of the present rows, of which some (again_) may have followed a deletion; or (again) of all versions those that did.';
 
 -- Which week ends fall into the time of a version, as one number to group by.
 CREATE FUNCTION pipelines._ends_within(ends timestamptz[], pipelines integer[], pipeline_id integer, "from" timestamptz, until timestamptz)

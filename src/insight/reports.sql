@@ -456,6 +456,18 @@ $$;
 COMMENT ON FUNCTION pipelines._is_past(timestamptz, boolean) IS
 	'Is the instant of a report in the past?  Raises 22004 for NULL, and 22023 for infinity where times up to it are measured.';
 
+-- Changes bear the instant at which their transaction made its first one: those of
+-- the transaction that asks, and of others that were committed since it began, lie
+-- after its now().
+CREATE FUNCTION pipelines._up_to(as_of timestamptz) RETURNS timestamptz
+LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 1
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE WHEN $1 >= now() THEN greatest($1, clock_timestamp()) ELSE $1 END
+$$;
+COMMENT ON FUNCTION pipelines._up_to(timestamptz) IS
+	'The instant up to which a report counts what happened: as_of, but for the present all that the caller sees.';
+
 -- An argument that is one of a few words.
 CREATE FUNCTION pipelines._check_word(argument text, value text, words text[])
 RETURNS void

@@ -442,7 +442,7 @@ BEGIN
 	before := (SELECT m.features FROM pipelines.score_model m WHERE m.relation = deals ORDER BY m.pipeline_id LIMIT 1);
 	settings := pipelines._score_settings(deals, train_scores.features, train_scores.ages, train_scores.smoothing,
 										  train_scores.min_won, train_scores.min_lost, train_scores.prior_weight);
-	model := pipelines._score_count(deals, settings, as_of);
+	model := pipelines._score_count(deals, settings, pipelines._up_to(as_of));
 
 	DELETE FROM pipelines.score_count c WHERE c.relation = deals;
 	DELETE FROM pipelines.score_model m WHERE m.relation = deals;
@@ -551,7 +551,7 @@ BEGIN
 	END IF;
 	IF model IS NULL THEN
 		model := pipelines._score_count(deals, pipelines._score_settings(deals, NULL::text[], NULL::interval[], NULL::numeric,
-																		 NULL::integer, NULL::integer, NULL::numeric), as_of);
+																		 NULL::integer, NULL::integer, NULL::numeric), pipelines._up_to(as_of));
 	END IF;
 	model := model || jsonb_build_object('stages', pipelines._score_stages(deals, as_of));
 
