@@ -215,6 +215,29 @@ SELECT version - :first AS since, probability, stall_limit, valid_from < valid_t
 UNION ALL SELECT version - :first, probability, stall_limit, NULL FROM pipelines.pipeline_stage WHERE pipeline_id = 1 AND stage_id = st('Quote') ORDER BY 1;
 SELECT mode FROM pipelines.pipeline_history WHERE pipeline_id = 1 ORDER BY version DESC LIMIT 1;
 UPDATE pipelines.pipeline SET mode = 'free' WHERE pipeline_id = 1;
+-- reports of the past by the probabilities of then (40), or by those of today (42)
+SELECT day('2020-01-09');
+INSERT INTO deals (deal_id, amount, currency, stage_id, expected_close_on) VALUES (59, 1000, 'CHF', st('Quote'), '2020-02-10');
+RESET pipelines.event_time;
+SELECT d.definitions,
+	(SELECT weighted FROM pipelines.trend('deals', 1, as_of => '2020-01-20', definitions => d.definitions) WHERE currency = 'CHF') AS trend,
+	(SELECT weighted FROM pipelines.board('deals', as_of => '2020-01-20', definitions => d.definitions) WHERE currency = 'CHF' AND column_name = 'Quote') AS board,
+	(SELECT k ->> 'effective_probability' FROM pipelines.board('deals', as_of => '2020-01-20', definitions => d.definitions), jsonb_array_elements(card_list) k WHERE k ->> 'deal' = '59') AS card,
+	(SELECT sum(value) FROM pipelines.bridge('deals', '2020-01-10', '2020-01-20', weighted => true, definitions => d.definitions) WHERE currency = 'CHF' AND leg = 'end') AS bridge,
+	(SELECT string_agg(leg || ' ' || value, ', ' ORDER BY n) FROM pipelines.bridge('deals', '2020-01-10', weighted => true, definitions => d.definitions) WHERE currency = 'CHF' AND value <> 0) AS to_today,
+	(SELECT count(*) FROM pipelines.changes('deals', '2020-01-10', weighted => true, definitions => d.definitions) WHERE deal = '59') AS changes,
+	(SELECT sum(weighted) FROM pipelines.forecast_report('deals', as_of => '2020-01-20', definitions => d.definitions) WHERE currency = 'CHF') AS forecast,
+	(SELECT sum(weighted) FROM pipelines.forecast_deals('deals', as_of => '2020-01-20', definitions => d.definitions) WHERE currency = 'CHF') AS behind,
+	(SELECT sum(weighted) FROM pipelines.quota_report('deals', "by" => '{}', forecast_period => 'year', as_of => '2020-01-20', definitions => d.definitions) WHERE currency = 'CHF') AS quota
+FROM unnest('{then,current}'::text[]) d(definitions);
+\set VERBOSITY terse
+SELECT * FROM pipelines.trend('deals', definitions => 'now');
+SELECT * FROM pipelines.board('deals', definitions => NULL);
+SELECT * FROM pipelines.bridge('deals', definitions => 'today');
+SELECT * FROM pipelines.changes('deals', definitions => NULL);
+SELECT * FROM pipelines.forecast_report('deals', definitions => '');
+\set VERBOSITY default
+DELETE FROM deals WHERE deal_id = 59;
 
 --
 -- R-2.34: name, colour, order: no deal changes; an outcome in use becomes no other one unless it is said what becomes of the deals (outcome.sql)

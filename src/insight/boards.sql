@@ -5,9 +5,9 @@
 -------------------------------------------------------------------------------
 
 -- The deals of a board (d), with their definitions (p, ps, s, e) as in T_current;
--- in the past as they and their stages were at $1.  scored: the query has a table
--- score of what scores() said then.
-CREATE FUNCTION pipelines._board_from(deals regclass, present boolean, scored boolean)
+-- in the past as they and their stages (definitions) were at $1.  scored: the query
+-- has a table score of what scores() said then.
+CREATE FUNCTION pipelines._board_from(deals regclass, present boolean, scored boolean, definitions text)
 RETURNS text
 LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
@@ -16,7 +16,7 @@ AS $$
 		ELSE format($sql$
 	FROM %1$s d
 	LEFT JOIN pipelines.pipeline p ON p.pipeline_id = %2$s
-	LEFT JOIN pipelines.definitions_as_of(NULL::pipelines.pipeline_stage, $1) ps ON ps.pipeline_id = %2$s AND ps.stage_id = %3$s
+	LEFT JOIN %8$s ps ON ps.pipeline_id = %2$s AND ps.stage_id = %3$s
 	LEFT JOIN pipelines.stage s ON s.stage_id = %3$s%6$s
 	CROSS JOIN LATERAL (
 		SELECT coalesce(ps.outcome NOT IN ('open', 'on_hold'), false) AS closed,
@@ -31,15 +31,15 @@ AS $$
 	) e$sql$, pipelines._past_source($1), pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'),
 			pipelines._column($1, 'probability', 'numeric'), pipelines._column($1, 'forecast_category', 'text'),
 			CASE WHEN $3 THEN format(E'\n\tLEFT JOIN score z ON z.deal = %s', pipelines._key_as_text($1, 'd')) ELSE '' END,
-			CASE WHEN $3 THEN 'z.effective_probability, ' ELSE '' END)
+			CASE WHEN $3 THEN 'z.effective_probability, ' ELSE '' END, $4)
 		END
 $$;
-COMMENT ON FUNCTION pipelines._board_from(regclass, boolean, boolean) IS
+COMMENT ON FUNCTION pipelines._board_from(regclass, boolean, boolean, text) IS
 'The FROM clause of a board, as SQL text; $1 is the instant.';
 
 CREATE FUNCTION pipelines.board(deals regclass, by text DEFAULT NULL, stages text[] DEFAULT NULL, pipeline text DEFAULT NULL,
 	condition text DEFAULT NULL, order_by text DEFAULT NULL, cards integer DEFAULT 50, page integer DEFAULT 1,
-	as_json boolean DEFAULT false, as_of timestamptz DEFAULT now())
+	as_json boolean DEFAULT false, as_of timestamptz DEFAULT now(), definitions text DEFAULT 'then')
 RETURNS TABLE (column_number integer, column_name text, pipeline_id integer, stage_id integer, outcome text, currency text,
 	deals_count bigint, unpriced bigint, amount numeric, weighted numeric, card_list jsonb, next_page integer, document jsonb)
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED COST 1000000 ROWS 20
@@ -58,8 +58,8 @@ DECLARE
 	value text;
 	sort text;
 	part record;
-	definitions CONSTANT text := CASE WHEN present THEN 'pipelines.pipeline_stage'
-									  ELSE 'pipelines.definitions_as_of(NULL::pipelines.pipeline_stage, $1)' END;
+	stage CONSTANT text := CASE WHEN present OR board.definitions = 'current' THEN 'pipelines.pipeline_stage'
+								ELSE 'pipelines.definitions_as_of(NULL::pipelines.pipeline_stage, $1)' END;
 	columns text;
 	source text;
 	query text;
@@ -67,6 +67,7 @@ BEGIN
 	IF deals IS NULL OR cards IS NULL OR page IS NULL OR as_json IS NULL THEN
 		RAISE EXCEPTION 'deals, cards, page and as_json must not be null' USING ERRCODE = 'null_value_not_allowed';
 	END IF;
+	PERFORM pipelines._check_word('definitions', board.definitions, '{then,current}');
 	IF cards NOT BETWEEN 0 AND 10000 OR page < 1 THEN
 		RAISE EXCEPTION 'a column of a board has 0 to 10000 cards on a page, and pages count from 1'
 			USING ERRCODE = 'invalid_parameter_value', DETAIL = format('%s cards, page %s.', cards, page);
@@ -139,7 +140,7 @@ BEGIN
 	-- the columns: all live stages in order, all live pipelines, or all values that the deals have
 	columns := CASE WHEN by_stage THEN
 			'SELECT row_number() OVER (ORDER BY q.pipeline_id, t.position, t.stage_id)::integer, n.name, q.pipeline_id, t.stage_id, NULL::text, t.outcome, t.colour, q.name
-			 FROM pipelines.pipeline q JOIN ' || definitions || ' t ON t.pipeline_id = q.pipeline_id JOIN pipelines.stage n ON n.stage_id = t.stage_id
+			 FROM pipelines.pipeline q JOIN ' || stage || ' t ON t.pipeline_id = q.pipeline_id JOIN pipelines.stage n ON n.stage_id = t.stage_id
 			 WHERE ($2 IS NULL OR q.pipeline_id = $2) AND ($3 IS NULL OR t.stage_id = ANY ($3)) AND ($4 IS NULL OR q.layout_id = $4)
 				AND (t.archived_at IS NULL AND q.archived_at IS NULL OR EXISTS (SELECT FROM total o WHERE o.c_pipeline = q.pipeline_id AND o.c_stage = t.stage_id))'
 		WHEN by_pipeline THEN
@@ -158,7 +159,7 @@ BEGIN
 			 WHERE a.attrelid = board.deals AND a.attname = board.by)) END;
 
 	-- the definitions that are joined to the deals
-	source := replace(pipelines._board_from(deals, present, scored), 'now()', '$1');
+	source := replace(pipelines._board_from(deals, present, scored, stage), 'now()', '$1');
 	source := substr(source, strpos(source, 'LEFT JOIN pipelines.pipeline p'));
 
 	query := format($sql$
@@ -192,7 +193,7 @@ BEGIN
 		CASE WHEN by_stage THEN pipelines._column(deals, 'stage_id', NULL::text, false) ELSE 'NULL::integer' END,
 		value, pipelines._column(deals, 'currency', 'text'::text, false), part.currency,
 		pipelines._column(deals, 'amount', 'numeric'::text, false),
-		replace(pipelines._board_from(deals, present, scored), 'now()', '$1'),
+		replace(pipelines._board_from(deals, present, scored, stage), 'now()', '$1'),
 		concat_ws(' AND ', 'true',
 			format('($2 IS NULL OR %s = $2)', pipelines._column(deals, 'pipeline_id', NULL::text, false)),
 			format('($3 IS NULL OR %s = ANY ($3))', pipelines._column(deals, 'stage_id', NULL::text, false)),
@@ -253,8 +254,8 @@ BEGIN
 	USING as_of, wanted, wanted_stages, part.layout_id, cards, page, deals::text, coalesce(board.by, 'stage_id'), part.currency;
 END
 $$;
-COMMENT ON FUNCTION pipelines.board(regclass, text, text[], text, text, text, integer, integer, boolean, timestamptz) IS
-'A board of the deals that the caller sees: columns by stage (the default), pipeline, or any column (by part or name, or one of the view _current) or expression over the columns; empty columns included: all live stages or pipelines, all labels of an enum, else all values that any deal has, NULL last. Only deals in these stages (names, codes or ids), of this pipeline, and with this condition (as in an entry rule). Rows: one per column and currency, with totals (amount, weighted exact), the cards of that currency on the page (jsonb, in order) and the next page of the column, NULL on its last. as_json: one row whose document has columns with totals per currency, cards in order, and next_page. A column shows cards (0 to 10000) cards a page, ordered by order_by (a column of the deals or of their view _current, then asc or desc; default: longest in the stage first) and the key. as_of: deals and their stages as they were. Raises 23S01 for stages and pipelines that do not exist, 22023 (also for as_of infinity), 42703.';
+COMMENT ON FUNCTION pipelines.board(regclass, text, text[], text, text, text, integer, integer, boolean, timestamptz, text) IS
+'A board of the deals that the caller sees: columns by stage (the default), pipeline, or any column (by part or name, or one of the view _current) or expression over the columns; empty columns included: all live stages or pipelines, all labels of an enum, else all values that any deal has, NULL last. Only deals in these stages (names, codes or ids), of this pipeline, and with this condition (as in an entry rule). Rows: one per column and currency, with totals (amount, weighted exact), the cards of that currency on the page (jsonb, in order) and the next page of the column, NULL on its last. as_json: one row whose document has columns with totals per currency, cards in order, and next_page. A column shows cards (0 to 10000) cards a page, ordered by order_by (a column of the deals or of their view _current, then asc or desc; default: longest in the stage first) and the key. as_of: deals and their stages as they were; definitions current: deals as they were, stages as they are today (R-2.33). Raises 23S01 for stages and pipelines that do not exist, 22023 (also for as_of infinity), 42703.';
 
 -- A condition over the columns by their names and parts, for deals (d).
 CREATE FUNCTION pipelines._board_condition(deals regclass, condition text)

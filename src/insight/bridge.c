@@ -221,6 +221,7 @@ typedef struct Bridge
 	TimestampTz from;
 	TimestampTz to;
 	bool		weighted;
+	bool		current;		/* definitions are those of today */
 	bool		list;			/* changes(), not bridge() */
 	char	   *currency;		/* to convert to; NULL: don't */
 	text	   *currency_text;
@@ -317,7 +318,11 @@ read_definitions(Bridge *bridge)
 {
 	MemoryContext old;
 
-	if (SPI_execute("SELECT pipeline_id, stage_id, valid_from, valid_to, outcome, forecast_category, probability"
+	if (SPI_execute(bridge->current ?
+					"SELECT pipeline_id, stage_id, changed_at, timestamptz 'infinity',"
+					" outcome, forecast_category, probability"
+					" FROM pipelines.pipeline_stage" :
+					"SELECT pipeline_id, stage_id, valid_from, valid_to, outcome, forecast_category, probability"
 					" FROM pipelines.pipeline_stage_history"
 					" UNION ALL"
 					" SELECT pipeline_id, stage_id, changed_at, 'infinity', outcome, forecast_category, probability"
@@ -1615,6 +1620,23 @@ week_before(TimestampTz instant, const DealsLayout *layout)
  * Arguments: deals, from, to, pipelines, owners, expected, filter, weighted,
  * currency, rate_set.
  */
+/* the definitions of today for all instants, or those of then? */
+static bool
+current_definitions(FunctionCallInfo fcinfo, int argument)
+{
+	char	   *word = PG_ARGISNULL(argument) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(argument));
+
+	if (word != NULL && strcmp(word, "then") == 0)
+		return false;
+	if (word == NULL || strcmp(word, "current") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 word == NULL ? errmsg("definitions can't be null") :
+				 errmsg("definitions can't be '%s'", word),
+				 errhint("It is one of: then, current.")));
+	return true;
+}
+
 static Datum
 bridge_main(FunctionCallInfo fcinfo, bool list)
 {
@@ -1639,6 +1661,7 @@ bridge_main(FunctionCallInfo fcinfo, bool list)
 	if (bridge->to >= GetCurrentTransactionStartTimestamp())
 		bridge->to = Max(bridge->to, GetCurrentTimestamp());
 	bridge->weighted = !PG_ARGISNULL(7) && PG_GETARG_BOOL(7);
+	bridge->current = current_definitions(fcinfo, 10);
 	bridge->list = list;
 	bridge->context = CurrentMemoryContext;
 	bridge->life_context = AllocSetContextCreate(CurrentMemoryContext, "pipelines bridge",

@@ -290,23 +290,23 @@ COMMENT ON COLUMN pipelines.deal_change.flags IS 'What a review would point out 
 -- What is done with a row costs more than its way from another process.
 CREATE FUNCTION pipelines.bridge(deals regclass, "from" timestamptz DEFAULT NULL, "to" timestamptz DEFAULT now(),
 		pipelines text[] DEFAULT NULL, owners text[] DEFAULT NULL, expected daterange DEFAULT NULL, filter text DEFAULT NULL,
-		weighted boolean DEFAULT false, currency text DEFAULT NULL, rate_set text DEFAULT 'spot')
+		weighted boolean DEFAULT false, currency text DEFAULT NULL, rate_set text DEFAULT 'spot', definitions text DEFAULT 'then')
 RETURNS SETOF pipelines.bridge_leg
 LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 ROWS 20
 SET search_path = pg_catalog, pg_temp
 SET parallel_tuple_cost = 0.01
 AS 'MODULE_PATHNAME', 'pipelines_bridge';
-COMMENT ON FUNCTION pipelines.bridge(regclass, timestamptz, timestamptz, text[], text[], daterange, text, boolean, text, text) IS
-'What led from the open pipeline of one instant to that of another: start plus the legs is end, exactly, for every scope and any two instants. In scope are open deals that count in forecasts (not of category omitted), of the pipelines (names, codes or ids) and owners given, expected to close on days of the range, for which the filter is true (a condition over columns of the deals: immutable functions of pg_catalog only; a column that is not tracked is taken from the present row). weighted: amount times probability, the deal''s own or that of its stage; scores don''t count here. One row a leg and currency, or converted to one currency: at the rate of the day of each instant, of the closing for closed deals; an amount without a rate at only one of them counts in fx. from NULL: seven days before to, but not before an adopted table was adopted. A deal made and closed in between makes both legs, also one that was made closed; changes before a closing, and what the closing itself sets, go to increased and decreased, and won is the amount it was won with. Definitions count as they were at each instant. On a protected table a deal that comes from a pipeline that the reader may not see has moved in (also one whose key was deleted there: that looks the same), one that goes there has moved out. Errors: 22023 (the instants, or nothing is known of the first one), 42601, 42703, 42804, 0A000 (the filter), 23S01 (no such pipeline).';
+COMMENT ON FUNCTION pipelines.bridge(regclass, timestamptz, timestamptz, text[], text[], daterange, text, boolean, text, text, text) IS
+'What led from the open pipeline of one instant to that of another: start plus the legs is end, exactly, for every scope and any two instants. In scope are open deals that count in forecasts (not of category omitted), of the pipelines (names, codes or ids) and owners given, expected to close on days of the range, for which the filter is true (a condition over columns of the deals: immutable functions of pg_catalog only; a column that is not tracked is taken from the present row). weighted: amount times probability, the deal''s own or that of its stage; scores don''t count here. One row a leg and currency, or converted to one currency: at the rate of the day of each instant, of the closing for closed deals; an amount without a rate at only one of them counts in fx. from NULL: seven days before to, but not before an adopted table was adopted. A deal made and closed in between makes both legs, also one that was made closed; changes before a closing, and what the closing itself sets, go to increased and decreased, and won is the amount it was won with. Definitions count as they were at each instant (definitions then), or as they are today for both (current; R-2.33). On a protected table a deal that comes from a pipeline that the reader may not see has moved in (also one whose key was deleted there: that looks the same), one that goes there has moved out. Errors: 22023 (the instants, nothing is known of the first one, or definitions neither of these words), 42601, 42703, 42804, 0A000 (the filter), 23S01 (no such pipeline).';
 
 CREATE FUNCTION pipelines._changes(deals regclass, "from" timestamptz, "to" timestamptz, pipelines text[], owners text[],
-		expected daterange, filter text, weighted boolean, currency text, rate_set text)
+		expected daterange, filter text, weighted boolean, currency text, rate_set text, definitions text)
 RETURNS SETOF pipelines.deal_change
 LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 ROWS 10000
 SET search_path = pg_catalog, pg_temp
 SET parallel_tuple_cost = 0.01
 AS 'MODULE_PATHNAME', 'pipelines_changes';
-COMMENT ON FUNCTION pipelines._changes(regclass, timestamptz, timestamptz, text[], text[], daterange, text, boolean, text, text) IS
+COMMENT ON FUNCTION pipelines._changes(regclass, timestamptz, timestamptz, text[], text[], daterange, text, boolean, text, text, text) IS
 'What changes() returns, without the flags.';
 
 CREATE TYPE pipelines.deal_review AS (
@@ -576,7 +576,7 @@ COMMENT ON FUNCTION pipelines._review_flags(regclass, timestamptz, timestamptz) 
 -- most, is left out where nobody looks at the flags.
 CREATE FUNCTION pipelines.changes(deals regclass, "from" timestamptz DEFAULT NULL, "to" timestamptz DEFAULT now(),
 		pipelines text[] DEFAULT NULL, owners text[] DEFAULT NULL, expected daterange DEFAULT NULL, filter text DEFAULT NULL,
-		weighted boolean DEFAULT false, currency text DEFAULT NULL, rate_set text DEFAULT 'spot')
+		weighted boolean DEFAULT false, currency text DEFAULT NULL, rate_set text DEFAULT 'spot', definitions text DEFAULT 'then')
 RETURNS SETOF pipelines.deal_change
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000000 ROWS 10000
 AS $$
@@ -585,9 +585,9 @@ AS $$
 		c.probability_before, c.probability_after, c.weighted_before, c.weighted_after, c.owner_before, c.owner_after,
 		c.expected_before, c.expected_after,
 		CASE WHEN c.stage_after IS NOT NULL THEN coalesce(f.flags, '{}') END
-	FROM pipelines._changes($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) c
+	FROM pipelines._changes($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) c
 	LEFT JOIN (SELECT x.deal, pg_catalog.min(x.flags) AS flags FROM pipelines._review_flags($1, $2, $3) x GROUP BY x.deal) f
 		ON f.deal OPERATOR(pg_catalog.=) c.deal
 $$;
-COMMENT ON FUNCTION pipelines.changes(regclass, timestamptz, timestamptz, text[], text[], daterange, text, boolean, text, text) IS
-'The deals behind bridge(), with the same arguments: one row for each deal and leg, what the deal was before and after side by side. The values of a leg add up to the bridge''s. A deal that changed in scope without making a leg has one row with leg NULL and value 0. A key that was deleted and came back makes the legs of both lives. flags: what review() would say of the deal at the second instant, since the first one; a query that does not read them does not pay for them, unless an argument is a subquery or volatile.';
+COMMENT ON FUNCTION pipelines.changes(regclass, timestamptz, timestamptz, text[], text[], daterange, text, boolean, text, text, text) IS
+'The deals behind bridge(), with the same arguments: one row for each deal and leg, what the deal was before and after side by side. The values of a leg add up to the bridge''s. A deal that changed in scope without making a leg has one row with leg NULL and value 0. A key that was deleted and came back makes the legs of both lives. flags: what review() would say of the deal at the second instant, since the first one, by the definitions of then; a query that does not read them does not pay for them, unless an argument is a subquery or volatile.';

@@ -353,7 +353,7 @@ COMMENT ON FUNCTION pipelines._ends_within(timestamptz[], integer[], integer, ti
 -- history is read once, however many weeks there are.  The weeks are parameters,
 -- so that several processes can share the reading.
 CREATE FUNCTION pipelines.trend(deals regclass, weeks integer DEFAULT 104, pipeline text DEFAULT NULL, by text DEFAULT NULL,
-	as_of timestamptz DEFAULT now())
+	as_of timestamptz DEFAULT now(), definitions text DEFAULT 'then')
 RETURNS TABLE (week_end date, pipeline_id integer, pipeline_name text, stage_id integer, stage_name text, "position" integer, outcome text,
 	value text, currency text, n bigint, unpriced bigint, amount numeric, weighted numeric)
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000000 ROWS 5000
@@ -369,6 +369,7 @@ DECLARE
 BEGIN
 	PERFORM pipelines._need_deals(deals);
 	PERFORM pipelines._is_past(as_of, true);
+	PERFORM pipelines._check_word('definitions', definitions, '{then,current}');
 	IF weeks IS NULL OR weeks < 1 OR weeks > 5200 THEN
 		RAISE EXCEPTION 'weeks can''t be %', coalesce(weeks::text, 'null')
 			USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a number from 1 to 5200.';
@@ -431,7 +432,7 @@ BEGIN
 			FROM pipelines.pipeline_stage ps
 			LEFT JOIN pipelines.pipeline_stage_history h
 				ON h.pipeline_id = ps.pipeline_id AND h.stage_id = ps.stage_id
-				AND h.valid_to > z.ends[w.k] AND (h.valid_from <= z.ends[w.k] OR h.version = 1)
+				AND h.valid_to > z.ends[w.k] AND (h.valid_from <= z.ends[w.k] OR h.version = 1) AND $6 = 'then'
 			WHERE ps.pipeline_id = w.pipeline_id_ AND ps.stage_id = w.stage_id_
 		) d ON true
 		ORDER BY 1, w.pipeline_id_, d.position, w.stage_id_, w.by_, 9$sql$,
@@ -448,13 +449,13 @@ BEGIN
 			CASE WHEN chosen IS NULL THEN '' ELSE ' AND v.pipeline_id_ = $3' END, w.values, w.columns)
 		FROM pipelines._weighable('v.amount_', 'v.probability_', 'v.category_') w, pipelines.tracked_table t, pipelines._dimension(deals, by) x, pipelines._dimension_of_past(deals, by) y
 		WHERE t.relation = deals)
-	USING known, ends, chosen, weeks, zones;
+	USING known, ends, chosen, weeks, zones, definitions;
 END
 $$;
-COMMENT ON FUNCTION pipelines.trend(regclass, integer, text, text, timestamptz) IS
+COMMENT ON FUNCTION pipelines.trend(regclass, integer, text, text, timestamptz, text) IS
 'Where the deals stood at the end of each of the last weeks before as_of: n, unpriced (without an amount), amount and weighted, per pipeline, stage and currency, and by a column of T or an expression over its columns (a tracked column as it was then).
-week_end is the Sunday; what counts is the instant at which it ends in the time zone of the pipeline.  Probabilities, categories, positions and outcomes are those of the definitions at that instant; scores don''t count here.
-Errors: 22023 weeks not from 1 to 5200, or as_of infinity; 23S01 unknown pipeline; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
+week_end is the Sunday; what counts is the instant at which it ends in the time zone of the pipeline.  Probabilities, categories, positions and outcomes are those of the definitions at that instant (definitions then), or those of today (current; R-2.33); scores don''t count here.
+Errors: 22023 weeks not from 1 to 5200, as_of infinity, or definitions neither of these; 23S01 unknown pipeline; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
 
 -- The way of one deal, version by version: what the history knows of it, and
 -- what it is now.

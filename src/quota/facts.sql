@@ -67,7 +67,7 @@ COMMENT ON FUNCTION pipelines._categories_at(timestamptz) IS
 
 -- Arguments that many functions hand on, as one object; see _report_options().
 CREATE FUNCTION pipelines._report_options(deals regclass, forecast_type text, forecast_period text, currency text,
-	rates text, rate_set text, overdue text, calendar text, overrides jsonb, as_of timestamptz)
+	rates text, rate_set text, overdue text, calendar text, overrides jsonb, as_of timestamptz, definitions text)
 RETURNS jsonb
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
 SET search_path = pg_catalog, pg_temp
@@ -80,6 +80,7 @@ BEGIN
 		RAISE EXCEPTION 'as_of must not be null'
 			USING ERRCODE = 'null_value_not_allowed', HINT = 'Leave it out for the present.';
 	END IF;
+	PERFORM pipelines._check_word('definitions', definitions, '{then,current}');
 	IF forecast_period NOT IN ('week', 'month', 'quarter', 'year') THEN
 		RAISE EXCEPTION 'unknown kind of period "%"', forecast_period
 			USING ERRCODE = 'invalid_parameter_value', HINT = 'It is one of week, month, quarter, year.';
@@ -107,11 +108,11 @@ BEGIN
 	RETURN jsonb_build_object('type', pipelines._forecast_type_named(forecast_type), 'kind', forecast_period,
 		'currency', currency, 'rates', rates, 'rate_set', pipelines.conversion_rate_set(rates, coalesce(rate_set, 'spot')), 'carry', overdue = 'carry',
 		'calendar', found_calendar.name, 'overrides', pipelines._checked_overrides(deals, overrides),
-		'at', CASE WHEN as_of <> now() THEN as_of END,
+		'at', CASE WHEN as_of <> now() THEN as_of END, 'defined_at', CASE WHEN as_of <> now() AND definitions = 'then' THEN as_of END,
 		'today', (as_of AT TIME ZONE coalesce(found_calendar.time_zone, current_setting('TimeZone')))::date);
 END
 $$;
-COMMENT ON FUNCTION pipelines._report_options(regclass, text, text, text, text, text, text, text, jsonb, timestamptz) IS
+COMMENT ON FUNCTION pipelines._report_options(regclass, text, text, text, text, text, text, text, jsonb, timestamptz, text) IS
 	'Checks the arguments that reports have in common, and puts them into one object. Errors: 22023, 22004, 42704.';
 
 -- What-if: what deals and stages are taken for.
@@ -303,11 +304,11 @@ AS $$
 	WITH stage AS (
 		SELECT s.pipeline_id, s.stage_id, s.outcome, s.probability, s.forecast_category
 		FROM pipelines.pipeline_stage s
-		WHERE s.changed_at <= coalesce(($1 ->> 'at')::timestamptz, 'infinity')
+		WHERE s.changed_at <= coalesce(($1 ->> 'defined_at')::timestamptz, 'infinity')
 		UNION ALL
 		SELECT s.pipeline_id, s.stage_id, s.outcome, s.probability, s.forecast_category
 		FROM pipelines.pipeline_stage_history s
-		WHERE s.valid_from <= ($1 ->> 'at')::timestamptz AND ($1 ->> 'at')::timestamptz < s.valid_to
+		WHERE s.valid_from <= ($1 ->> 'defined_at')::timestamptz AND ($1 ->> 'defined_at')::timestamptz < s.valid_to
 	)
 	SELECT coalesce(string_agg(format('(%s, %s, %L::text, %L::boolean, %L::numeric, %L::text, %L::text, %L::date, %L::boolean)',
 			s.pipeline_id, s.stage_id, s.outcome, c.closed,

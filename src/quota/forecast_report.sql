@@ -228,7 +228,7 @@ COMMENT ON FUNCTION pipelines._forecast_query(regclass, text[], jsonb) IS
 CREATE FUNCTION pipelines.forecast_report(deals regclass, forecast_type text DEFAULT NULL, "by" text[] DEFAULT '{pipeline,owner}',
 	forecast_period text DEFAULT 'month', fiscal_period text DEFAULT NULL, currency text DEFAULT NULL,
 	rates text DEFAULT 'close_date', rate_set text DEFAULT 'spot', overdue text DEFAULT 'bucket',
-	calendar text DEFAULT NULL, overrides jsonb DEFAULT NULL, as_of timestamptz DEFAULT now())
+	calendar text DEFAULT NULL, overrides jsonb DEFAULT NULL, as_of timestamptz DEFAULT now(), definitions text DEFAULT 'then')
 RETURNS SETOF pipelines.forecast_row
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000000 ROWS 1000
 SET search_path = pg_catalog, pg_temp
@@ -236,14 +236,14 @@ SET jit = off
 AS $$
 DECLARE
 	options jsonb := pipelines._report_options(deals, forecast_type, coalesce(forecast_period, 'month'), currency, rates, rate_set,
-											   overdue, calendar, overrides, as_of);
+											   overdue, calendar, overrides, as_of, definitions);
 BEGIN
 	RETURN QUERY EXECUTE pipelines._forecast_query(deals, pipelines._ordered_dimensions("by"),
 		options || jsonb_build_object('fiscal_period', fiscal_period));
 END
 $$;
-COMMENT ON FUNCTION pipelines.forecast_report(regclass, text, text[], text, text, text, text, text, text, text, jsonb, timestamptz) IS
-	'The forecast of the deals that the caller sees, by fiscal period, by what is asked for (as in quota_report()), currency and forecast category. amount is the category''s own, cumulative takes in the categories above it and, where the category says so, what is won (R-5.1); computed is the one that the forecast type rolls up. own_adjusted, manager_adjusted and final lay over it what the owner, his manager and all above say (R-5.6; shown by owner, by unit, and in total), as far as the caller may see it; submitted is what was committed to last. overdue: bucket (rows of their own) or carry (to the present period). Lost deals add nothing but to lost (R-5.5). overrides: what-if without writing, a list of {"pipeline", "stage", "probability", "category"} and {"deal", "amount", "probability", "category", "expected_close_on", "currency", "quantity", "cost", "owner", "team", "territory", "product"}. as_of: deals and definitions as they were. Errors: 22023, 22003, 42704 for arguments, 42703 for columns that do not exist.';
+COMMENT ON FUNCTION pipelines.forecast_report(regclass, text, text[], text, text, text, text, text, text, text, jsonb, timestamptz, text) IS
+	'The forecast of the deals that the caller sees, by fiscal period, by what is asked for (as in quota_report()), currency and forecast category. amount is the category''s own, cumulative takes in the categories above it and, where the category says so, what is won (R-5.1); computed is the one that the forecast type rolls up. own_adjusted, manager_adjusted and final lay over it what the owner, his manager and all above say (R-5.6; shown by owner, by unit, and in total), as far as the caller may see it; submitted is what was committed to last. overdue: bucket (rows of their own) or carry (to the present period). Lost deals add nothing but to lost (R-5.5). overrides: what-if without writing, a list of {"pipeline", "stage", "probability", "category"} and {"deal", "amount", "probability", "category", "expected_close_on", "currency", "quantity", "cost", "owner", "team", "territory", "product"}. as_of: deals and definitions as they were; definitions current: the stages'' outcome, probability and category are those of today (R-2.33). Errors: 22023, 22003, 42704 for arguments, 42703 for columns that do not exist.';
 
 -- ---------------------------------------------------------------------------
 -- The deals behind a figure (I9)
@@ -262,14 +262,14 @@ COMMENT ON TYPE pipelines.forecast_deal IS
 CREATE FUNCTION pipelines.forecast_deals(deals regclass, forecast_type text DEFAULT NULL, "by" text[] DEFAULT '{pipeline,owner}',
 	forecast_period text DEFAULT 'month', fiscal_period text DEFAULT NULL, currency text DEFAULT NULL,
 	rates text DEFAULT 'close_date', rate_set text DEFAULT 'spot', overdue text DEFAULT 'bucket',
-	calendar text DEFAULT NULL, overrides jsonb DEFAULT NULL, as_of timestamptz DEFAULT now())
+	calendar text DEFAULT NULL, overrides jsonb DEFAULT NULL, as_of timestamptz DEFAULT now(), definitions text DEFAULT 'then')
 RETURNS SETOF pipelines.forecast_deal
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000000 ROWS 100000
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	options jsonb := pipelines._report_options(deals, forecast_type, coalesce(forecast_period, 'month'), currency, rates, rate_set,
-											   overdue, calendar, overrides, as_of);
+											   overdue, calendar, overrides, as_of, definitions);
 	dims text[] := pipelines._ordered_dimensions("by");
 	t record;
 BEGIN
@@ -301,5 +301,5 @@ BEGIN
 		'WHERE a.label = ' || quote_literal(fiscal_period));
 END
 $$;
-COMMENT ON FUNCTION pipelines.forecast_deals(regclass, text, text[], text, text, text, text, text, text, text, jsonb, timestamptz) IS
+COMMENT ON FUNCTION pipelines.forecast_deals(regclass, text, text[], text, text, text, text, text, text, text, jsonb, timestamptz, text) IS
 	'The deals behind the figures of forecast_report() and quota_report(), with the same arguments: won, pipeline, weighted and lost of the rows of a period, bucket, dimension, currency and category add up to its figures (I9). By unit a deal has a row for each unit above its owner. Errors as forecast_report().';

@@ -437,7 +437,7 @@ CREATE FUNCTION pipelines.quota_report(deals regclass, forecast_type text DEFAUL
 	forecast_period text DEFAULT NULL, fiscal_period text DEFAULT NULL, currency text DEFAULT NULL,
 	rates text DEFAULT 'close_date', rate_set text DEFAULT 'spot', quota_rate_set text DEFAULT 'plan',
 	overdue text DEFAULT 'bucket', pace text DEFAULT 'calendar', split text DEFAULT NULL, weights numeric[] DEFAULT NULL,
-	calendar text DEFAULT NULL, overrides jsonb DEFAULT NULL, as_of timestamptz DEFAULT now())
+	calendar text DEFAULT NULL, overrides jsonb DEFAULT NULL, as_of timestamptz DEFAULT now(), definitions text DEFAULT 'then')
 RETURNS SETOF pipelines.quota_row
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000000 ROWS 1000
 SET search_path = pg_catalog, pg_temp
@@ -461,7 +461,7 @@ BEGIN
 				  HINT = 'It is equal, days, business_days, or weights with an array of them; without it no quota is split.';
 	END IF;
 	options := pipelines._report_options(quota_report.deals, quota_report.forecast_type, quota_report.forecast_period,
-			quota_report.currency, rates, rate_set, overdue, calendar, overrides, as_of)
+			quota_report.currency, rates, rate_set, overdue, calendar, overrides, as_of, definitions)
 		|| jsonb_build_object('quota_rate_set', quota_rate_set, 'pace', pace, 'split', split, 'weights', to_jsonb(weights));
 
 	-- what the quotas are about, unless it is said
@@ -510,8 +510,8 @@ BEGIN
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION pipelines.quota_report(regclass, text, text[], text, text, text, text, text, text, text, text, text, numeric[], text, jsonb, timestamptz) IS
-	'Quota, won, gap, pipeline and what follows from them, of the deals that the caller sees. forecast_type NULL: those that quotas are set for, else the standard one. by: owner, unit (with all below it, R-6.3), team, territory, pipeline, product, any column or expression; {} for the total; NULL: the ways in which quotas are set, else owner. forecast_period: week, month, quarter or year; NULL: month, quarter and year, and week if a quota is set for one. fiscal_period: label of one period. currency: everything converted to it (rates: close_date, frozen, creation, current, fixed:<set>@<day>; quotas at quota_rate_set on the first day of their period), else one row for each currency. overdue: bucket (rows of their own) or carry (to the present period). pace: calendar or business days; days that are over count. split (equal, days, business_days, weights): how quotas are cut into shorter periods, which is never done unasked (R-6.4). overrides: what-if, see forecast_report(). as_of: deals, definitions and quotas as they were. A ratio is NULL where its divisor is NULL or 0. Errors: 22023, 42704 for arguments, 42703 for columns that do not exist, 22004.';
+COMMENT ON FUNCTION pipelines.quota_report(regclass, text, text[], text, text, text, text, text, text, text, text, text, numeric[], text, jsonb, timestamptz, text) IS
+	'Quota, won, gap, pipeline and what follows from them, of the deals that the caller sees. forecast_type NULL: those that quotas are set for, else the standard one. by: owner, unit (with all below it, R-6.3), team, territory, pipeline, product, any column or expression; {} for the total; NULL: the ways in which quotas are set, else owner. forecast_period: week, month, quarter or year; NULL: month, quarter and year, and week if a quota is set for one. fiscal_period: label of one period. currency: everything converted to it (rates: close_date, frozen, creation, current, fixed:<set>@<day>; quotas at quota_rate_set on the first day of their period), else one row for each currency. overdue: bucket (rows of their own) or carry (to the present period). pace: calendar or business days; days that are over count. split (equal, days, business_days, weights): how quotas are cut into shorter periods, which is never done unasked (R-6.4). overrides: what-if, see forecast_report(). as_of: deals, definitions and quotas as they were; definitions current: the stages'' outcome, probability and category are those of today (R-2.33). A ratio is NULL where its divisor is NULL or 0. Errors: 22023, 42704 for arguments, 42703 for columns that do not exist, 22004.';
 
 -- The view calls the function: what it shows depends on types and quotas, which
 -- are data.  It runs as whoever reads it.
