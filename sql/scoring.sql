@@ -259,6 +259,25 @@ SELECT pipelines.create_deals('early', layout => 'late');
 SELECT * FROM pipelines.import_history('early', 'late_log');
 SELECT predictions, won, brier < 0.001 AS good FROM pipelines.calibration('early', '2025-04-01', every => '3 days', features => '{source}', as_of => '2025-07-01') WHERE bin = 'all' AND predictor = 'score';
 
+-- a deal is judged by what became of it, wherever it went (R-11.5): 1 won; 2 transferred, and lost there; 3 lost, reopened, lost; 4 lost, reopened; 5 deleted;
+-- 6 transferred, and open there; 7 done.  Predicted every twenty days from 02-01 on: 02-21, 03-13, 04-02, 04-22, 05-12, 06-01.
+SELECT pipelines.create_pipeline('First', layout => 'two', time_zone => 'UTC', stages => '["Offer", "Won", "Lost", {"name": "Over", "outcome": "done"}]') > 0 AS first,
+	pipelines.create_pipeline('Second', layout => 'two', time_zone => 'UTC', stages => '["Offer", "Won", "Lost"]') > 0 AS second;
+SELECT pipelines.create_deals('went', layout => 'two');
+CREATE TABLE went_log (deal_id bigint, at timestamptz, pipeline text, stage text);
+INSERT INTO went_log SELECT i, '2026-01-01', 'First', 'Offer' FROM generate_series(1, 7) i;
+INSERT INTO went_log VALUES (1, '2026-03-01', 'First', 'Won'), (2, '2026-03-01', 'Second', 'Offer'), (2, '2026-04-01', 'Second', 'Lost'), (3, '2026-03-01', 'First', 'Lost'),
+	(3, '2026-04-01', 'First', 'Offer'), (3, '2026-05-01', 'First', 'Lost'), (4, '2026-03-01', 'First', 'Lost'), (4, '2026-04-01', 'First', 'Offer'),
+	(6, '2026-03-01', 'Second', 'Offer'), (7, '2026-03-01', 'First', 'Over');
+SELECT * FROM pipelines.import_history('went', 'went_log');
+SET pipelines.event_time = '2026-06-01 00:00+00';
+DELETE FROM went WHERE deal_id = 5;
+RESET pipelines.event_time;
+-- on 04-15: 2 + 2 predictions in the first pipeline (deals 1, 2), 1 in the second (2); for open ones 3 + 3 + 4 + 2 (3, 4, 5, 6), and 2 (6)
+-- on 06-02: 2 + 2 + 4 (deals 1, 2, 3), and 1 (2); for open ones 6 + 2 (4, 6), and 5 (6)
+SELECT until, f, pipeline_name, predictions, still_open, won FROM unnest('{2026-04-15,2026-06-02}'::timestamptz[]) until, unnest(ARRAY['{}', '{owner}']::text[]) f,
+	pipelines.calibration('went', '2026-02-01', every => '20 days', features => f::text[], as_of => until) WHERE bin = 'all' AND predictor = 'score' ORDER BY until, f COLLATE "C", pipeline_name;
+
 \c :home
 DROP DATABASE regress_pipelines_scoring;
 DROP ROLE scoring_clerk;

@@ -100,7 +100,7 @@ AS $$
 	('forecast', 'p10', 'With a chance of 10 % the open deals bring at most this; NULL where there are none.'),
 	('forecast', 'p50', 'With a chance of 50 % the open deals bring at most this; NULL where there are none.'),
 	('forecast', 'p90', 'With a chance of 90 % the open deals bring at most this; NULL where there are none.'),
-	('visits', 'visit', 'Number of the visit in the life of the deal, from 1.'),
+	('visits', 'visit', 'Number of the visit, from 1; a key that was deleted and comes back goes on counting, as does its episode.'),
 	('visits', 'episode', 'Episode in which the visit ended or runs: 1, and one more for each reopening.'),
 	('visits', 'pipeline_id', 'Pipeline.'),
 	('visits', 'pipeline_name', 'Present name of the pipeline.'),

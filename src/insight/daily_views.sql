@@ -210,7 +210,11 @@ BEGIN
 	IF kind IN ('funnel', 'transitions', 'win_rate', 'cycle', 'velocity', 'load', 'flow', 'trend', 'time_in_stage', 'next_steps', 'candidates') THEN
 		RETURN format('SELECT * FROM pipelines.%I(%L::pg_catalog.regclass)', $2, $1);
 	END IF;
-	SELECT t.history, t.currency, k.taken, w.has_parents INTO its
+	SELECT t.history, t.currency, k.taken, w.has_parents,
+		   -- a version (h) of the life that the key has now
+		   format('NOT EXISTS (SELECT FROM %1$s l WHERE %2$s AND l.%3$I >= h.%3$I AND l.%4$I = ''delete'')', t.history, pipelines._key_match($1, 'l', 'd'),
+				  pipelines._own_column(t.history, 'version'), pipelines._own_column(t.history, 'change')) AS present
+	INTO its
 	FROM pipelines.tracked_table t
 	CROSS JOIN (SELECT array_agg(m.column_name) AS taken FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]') k
 	CROSS JOIN (SELECT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = $1 AND a.attname = 'parent_account' AND NOT a.attisdropped) AS has_parents) w
@@ -289,12 +293,12 @@ BEGIN
 							THEN 'pipelines_' || x.name ELSE x.name END,
 					   x.expression
 				FROM (VALUES
-					(1, 'changes', format('(SELECT count(*) FROM %s h WHERE %s)', its.history, pipelines._key_match($1, 'h', 'd'))),
+					(1, 'changes', format('(SELECT count(*) FROM %s h WHERE %s AND %s)', its.history, pipelines._key_match($1, 'h', 'd'), its.present)),
 					(2, 'push_count', format('(SELECT count(*) FROM (%s) v)', pipelines._pushes($1))),
 					(3, 'pushed_days', format('(SELECT coalesce(sum(v.days), 0) FROM (%s) v)', pipelines._pushes($1))),
 					(4, 'visits', format($sql$(SELECT jsonb_agg(jsonb_build_object('pipeline', vp.name, 'stage', vs.name, 'entered_at', v.entered, 'exited_at', v.exited) ORDER BY v.version)
 						FROM (SELECT h.%1$I AS version, %2$s AS pipeline, %3$s AS stage, %4$s AS entered, h.%5$I AS exited
-							  FROM %6$s h WHERE %7$s AND (%8$s)
+							  FROM %6$s h WHERE %7$s AND %13$s AND (%8$s)
 							  UNION ALL
 							  SELECT %9$s, %10$s, %11$s, %12$s, NULL) v
 						LEFT JOIN pipelines.pipeline vp ON vp.pipeline_id = v.pipeline
@@ -302,7 +306,8 @@ BEGIN
 						pipelines._own_column(its.history, 'version'), pipelines._column($1, 'pipeline_id', NULL, true), pipelines._column($1, 'stage_id', NULL, true),
 						pipelines._column($1, 'stage_entered_at', NULL, true), pipelines._own_column(its.history, 'valid_to'), its.history,
 						pipelines._key_match($1, 'h', 'd'), replace(pipelines._visit_ends($1), ' d) n', ' d_) n'),
-						pipelines._column($1, 'version'), pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'), pipelines._column($1, 'stage_entered_at'))),
+						pipelines._column($1, 'version'), pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'), pipelines._column($1, 'stage_entered_at'),
+						its.present)),
 					(5, 'activities', format($sql$(SELECT jsonb_agg(jsonb_build_object('kind', %1$s, 'subject', %2$s, 'direction', %3$s, 'due_at', %4$s, 'done_at', %5$s, 'owner', %6$s)
 							ORDER BY coalesce(%5$s, %4$s) DESC NULLS FIRST) FROM %7$s)$sql$,
 						pipelines._activity_column($1, 'kind', 'text'), pipelines._activity_column($1, 'subject', 'text'), pipelines._activity_column($1, 'direction', 'text'),

@@ -154,6 +154,7 @@ typedef struct ScoreEntry
 	int32		other;			/* of another episode, where deals are neighbours */
 	uint8		outcome;		/* of closed_version */
 	bool		withdrawn;		/* closed_version ended by a reopening */
+	bool		gone;			/* open_version ended, and with it what is known */
 } ScoreEntry;
 
 /* how often a value was seen with deals that were won, and that were lost */
@@ -1345,6 +1346,7 @@ add_sighting(const Sighting *seen, void *arg)
 		entry->open_version = seen->version;
 		entry->open_pipeline = stage->pipeline_id;
 		entry->features = to <= at ? seen->features : NOTHING;
+		entry->gone = to <= at;
 	}
 	if (seen->furthest != NOTHING)
 		add_node(state, entry, seen->furthest, seen->stage, state->dated ? seen->features : NOTHING, seen->from, to);
@@ -1899,6 +1901,38 @@ features_of(const ScoreState *state, int32 set, Datum **values, bool **nulls)
 		*values = NULL;
 }
 
+/* how a prediction turned out */
+typedef enum ScoreFate
+{
+	FATE_LOST,
+	FATE_WON,
+	FATE_OPEN,
+	FATE_NOBODYS				/* closed otherwise, or deleted: not predicted */
+} ScoreFate;
+
+/*
+ * What became of the deal of an episode by the instant: a closing that was
+ * withdrawn is none, how the next episode ended counts.
+ */
+static ScoreFate
+fate_of(ScoreState *state, const ScoreEntry *entry)
+{
+	int			won;
+
+	while (entry->closed_version > entry->open_version && entry->withdrawn)
+	{
+		int32		next = find_entry(state, entry->key1, entry->key2, entry->episode + 1, false);
+
+		if (next == NOTHING)
+			return FATE_NOBODYS;
+		entry = &state->entries[next];
+	}
+	won = entry_ended(entry);
+	if (won >= 0)
+		return won ? FATE_WON : FATE_LOST;
+	return entry->closed_version > entry->open_version || entry->gone ? FATE_NOBODYS : FATE_OPEN;
+}
+
 /*
  * Judge the episodes that were put together.  The current memory context is
  * emptied for each of them.
@@ -1911,36 +1945,37 @@ judge_episodes(ScoreState *state, ScoreBin *bins, int64 *open)
 	for (int32 i = 0; i < state->nentries; i++)
 	{
 		const ScoreEntry *entry = &state->entries[i];
-		int			won = entry_ended(entry);
-		ScorePipeline *pipeline = find_pipeline(model, entry->open_pipeline);
+		ScoreFate	fate;
 		TimestampTz born;
 		int32		features = NOTHING;
 		Datum	   *values = NULL;
 		bool	   *nulls = NULL;
-		ScoreBin   *mine;
 
-		if (entry->nodes == NOTHING || pipeline == NULL)
+		if (entry->nodes == NOTHING)
 			continue;
 		if (model->nfeatures > 0)
 			MemoryContextReset(CurrentMemoryContext);
 		born = entry_born(state, entry);
 		if (state->new_only && born < state->since)
 			continue;
-		/* closed otherwise than won or lost: nobody predicted that */
-		if (won < 0 && entry->closed_version > entry->open_version)
+		fate = fate_of(state, entry);
+		if (fate == FATE_NOBODYS)
 			continue;
-		mine = &bins[(pipeline - model->pipelines) * PREDICTORS * SCORE_BINS];
 		for (int32 k = entry->nodes; k != NOTHING; k = state->nodes[k].next)
 		{
 			const ScoreNode *node = &state->nodes[k];
 			const ScoreStage *stage = &model->stages[node->stage];
+			/* in which it was then, wherever it went later */
+			ScorePipeline *pipeline = find_pipeline(model, stage->pipeline_id);
 			TimestampTz end = Min(node->to, state->at);
+			ScoreBin   *mine;
 			int64		step;
 			int			furthest;
 
 			CHECK_FOR_INTERRUPTS();
-			if (stage->pipeline_id != pipeline->pipeline_id || end <= state->since || end <= node->from)
+			if (pipeline == NULL || end <= state->since || end <= node->from)
 				continue;
+			mine = &bins[(pipeline - model->pipelines) * PREDICTORS * SCORE_BINS];
 			if (node->features != features)
 			{
 				features = node->features;
@@ -1951,22 +1986,21 @@ judge_episodes(ScoreState *state, ScoreBin *bins, int64 *open)
 				(node->from - state->since + state->every - 1) / state->every;
 			for (TimestampTz t = state->since + step * state->every; t < end; t += state->every)
 			{
-				if (won < 0)
+				bool		won = fate == FATE_WON;
+				ScoreResult result;
+
+				if (fate == FATE_OPEN)
 				{
 					open[pipeline - model->pipelines]++;
 					continue;
 				}
-				{
-					ScoreResult result;
-
-					compute_score(model, pipeline, furthest, t - born, stage->probability,
-								  values, nulls, &result);
-					judge(&mine[0], result.probability, won);
-					judge(&mine[SCORE_BINS], stage->probability, won);
-					if (pipeline->total.won + pipeline->total.lost > 0)
-						judge(&mine[2 * SCORE_BINS],
-							  (double) pipeline->total.won / (pipeline->total.won + pipeline->total.lost), won);
-				}
+				compute_score(model, pipeline, furthest, t - born, stage->probability,
+							  values, nulls, &result);
+				judge(&mine[0], result.probability, won);
+				judge(&mine[SCORE_BINS], stage->probability, won);
+				if (pipeline->total.won + pipeline->total.lost > 0)
+					judge(&mine[2 * SCORE_BINS],
+						  (double) pipeline->total.won / (pipeline->total.won + pipeline->total.lost), won);
 			}
 		}
 	}
