@@ -421,7 +421,7 @@ BEGIN
 			 format('CASE WHEN e.closed THEN 0::numeric ELSE round((extract(epoch FROM greatest(now() - %s, interval ''0'')) / 86400)::numeric, 2) END',
 					pipelines._column($1, 'stage_entered_at'))),
 			(10, 'age_days',
-			 format('round((extract(epoch FROM coalesce(CASE WHEN e.closed THEN %s END, now()) - %s) / 86400)::numeric, 2)',
+			 format('round((extract(epoch FROM CASE WHEN isfinite(%2$s) AND (e.closed AND NOT isfinite(%1$s)) IS NOT TRUE THEN coalesce(CASE WHEN e.closed THEN %1$s END, now()) - %2$s END) / 86400)::numeric, 2)',
 					pipelines._column($1, 'closed_at', 'timestamptz'), pipelines._column($1, 'created_at', 'timestamptz')))
 		) x(n, name, expression)
 		ORDER BY 1;
@@ -604,7 +604,7 @@ AS $$
 	SELECT format($sql$
 			WHERE k.scored IS NOT TRUE
 			UNION ALL
-			SELECT %1$s, date_trunc('month', %2$s::timestamp)::date,
+			SELECT %1$s, date_trunc('month', CASE WHEN %2$s <= date '294276-12-31' OR %2$s = 'infinity' THEN %2$s END::timestamp)::date,
 				   CASE WHEN %2$s IS NULL THEN 2 WHEN %2$s < k.today THEN 1 ELSE 0 END,
 				   %3$s, coalesce(%4$s, %5$s), %6$s, coalesce(%7$s, %8$s, k.probability),
 				   CASE WHEN %9$s IS NULL THEN k.counts_as WHEN %9$s = 'omitted' THEN 'done' ELSE 'open' END
@@ -662,7 +662,8 @@ AS $$
 			   pipelines.forecast(x.amount, x.probability, x.counts_as) AS forecast
 		FROM (
 			SELECT %1$s AS pipeline_id,
-				   date_trunc('month', (CASE WHEN k.closed THEN %2$s ELSE %3$s END)::timestamp)::date AS month,
+				   date_trunc('month', (CASE WHEN k.closed THEN CASE WHEN %2$s <= date '294276-12-31' OR %2$s = 'infinity' THEN %2$s END
+								  WHEN %3$s <= date '294276-12-31' OR %3$s = 'infinity' THEN %3$s END)::timestamp)::date AS month,
 				   CASE WHEN k.closed AND %2$s IS NOT NULL THEN 0
 						WHEN k.closed OR %3$s IS NULL THEN 2
 						WHEN %3$s < k.today THEN 1
@@ -943,8 +944,8 @@ $$;
 COMMENT ON FUNCTION pipelines._closings_view(regclass) IS 'The text of the view T_closings.';
 
 -- When the limit of a stage (an alias) is over for what began at an instant, as
--- SQL text.  Days and months of a limit are those of the calendar in the zone;
--- of business time, first the business days, then the business hours count
+-- SQL text.  Days and months of a limit are those of the calendar in the zone,
+-- its hours go by, whatever clocks show; of business time, first the business days, then the business hours count
 -- (R-4.2).
 CREATE FUNCTION pipelines._stalls_at(began text, stage text, zone text, calendar text)
 RETURNS text
@@ -955,7 +956,8 @@ AS $$
 		'(pipelines.add_business_days(CAST(%1$s AT TIME ZONE %3$s AS date), CAST(extract(day FROM %2$s.stall_limit) AS integer), %4$s)'
 		' + CAST(%1$s AT TIME ZONE %3$s AS time)) AT TIME ZONE %3$s,'
 		' %2$s.stall_limit - make_interval(days => CAST(extract(day FROM %2$s.stall_limit) AS integer)), %4$s)'
-		' ELSE ((%1$s AT TIME ZONE %3$s) + %2$s.stall_limit) AT TIME ZONE %3$s END', $1, $2, $3, $4)
+		' ELSE (((%1$s AT TIME ZONE %3$s) + date_trunc(''day'', %2$s.stall_limit)) AT TIME ZONE %3$s)'
+		' + (%2$s.stall_limit - date_trunc(''day'', %2$s.stall_limit)) END', $1, $2, $3, $4)
 $$;
 COMMENT ON FUNCTION pipelines._stalls_at(text, text, text, text) IS
 	'The instant at which a limit is over, as SQL text.';
@@ -1040,7 +1042,7 @@ AS $$
 			   x.expression
 		FROM (VALUES
 			(1, 'stalled_at', 'w.stalled_at'),
-			(2, 'days_over', 'round((extract(epoch FROM now() - w.stalled_at) / 86400)::numeric, 2)'),
+			(2, 'days_over', 'round((extract(epoch FROM CASE WHEN isfinite(w.stalled_at) THEN now() - w.stalled_at END) / 86400)::numeric, 2)'),
 			(3, 'reasons', pipelines._reasons($1, 'now()', NULL, true))
 		) x(n, name, expression)
 	) c

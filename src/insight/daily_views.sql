@@ -269,7 +269,7 @@ BEGIN
 				SELECT 'next_action'::text AS what, NULL::text AS kind, NULL::text AS subject, %4$s AS due_at, NULL::text AS owner
 				WHERE %4$s IS NOT NULL
 				UNION ALL
-				SELECT 'expected_close'::text, NULL::text, NULL::text, (%5$s + 1)::timestamp AT TIME ZONE coalesce(p.time_zone, current_setting('TimeZone')), NULL::text
+				SELECT 'expected_close'::text, NULL::text, NULL::text, CASE WHEN %5$s > date '294276-12-30' THEN timestamp 'infinity' ELSE (%5$s + 1)::timestamp END AT TIME ZONE coalesce(p.time_zone, current_setting('TimeZone')), NULL::text
 				WHERE %5$s IS NOT NULL
 				UNION ALL
 				SELECT 'activity'::text, %6$s, %7$s, %8$s, %9$s FROM %10$s AND %8$s IS NOT NULL AND %11$s IS NULL
@@ -404,7 +404,7 @@ BEGIN
 		LEFT JOIN LATERAL (
 			SELECT y.stage_name, y.entry_rule
 			FROM pipelines._stages_at(as_of) y
-			WHERE y.pipeline_id = x.pipeline_id AND y.position > x.position AND y.outcome IN ('open', 'won', 'done') AND NOT y.archived
+			WHERE y.pipeline_id = x.pipeline_id AND y.position > x.position AND y.outcome IN ('open', 'won', 'done') AND NOT y.archived AND NOT y.pipeline_archived
 			ORDER BY NOT (y.mandatory AND y.outcome = 'open'), y.position
 			LIMIT 1) n ON true
 		WHERE x.outcome = 'open' AND (x.layout_id = (SELECT t.layout_id FROM pipelines.tracked_table t WHERE t.relation = deals)) IS NOT FALSE
@@ -480,7 +480,7 @@ BEGIN
 	FOR s IN
 		SELECT x.*
 		FROM pipelines._stages_at(as_of) x
-		WHERE x.entry_rule IS NOT NULL AND NOT x.archived AND x.outcome IN ('open', 'won', 'done') AND (chosen IS NULL OR x.pipeline_id = chosen)
+		WHERE x.entry_rule IS NOT NULL AND NOT x.archived AND NOT x.pipeline_archived AND x.outcome IN ('open', 'won', 'done') AND (chosen IS NULL OR x.pipeline_id = chosen)
 			AND (x.layout_id = (SELECT t.layout_id FROM pipelines.tracked_table t WHERE t.relation = deals)) IS NOT FALSE
 		ORDER BY x.pipeline_id, x.position, x.stage_id
 	LOOP

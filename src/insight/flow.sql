@@ -51,6 +51,7 @@ AS $$
 DECLARE
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
 	begin_at CONSTANT timestamptz := coalesce(since, as_of - interval '7 days');
+	eras CONSTANT timestamptz[] := pipelines._outcome_eras();
 BEGIN
 	PERFORM pipelines._need_deals(deals);
 	RETURN QUERY EXECUTE format($sql$
@@ -61,7 +62,8 @@ BEGIN
 			SELECT k.pipeline_id_, k.kind, k.stage_id_, k.to_, c.by_, c.currency_, sum(c.n)::bigint AS n, sum(c.n - c.priced)::bigint AS unpriced,
 				sum(c.amount) AS amount, sum(c.seconds) / nullif(sum(c.aged), 0)::float8 AS age
 			FROM event c
-			LEFT JOIN pipelines._stages_at($1) o ON o.pipeline_id = c.to_pipeline_ AND o.stage_id = c.to_stage_
+			LEFT JOIN pipelines._outcomes_in($4, $1) o ON o.era = c.era_ AND o.pipeline_id = c.to_pipeline_ AND o.stage_id = c.to_stage_
+			CROSS JOIN LATERAL (SELECT CASE WHEN o.outcome IN ('won', 'lost', 'disqualified', 'done') THEN o.outcome ELSE 'closed' END AS kind) e
 			CROSS JOIN LATERAL (
 				SELECT c.pipeline_id_, c.stage_id_, c.to_stage_ AS to_,
 					CASE WHEN c.change_ = 'made_closed' THEN 'new'
@@ -69,14 +71,14 @@ BEGIN
 						 WHEN c.change_ = 'delete' THEN 'deleted'
 						 WHEN c.to_pipeline_ IS DISTINCT FROM c.pipeline_id_ THEN 'transferred_out'
 						 WHEN c.change_ = 'reopen' THEN 'reopened'
-						 WHEN c.change_ = 'close' THEN coalesce(o.outcome, 'closed')
+						 WHEN c.change_ = 'close' THEN e.kind
 						 ELSE 'moved' END AS kind
 				UNION ALL
 				SELECT c.to_pipeline_, NULL, c.to_stage_, 'transferred_in'
 				WHERE c.to_pipeline_ <> c.pipeline_id_
 				UNION ALL
 				-- what else the same statement did: open when it comes or goes, closed there
-				SELECT c.to_pipeline_, NULL, c.to_stage_, coalesce(o.outcome, 'closed')
+				SELECT c.to_pipeline_, NULL, c.to_stage_, e.kind
 				WHERE c.change_ = 'made_closed' OR c.change_ = 'close' AND c.to_pipeline_ <> c.pipeline_id_
 				UNION ALL
 				SELECT c.pipeline_id_, c.stage_id_, NULL, 'reopened'
@@ -90,9 +92,10 @@ BEGIN
 		ORDER BY g.pipeline_id_,
 			array_position('{new,transferred_in,reopened,moved,transferred_out,won,lost,disqualified,done,closed,deleted,left_open}'::text[], g.kind),
 			f.position, g.stage_id_, t.position, g.to_, g.by_, g.currency_$sql$,
-		pipelines._flow_events(deals, by, pipelines._is_past(as_of), convert_to, chosen IS NOT NULL, pipelines._many_moves(deals, begin_at)),
+		pipelines._flow_events(deals, by, pipelines._is_past(as_of), convert_to, chosen IS NOT NULL, pipelines._many_moves(deals, begin_at),
+			eras IS NOT NULL),
 		CASE WHEN chosen IS NULL THEN '' ELSE ' WHERE k.pipeline_id_ = $3' END)
-	USING pipelines._up_to(as_of), begin_at, chosen;
+	USING pipelines._up_to(as_of), begin_at, chosen, eras;
 END
 $$;
 COMMENT ON FUNCTION pipelines.flow(regclass, timestamptz, text, text, text, timestamptz) IS
@@ -137,7 +140,7 @@ COMMENT ON FUNCTION pipelines._many_moves(regclass, timestamptz) IS
 -- the deal (first_), or for both.  A deal's age counts from its created_at; of one
 -- that has been deleted since, from its first version.  Those, and the lives that
 -- followed a deletion, are looked for only if there may have been one.
-CREATE FUNCTION pipelines._flow_events(deals regclass, by text, past boolean, convert_to text, limited boolean, tabled boolean)
+CREATE FUNCTION pipelines._flow_events(deals regclass, by text, past boolean, convert_to text, limited boolean, tabled boolean, eras boolean)
 RETURNS text
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100000
 SET search_path = pg_catalog, pg_temp
@@ -165,6 +168,7 @@ DECLARE
 	-- that a version ended by a move is mostly seen from what rows are grouped by
 	seen CONSTANT boolean := NOT past AND NOT pipelines._secured(deals);
 	returned CONSTANT boolean := pipelines._returned(deals);
+	era CONSTANT text := CASE WHEN eras THEN 'width_bucket(%s, $4)' ELSE '0' END;
 	matches text;
 	moves text;
 BEGIN
@@ -181,22 +185,23 @@ BEGIN
 	WHERE m.role ~ '^key[1-9]';
 	RETURN format($sql$WITH %16$sversion AS MATERIALIZED (
 			SELECT r.pipeline_id_, r.stage_id_, r.to_pipeline_, r.to_stage_, r.change_, r.by_, r.currency_, r.first_, r.made_closed_, %17$s AS moved_,
-				r.again_ > 0 AS again_, r.n, r.priced, r.amount, r.priced_before, r.amount_before, r.seconds, r.aged
+				r.again_ > 0 AS again_, r.era_, r.first_era_, r.n, r.priced, r.amount, r.priced_before, r.amount_before, r.seconds, r.aged
 			FROM pipelines._sums_rows((
-				SELECT pipelines._sums(10, r.pipeline_id_, r.stage_id_, r.to_pipeline_, r.to_stage_, r.change_, CAST(r.by_ AS text), %1$s, r.first_, r.made_closed_, r.%18$s,
+				SELECT pipelines._sums(12, r.pipeline_id_, r.stage_id_, r.to_pipeline_, r.to_stage_, r.change_, CAST(r.by_ AS text), %1$s, r.first_, r.made_closed_, r.%18$s,
+					%19$s, CASE WHEN r.made_closed_ THEN %20$s END,
 					r.again_, x.amount, y.amount, r.seconds_)
 				FROM (SELECT m.*, %2$s AS seconds_ FROM (%3$s) m%4$s WHERE m.exited_ > $2) r
 				CROSS JOIN LATERAL (SELECT %5$s AS amount) x
 				CROSS JOIN LATERAL (SELECT %6$s AS amount) y
 				WHERE true%7$s
-			)) AS r(pipeline_id_ integer, stage_id_ integer, to_pipeline_ integer, to_stage_ integer, change_ text, by_ text, currency_ text, first_ boolean, made_closed_ boolean, %18$s boolean,
+			)) AS r(pipeline_id_ integer, stage_id_ integer, to_pipeline_ integer, to_stage_ integer, change_ text, by_ text, currency_ text, first_ boolean, made_closed_ boolean, %18$s boolean, era_ integer, first_era_ integer,
 				n bigint, again_ bigint, priced bigint, amount numeric, priced_before bigint, amount_before numeric, aged bigint, seconds double precision)
 		), begun AS MATERIALIZED (
-			SELECT r.pipeline_id_, r.stage_id_, r.by_, %1$s AS currency_, r.again_, r.closed_, count(*) AS n, count(x.amount) AS priced, sum(x.amount) AS amount
+			SELECT r.pipeline_id_, r.stage_id_, r.by_, %1$s AS currency_, r.again_, r.closed_, %21$s AS era_, count(*) AS n, count(x.amount) AS priced, sum(x.amount) AS amount
 			FROM (%8$s) r
 			CROSS JOIN LATERAL (SELECT %9$s AS amount) x
 			WHERE true%7$s
-			GROUP BY 1, 2, 3, 4, 5, 6
+			GROUP BY 1, 2, 3, 4, 5, 6, 7
 		), deletion AS MATERIALIZED (
 			SELECT EXISTS (SELECT FROM version v WHERE v.change_ = 'delete' OR v.again_ OR v.moved_ AND v.aged < v.n)
 				OR EXISTS (SELECT FROM begun b WHERE b.again_) AS possible
@@ -205,33 +210,33 @@ BEGIN
 			FROM (%10$s) g
 			WHERE (SELECT p.possible FROM deletion p)
 		), event AS (
-			SELECT v.pipeline_id_, v.stage_id_, v.to_pipeline_, v.to_stage_, v.change_, v.by_, v.currency_, v.n, v.priced, v.amount, v.seconds, v.aged
+			SELECT v.pipeline_id_, v.stage_id_, v.to_pipeline_, v.to_stage_, v.change_, v.era_, v.by_, v.currency_, v.n, v.priced, v.amount, v.seconds, v.aged
 			FROM version v
 			WHERE v.moved_
 			UNION ALL
-			SELECT v.pipeline_id_, NULL, v.pipeline_id_, v.stage_id_, CASE WHEN v.made_closed_ THEN 'made_closed' ELSE 'new' END, v.by_, v.currency_, v.n, v.priced_before, v.amount_before, 0, v.n
+			SELECT v.pipeline_id_, NULL, v.pipeline_id_, v.stage_id_, CASE WHEN v.made_closed_ THEN 'made_closed' ELSE 'new' END, v.first_era_, v.by_, v.currency_, v.n, v.priced_before, v.amount_before, 0, v.n
 			FROM version v
 			WHERE v.first_
 			UNION ALL
-			SELECT b.pipeline_id_, NULL, b.pipeline_id_, b.stage_id_, CASE WHEN b.closed_ THEN 'made_closed' ELSE 'new' END, b.by_, b.currency_, b.n, b.priced, b.amount, 0, b.n
+			SELECT b.pipeline_id_, NULL, b.pipeline_id_, b.stage_id_, CASE WHEN b.closed_ THEN 'made_closed' ELSE 'new' END, b.era_, b.by_, b.currency_, b.n, b.priced, b.amount, 0, b.n
 			FROM begun b
 			WHERE NOT b.again_
 			UNION ALL
-			SELECT r.pipeline_id_, NULL::integer, r.to_pipeline_, r.stage_id_, CASE WHEN r.closed_ THEN 'made_closed' ELSE 'new' END, r.by_, %1$s, count(*), count(x.amount), sum(x.amount), 0, count(*)
+			SELECT r.pipeline_id_, NULL::integer, r.to_pipeline_, r.stage_id_, CASE WHEN r.closed_ THEN 'made_closed' ELSE 'new' END, %21$s, r.by_, %1$s, count(*), count(x.amount), sum(x.amount), 0, count(*)
 			FROM (%11$s) r
 			CROSS JOIN LATERAL (SELECT %9$s AS amount) x
 			WHERE (SELECT p.possible FROM deletion p)%7$s
-			GROUP BY 1, 2, 3, 4, 5, 6, 7
+			GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
 			UNION ALL
-			SELECT r.pipeline_id_, r.stage_id_, r.to_pipeline_, r.to_stage_, r.change_, r.by_, %1$s, 0, 0, NULL::numeric, sum(%12$s), count(r.created_)
+			SELECT r.pipeline_id_, r.stage_id_, r.to_pipeline_, r.to_stage_, r.change_, %19$s, r.by_, %1$s, 0, 0, NULL::numeric, sum(%12$s), count(r.created_)
 			FROM (SELECT m.*, g.began AS created_
 				  FROM (%3$s) m
 				  JOIN gone g ON g.key = m.key_ AND g.first <= m.version_ AND m.version_ <= g.last
 				  WHERE m.exited_ > $2 AND m.moved_) r
 			WHERE (SELECT p.possible FROM deletion p)%7$s
-			GROUP BY 1, 2, 3, 4, 5, 6, 7
+			GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
 			UNION ALL
-			SELECT r.pipeline_id_, r.stage_id_, NULL::integer, NULL::integer, 'left_open'::text, r.by_, r.currency_, r.n, r.priced, r.amount, r.seconds, r.aged
+			SELECT r.pipeline_id_, r.stage_id_, NULL::integer, NULL::integer, 'left_open'::text, 0, r.by_, r.currency_, r.n, r.priced, r.amount, r.seconds, r.aged
 			FROM pipelines._sums_rows((
 				SELECT pipelines._sums(4, r.pipeline_id_, r.stage_id_, CAST(r.by_ AS text), %1$s, x.amount, %13$s)
 				FROM (SELECT s.*, s.pipeline_id_ AS to_pipeline_ FROM (%14$s) s) r
@@ -260,11 +265,11 @@ BEGIN
 		CASE WHEN seen
 			 THEN 'r.ended_ AND (r.stage_id_ <> r.to_stage_ OR r.pipeline_id_ <> r.to_pipeline_ OR r.to_stage_ IS NULL OR r.change_ IN (''close'', ''reopen''))'
 			 ELSE 'r.moved_' END,
-		CASE WHEN seen THEN 'ended_' ELSE 'moved_' END);
+		CASE WHEN seen THEN 'ended_' ELSE 'moved_' END, format(era, 'r.exited_'), format(era, 'r.began_'), format(era, 'r.at_'));
 END
 $$;
-COMMENT ON FUNCTION pipelines._flow_events(regclass, text, boolean, text, boolean, boolean) IS
-	'What flow() counts between the instants $2 and $1, as SQL text: a WITH clause whose query event has pipeline_id_, stage_id_, to_pipeline_, to_stage_, change_ (also new, made_closed, left_open), by_, currency_, n, priced, amount, seconds, aged. limited: to the pipeline $3; tabled: as _many_moves() says.';
+COMMENT ON FUNCTION pipelines._flow_events(regclass, text, boolean, text, boolean, boolean, boolean) IS
+	'What flow() counts between the instants $2 and $1, as SQL text: a WITH clause whose query event has pipeline_id_, stage_id_, to_pipeline_, to_stage_, change_ (also new, made_closed, left_open), era_, by_, currency_, n, priced, amount, seconds, aged. limited: to the pipeline $3; tabled: as _many_moves() says; eras: of outcomes, $4.';
 
 -- The lives that ended in a deletion, whether their keys came back or not.
 CREATE FUNCTION pipelines._deletions(deals regclass)

@@ -164,7 +164,7 @@ BEGIN
 	member := concat_ws(' AND ', 'true',
 		CASE WHEN cohort = 'created_in' AND bounded THEN 'r.created_at_ >= w.lo AND r.created_at_ < w.hi'
 			 WHEN cohort = 'closed_in' THEN 'r.closed_on_ >= coalesce($2, ''-infinity'') AND r.closed_on_ < coalesce($3, ''infinity'')' END,
-		CASE WHEN mature_only THEN '($1 - r.created_at_ >= c.p90) IS NOT FALSE' END);
+		CASE WHEN mature_only THEN '(r.created_at_ <= $1 - c.p90) IS NOT FALSE' END);
 	IF cohort IN ('entered_first_stage_in', 'entered_stage_in') AND bounded THEN
 		inside := 'x.entered_ >= w.lo AND x.entered_ < w.hi';
 	END IF;
@@ -225,11 +225,12 @@ BEGIN
 			LEFT JOIN counted c ON c.step = g.step AND c.value IS NOT DISTINCT FROM g.value
 			WHERE g.kind <> 3 OR c.step IS NOT NULL
 		), way AS (
-			-- a last stage comes after all others, and none after it
-			SELECT f.*, first_value(f.n) OVER w AS first_n,
-				   CASE WHEN f.kind NOT IN (1, 2) THEN CASE WHEN mode = 'direct' THEN f.next_exits ELSE lead(f.n) OVER w END END AS next_n
+			-- a last stage comes after all others, and none after it; an archived one is none on the way
+			SELECT f.*, CASE WHEN f.kind <> 3 THEN first_value(f.n) OVER w END AS first_n,
+				   CASE WHEN f.kind NOT IN (1, 2) AND mode = 'direct' THEN f.next_exits
+						WHEN f.kind = 0 THEN lead(f.n) OVER w END AS next_n
 			FROM filled f
-			WINDOW w AS (PARTITION BY f.pipeline_id, f.value ORDER BY f.kind IN (1, 2), f.step)
+			WINDOW w AS (PARTITION BY f.pipeline_id, f.value, f.kind = 3 ORDER BY f.kind IN (1, 2), f.step)
 		)
 		SELECT f.pipeline_id, f.pipeline_name, f.stage_id, f.stage_name, f.position, f.outcome, f.value, f.n,
 			   f.won, f.lost, f.still_open, f.other,
@@ -243,7 +244,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pipelines.funnel(regclass, text, text, date, date, text, text, boolean, timestamptz) IS
-'How many deals came through the stages of their pipeline (S24, R-3.7).  Rows: open stages and those that are won or done, in the order of the stages, empty ones included; archived ones where a deal was in them; a stage that was merged into another counts as that.  Each deal counts in the pipeline in which it stands, once per stage; its stays in other pipelines don''t count, nor those that no one ever saw (R-2.6), nor deals that were deleted.
+'How many deals came through the stages of their pipeline (S24, R-3.7).  Rows: open stages and those that are won or done, in the order of the stages, empty ones included; archived ones where a deal was in them, which are none on the way: what comes next, and first, are the others; a stage that was merged into another counts as that.  Each deal counts in the pipeline in which it stands, once per stage; its stays in other pipelines don''t count, nor those that no one ever saw (R-2.6), nor deals that were deleted.
 mode: any: it was in the stage, in whatever order; strict: it was in every stage up to this one, in their order (a stage that was skipped ends that); reached: it was in this stage or a further one, so that skipped stages count as passed, but lost and disqualified deals count where they really were; direct: n are stays (those that follow each other in one stage, or in stages that became one, are one), exits those of them that ended, next_n those that ended in a move to the next stage.
 cohort: created_in, closed_in, entered_first_stage_in, entered_stage_in (each stage by its own first entry), from the day since on and before the day until; days of the pipeline''s time zone.  mature_only leaves out deals that are younger than 90 % of the won ones were when they were won.
 won, lost, still_open (on hold, too), other (disqualified, done): where the n stand at as_of.  next_n: of the next open stage; after the last of those of the first one that is won or done, after which there is none (NULL): won is not on the way to won in part.  next_rate = next_n / n (direct: / exits); cumulative_rate = n / n of the first stage; win_rate = won / n (direct: exits to a won stage / exits).  Fractions of 1; NULL where there is nothing to divide by.
@@ -267,6 +268,8 @@ DECLARE
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
 	bounded CONSTANT boolean := since IS NOT NULL OR until IS NOT NULL;
 	-- as in T_visits
+	eras CONSTANT timestamptz[] := pipelines._outcome_eras();
+	era CONSTANT text := CASE WHEN eras IS NULL THEN '0' ELSE 'width_bucket(%s, $5)' END;
 	seen CONSTANT text := CASE WHEN transient THEN 'true' ELSE 'm.exited_ >= m.entered_ + interval ''20 microseconds''' END;
 BEGIN
 	PERFORM pipelines._need_deals(deals);
@@ -281,9 +284,9 @@ BEGIN
 			FROM pipelines._stages_at($1) s
 			JOIN pipelines._stages_at($1) c ON c.pipeline_id = s.pipeline_id AND c.stage_id = coalesce(s.merged_into, s.stage_id)
 		), ended AS MATERIALIZED (
-			SELECT m.pipeline_id_, m.stage_id_, m.to_pipeline_, m.to_stage_, m.change_, m.by_, %4$s AS seen_, count(*) AS n
+			SELECT m.pipeline_id_, m.stage_id_, m.to_pipeline_, m.to_stage_, m.change_, m.by_, %4$s AS seen_, %6$s AS era_, %7$s AS was_era_, count(*) AS n
 			FROM (%1$s) m%2$s%3$s
-			GROUP BY 1, 2, 3, 4, 5, 6, 7
+			GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
 		), stay AS (
 			-- where there are stays that no one saw: those of their deals, of which each that was seen begins a way
 			SELECT e.*, count(*) FILTER (WHERE e.begins_) OVER (PARTITION BY e.key_ ORDER BY e.version_) AS way_
@@ -296,38 +299,42 @@ BEGIN
 			) e
 		), way AS (
 			SELECT y.*, count(*) OVER w AS stays_, bool_or(y.change_ = 'reopen') OVER w AS reopened_,
-				last_value(y.to_pipeline_) OVER w AS last_pipeline_, last_value(y.to_stage_) OVER w AS last_stage_, last_value(y.change_) OVER w AS last_change_
+				last_value(y.to_pipeline_) OVER w AS last_pipeline_, last_value(y.to_stage_) OVER w AS last_stage_, last_value(y.change_) OVER w AS last_change_,
+				last_value(y.exited_) OVER w AS last_exited_
 			FROM stay y
 			WINDOW w AS (PARTITION BY y.key_, y.way_ ORDER BY y.version_ ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
 		), moved AS (
 			SELECT n.* FROM ended n WHERE n.seen_
 			UNION ALL
 			-- not to the next stay, but to the next one that was seen
-			SELECT m.pipeline_id_, m.stage_id_, v.to_pipeline_, v.to_stage_, v.change_, m.by_, true, v.n
+			SELECT m.pipeline_id_, m.stage_id_, v.to_pipeline_, v.to_stage_, v.change_, m.by_, true, v.era, %7$s, v.n
 			FROM (SELECT x.* FROM way x WHERE x.seen_ AND x.stays_ > 1) m%2$s
 			CROSS JOIN LATERAL (VALUES
-				(m.to_pipeline_, m.to_stage_, m.change_, -1),
+				(m.to_pipeline_, m.to_stage_, m.change_, %6$s, -1),
 				(m.last_pipeline_, m.last_stage_,
-					CASE WHEN m.last_stage_ = m.stage_id_ THEN 'move' WHEN m.last_change_ IN ('delete', 'close') THEN m.last_change_ WHEN m.closed_ AND m.reopened_ THEN 'reopen' ELSE 'move' END, 1)
-			) v(to_pipeline_, to_stage_, change_, n)%3$s
+					CASE WHEN m.last_stage_ = m.stage_id_ THEN 'move' WHEN m.last_change_ IN ('delete', 'close') THEN m.last_change_ WHEN m.closed_ AND m.reopened_ THEN 'reopen' ELSE 'move' END,
+					%8$s, 1)
+			) v(to_pipeline_, to_stage_, change_, era, n)%3$s
 		)
 		SELECT m.pipeline_id_, f.pipeline_name, coalesce(f.stage_id, m.stage_id_), f.stage_name, f.position,
-			m.to_pipeline_, t.pipeline_name, coalesce(t.stage_id, m.to_stage_), t.stage_name, t.position, t.outcome,
+			m.to_pipeline_, t.pipeline_name, coalesce(t.stage_id, m.to_stage_), t.stage_name, t.position, o.outcome,
 			CASE WHEN m.change_ = 'delete' THEN 'delete'
 				 WHEN m.to_pipeline_ IS DISTINCT FROM m.pipeline_id_ THEN 'transfer'
 				 WHEN m.change_ = 'reopen' THEN 'reopen'
-				 WHEN t.outcome NOT IN ('open', 'on_hold') THEN 'close'
-				 WHEN t.outcome = 'on_hold' THEN 'hold'
-				 WHEN f.outcome = 'on_hold' THEN 'resume'
+				 WHEN o.outcome NOT IN ('open', 'on_hold') THEN 'close'
+				 WHEN o.outcome = 'on_hold' THEN 'hold'
+				 WHEN b.outcome = 'on_hold' THEN 'resume'
 				 WHEN t.position < f.position THEN 'back'
-				 WHEN EXISTS (SELECT FROM pipelines._stages_at($1) b
-							  WHERE b.pipeline_id = m.pipeline_id_ AND b.outcome = 'open' AND NOT b.archived
-								AND b.position > f.position AND b.position < t.position) THEN 'skip'
+				 WHEN EXISTS (SELECT FROM pipelines._stages_at($1) x
+							  WHERE x.pipeline_id = m.pipeline_id_ AND x.outcome = 'open' AND NOT x.archived
+								AND x.position > f.position AND x.position < t.position) THEN 'skip'
 				 ELSE 'next' END AS kind,
 			m.by_, sum(m.n)::bigint, (sum(sum(m.n)) OVER w)::bigint, sum(m.n) / sum(sum(m.n)) OVER w
 		FROM moved m
 		LEFT JOIN stage f ON f.of_pipeline = m.pipeline_id_ AND f.of_stage = m.stage_id_
 		LEFT JOIN stage t ON t.of_pipeline = m.to_pipeline_ AND t.of_stage = m.to_stage_
+		LEFT JOIN pipelines._outcomes_in($5, $1) o ON o.era = m.era_ AND o.pipeline_id = t.pipeline_id AND o.stage_id = t.stage_id
+		LEFT JOIN pipelines._outcomes_in($5, $1) b ON b.era = m.was_era_ AND b.pipeline_id = f.pipeline_id AND b.stage_id = f.stage_id
 		-- a stay that ends in its own stage: that one's outcome was changed
 		WHERE ((f.pipeline_id, f.stage_id) = (t.pipeline_id, t.stage_id)) IS NOT TRUE
 			OR m.stage_id_ = m.to_stage_ AND m.change_ IN ('close', 'reopen')
@@ -338,8 +345,9 @@ BEGIN
 		pipelines._moves_at(deals, by, past, ''),
 		CASE WHEN bounded THEN format(' JOIN period w ON w.pipeline_id = m.pipeline_id_ AND (m.exited_ >= w.lo AND m.exited_ < w.hi OR NOT (%s))', seen) ELSE '' END,
 		CASE WHEN chosen IS NULL THEN '' ELSE format(' WHERE (m.pipeline_id_ = $4 OR NOT (%s))', seen) END,
-		seen, pipelines._stays_at(deals, NULL::text, past, true))
-	USING as_of, since, until, chosen;
+		seen, pipelines._stays_at(deals, NULL::text, past, true), format(era, 'm.exited_'), format(era, 'm.exited_ - interval ''1 microsecond'''),
+		format(era, 'm.last_exited_'))
+	USING as_of, since, until, chosen, eras;
 END
 $$;
 COMMENT ON FUNCTION pipelines.transitions(regclass, date, date, text, text, boolean, timestamptz) IS

@@ -307,7 +307,7 @@ BEGIN
 				avg(%3$s) FILTER (WHERE o.outcome = 'won' AND x.closed) AS mean_value,
 				count(*) FILTER (WHERE o.outcome = 'won' AND x.closed) AS won,
 				count(*) FILTER (WHERE o.outcome = 'lost' AND x.closed) AS lost,
-				avg(CASE WHEN r.created_at_ IS NOT NULL THEN date_part('epoch', greatest(r.closed_at_ - r.created_at_, interval '0')) END)
+				avg(CASE WHEN isfinite(r.created_at_) AND isfinite(r.closed_at_) THEN date_part('epoch', greatest(r.closed_at_ - r.created_at_, interval '0')) END)
 					FILTER (WHERE o.outcome = 'won' AND x.closed AND e.key_ IS NOT NULL) AS cycle
 			FROM %4$s%5$s
 			CROSS JOIN LATERAL (SELECT (r.closed_on_ >= o.lo_day AND r.closed_on_ < o.hi_day) IS TRUE AS closed,
@@ -365,7 +365,7 @@ BEGIN
 				max(x.amount) AS largest,
 				count(*) FILTER (WHERE r.expected_close_on_ < o.today) AS overdue,
 				count(*) FILTER (WHERE (r.next_action_at_ >= $1) IS NOT TRUE) AS without_next_action,
-				avg(date_part('epoch', $1 - r.created_at_)) AS age
+				avg(CASE WHEN isfinite(r.created_at_) THEN date_part('epoch', $1 - r.created_at_) END) AS age
 			FROM %2$s%6$s
 			CROSS JOIN LATERAL (SELECT %3$s AS amount) x
 			WHERE coalesce(o.outcome IN ('open', 'on_hold'), false)%4$s

@@ -22,7 +22,7 @@ CREATE FUNCTION pipelines._stages_at(at timestamptz)
 RETURNS TABLE (pipeline_id integer, pipeline_name text, layout_id integer, time_zone text, stage_id integer, stage_name text,
 	"position" integer, outcome text, probability numeric, forecast_category text, mandatory boolean,
 	stall_limit interval, stall_basis text, stall_time text, calendar text, archived boolean, merged_into integer,
-	entry_rule text, exit_rule text)
+	entry_rule text, exit_rule text, pipeline_archived boolean)
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000 ROWS 100
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -33,11 +33,11 @@ AS $$
 		   CASE WHEN h.pipeline_id IS NULL THEN ps.stall_limit ELSE h.stall_limit END, coalesce(h.stall_basis, ps.stall_basis),
 		   coalesce(h.stall_time, ps.stall_time),
 		   (SELECT k.name FROM pipelines.fiscal_calendar k WHERE k.calendar_id = p.calendar_id),
-		   CASE WHEN h.pipeline_id IS NULL THEN ps.archived_at IS NOT NULL ELSE h.archived_at IS NOT NULL END
-			OR p.archived_at IS NOT NULL AND p.archived_at <= $1,
+		   CASE WHEN h.pipeline_id IS NULL THEN ps.archived_at IS NOT NULL ELSE h.archived_at IS NOT NULL END,
 		   CASE WHEN h.pipeline_id IS NULL THEN ps.merged_into ELSE h.merged_into END,
 		   CASE WHEN h.pipeline_id IS NULL THEN ps.entry_rule ELSE h.entry_rule END,
-		   CASE WHEN h.pipeline_id IS NULL THEN ps.exit_rule ELSE h.exit_rule END
+		   CASE WHEN h.pipeline_id IS NULL THEN ps.exit_rule ELSE h.exit_rule END,
+		   p.archived_at IS NOT NULL AND p.archived_at <= $1
 	FROM pipelines.pipeline_stage ps
 	JOIN pipelines.pipeline p ON p.pipeline_id = ps.pipeline_id
 	JOIN pipelines.stage s ON s.stage_id = ps.stage_id
@@ -47,6 +47,36 @@ AS $$
 $$;
 COMMENT ON FUNCTION pipelines._stages_at(timestamptz) IS
 	'The stages of all pipelines as they were defined at an instant, with the present names.';
+
+-- What happened is judged by the outcomes of then (R-2.34).  They are the same for
+-- all times, but for stages that were given another one.
+CREATE FUNCTION pipelines._outcome_eras()
+RETURNS timestamptz[]
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT array_agg(DISTINCT v.valid_to ORDER BY v.valid_to)
+	FROM (SELECT h.valid_to, h.outcome, lead(h.outcome) OVER (PARTITION BY h.pipeline_id, h.stage_id ORDER BY h.version) AS later,
+				 (SELECT ps.outcome FROM pipelines.pipeline_stage ps WHERE ps.pipeline_id = h.pipeline_id AND ps.stage_id = h.stage_id) AS last
+		  FROM pipelines.pipeline_stage_history h) v
+	WHERE v.outcome <> coalesce(v.later, v.last)
+$$;
+COMMENT ON FUNCTION pipelines._outcome_eras() IS
+	'The instants at which stages were given other outcomes, in ascending order; NULL: none ever was.  width_bucket() tells the era of an instant.';
+
+CREATE FUNCTION pipelines._outcomes_in(eras timestamptz[], at timestamptz)
+RETURNS TABLE (era integer, pipeline_id integer, stage_id integer, outcome text)
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000 ROWS 100
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT e.n, s.pipeline_id, s.stage_id, s.outcome
+	FROM (SELECT 0 AS n, CASE WHEN $1 IS NULL THEN $2 ELSE '-infinity' END AS at
+		  UNION ALL
+		  SELECT u.n::integer, u.at FROM unnest($1) WITH ORDINALITY u(at, n)) e
+	CROSS JOIN LATERAL pipelines._stages_at(e.at) s
+$$;
+COMMENT ON FUNCTION pipelines._outcomes_in(timestamptz[], timestamptz) IS
+	'The outcome of each stage in each of the eras; without eras, at an instant, as era 0.';
 
 -- The key of a deal in a row of T (alias) or of its history, as one value.
 CREATE FUNCTION pipelines._key_as_text(deals regclass, alias text, of_history boolean DEFAULT false)

@@ -28,6 +28,7 @@
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "common/int.h"
 #include "compat.h"
 #include "definitions/definitions.h"
 #include "executor/spi.h"
@@ -433,6 +434,17 @@ find_open_stage(const ScorePipeline *pipeline, int32 stage_id)
 		if (pipeline->stages[i] == stage_id)
 			return i;
 	return NOTHING;
+}
+
+/* how old at an instant; what is made later is not yet born, what ever was is very old */
+static inline int64
+age_at(TimestampTz at, TimestampTz born)
+{
+	int64		age;
+
+	if (at <= born)
+		return 0;
+	return pg_sub_s64_overflow(at, born, &age) ? PG_INT64_MAX : age;
 }
 
 /* the bucket that an age falls into: 0 is the youngest */
@@ -1722,9 +1734,9 @@ count_episodes(ScoreState *state, ScorePair **sets)
 			stage = find_open_stage(pipeline, model->stages[node->furthest].stage_id);
 			if (stage == NOTHING)
 				continue;
-			first = age_bucket(model, node->from - born);
+			first = age_bucket(model, age_at(node->from, born));
 			last = first;
-			while (last < model->nages && node->to > node->from && node->to - born - 1 >= model->ages[last])
+			while (last < model->nages && node->to > node->from && age_at(node->to, born) > model->ages[last])
 				last++;
 			for (int b = first; b <= last; b++)
 			{
@@ -1994,7 +2006,7 @@ judge_episodes(ScoreState *state, ScoreBin *bins, int64 *open)
 					open[pipeline - model->pipelines]++;
 					continue;
 				}
-				compute_score(model, pipeline, furthest, t - born, stage->probability,
+				compute_score(model, pipeline, furthest, age_at(t, born), stage->probability,
 							  values, nulls, &result);
 				judge(&mine[0], result.probability, won);
 				judge(&mine[SCORE_BINS], stage->probability, won);
@@ -2160,7 +2172,7 @@ pipelines_score(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 
 	age = PG_ARGISNULL(3) || PG_ARGISNULL(4) ? 0 :
-		Max(0, PG_GETARG_TIMESTAMPTZ(4) - PG_GETARG_TIMESTAMPTZ(3));
+		age_at(PG_GETARG_TIMESTAMPTZ(4), PG_GETARG_TIMESTAMPTZ(3));
 	cell = score_of(cache->model, PG_GETARG_INT32(1), PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2), age,
 					share_argument(fcinfo, 5), PG_ARGISNULL(6) ? NULL : PG_GETARG_ARRAYTYPE_P(6), false);
 	if (cell == NULL)
@@ -2200,7 +2212,7 @@ pipelines_score_detail(PG_FUNCTION_ARGS)
 	model = cache->model != NULL ? cache->model : read_model(PG_GETARG_JSONB_P(0), CurrentMemoryContext);
 
 	age = PG_ARGISNULL(3) || PG_ARGISNULL(4) ? 0 :
-		Max(0, PG_GETARG_TIMESTAMPTZ(4) - PG_GETARG_TIMESTAMPTZ(3));
+		age_at(PG_GETARG_TIMESTAMPTZ(4), PG_GETARG_TIMESTAMPTZ(3));
 	cell = score_of(model, PG_GETARG_INT32(1), PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2), age,
 					share_argument(fcinfo, 5), PG_ARGISNULL(6) ? NULL : PG_GETARG_ARRAYTYPE_P(6), true);
 	if (cell == NULL)

@@ -610,7 +610,7 @@ BEGIN
 			   (x.s).won, (x.s).lost, (x.s).log_odds, (x.s).contributions
 		FROM (
 			SELECT r.deal, r.pipeline AS pipeline_id, k.pipeline_name, r.stage AS stage_id, k.stage_name, r.furthest,
-				   greatest($2 - r.born, interval '0') AS age, k.probability AS configured, %1$s AS own, k.use_scores,
+				   CASE WHEN isfinite(r.born) THEN greatest($2 - r.born, interval '0') END AS age, k.probability AS configured, %1$s AS own, k.use_scores,
 				   pipelines._score_detail($1, r.pipeline, r.furthest, r.born, $2, k.probability, r.features) AS s
 			FROM (%2$s) r(deal, pipeline, stage, furthest, born, probability, features)
 			JOIN (SELECT (j ->> 0)::integer AS pipeline_id, (j ->> 1)::integer AS stage_id, (j ->> 3)::numeric AS probability,

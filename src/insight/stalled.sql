@@ -102,7 +102,7 @@ AS $$
 	SELECT format($sql$
 		SELECT x.deal, x.pipeline_id, x.pipeline_name, x.stage_id, x.stage_name, x.basis, x.owner, x.amount, x.currency,
 			x.stage_entered_at, x.next_action_at, x.stalled_at,
-			round((extract(epoch FROM $1 - x.stalled_at) / 86400)::numeric, 2), x.reasons
+			round((extract(epoch FROM CASE WHEN isfinite(x.stalled_at) THEN $1 - x.stalled_at END) / 86400)::numeric, 2), x.reasons
 		FROM (
 			SELECT %s, ps.pipeline_id, p.name, ps.stage_id, ps.stage_name, ps.stall_basis, %s, %s, coalesce(%s, %L::text),
 				%s, %s, %s.stalled_at, %s
@@ -155,7 +155,7 @@ END
 $$;
 COMMENT ON FUNCTION pipelines.stalled(regclass, text, boolean, interval, boolean, timestamptz) IS
 'Open deals whose limit was reached by as_of (S18, R-4.1 to R-4.5), the longest stalled first; the view T_stalled is the same for now, with all columns of T.
-A limit is calendar time in the time zone of the pipeline, or business time of its calendar (stall_time; R-4.2): so many business days later at the same time of the day, and from there so many business hours.
+A limit is days and months of the calendar in the time zone of the pipeline and then hours that go by, or business time of its calendar (stall_time; R-4.2): so many business days later at the same time of the day, and from there so many business hours.
 The clock of a limit (basis): stage: since the stage was entered; activity: since the last change of a tracked column or the last activity that was done; age: since the deal was created, time on hold left out.  No other UPDATE touches it.  Limits and definitions are those of as_of.
 respect_next_action: a deal whose next action is yet to come, within max_future if that is given, is not stalled.  days_over: days of 24 hours since stalled_at.
 reasons: over_limit, past_expected_close, no_amount, no_next_action, pipeline_mismatch, pushed_<n>_times, skipped_stage:<name> (S19); with_reasons => false saves looking for them.
@@ -183,10 +183,10 @@ AS $$
 					(pipelines.add_business_days(($1 AT TIME ZONE $4)::date, -extract(day FROM $2)::integer, $5)
 						+ ($1 AT TIME ZONE $4)::time) AT TIME ZONE $4,
 					make_interval(days => extract(day FROM $2)::integer) - $2, $5)
-				ELSE ($1 AT TIME ZONE $4 - $2) AT TIME ZONE $4 END AS entered) x
+				ELSE (($1 - ($2 - date_trunc('day', $2))) AT TIME ZONE $4 - date_trunc('day', $2)) AT TIME ZONE $4 END AS entered) x
 $$;
 COMMENT ON FUNCTION pipelines._stall_edge(timestamptz, interval, text, text, text) IS
-'When a stage was entered whose limit, by the clocks of a time zone or in business time, is reached at an instant; slack: by how much that may be wrong.';
+'When a stage was entered whose limit, by the calendar of a time zone or in business time, is reached at an instant; slack: by how much that may be wrong.';
 
 -- One range of the index on pipeline, stage and stage_entered_at per stage: what
 -- was entered a limit ago, and then asked exactly.  A clock that is

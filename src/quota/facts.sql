@@ -288,7 +288,8 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT CASE WHEN $3 IS NOT NULL
 		THEN format('pipelines.fiscal_period_id(%s, %L::text, %L::text)', $1, $2, $3)
-		ELSE format('(date_trunc(%L, (%s)::timestamp)::date - date ''2000-01-01'') * 4 + %s', $2, $1,
+		-- beyond that there are no periods
+		ELSE format('CASE WHEN %2$s BETWEEN date ''0001-01-01 BC'' AND date ''294275-12-31'' THEN (date_trunc(%1$L, (%2$s)::timestamp)::date - date ''2000-01-01'') * 4 + %3$s END', $2, $1,
 					array_position('{week,month,quarter,year}'::text[], $2) - 1) END
 $$;
 COMMENT ON FUNCTION pipelines._period_key(text, text, text) IS
