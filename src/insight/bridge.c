@@ -198,7 +198,8 @@ typedef struct Point
 	TimestampTz at;
 	bool		before;
 	Version    *priced;			/* whose amount counts; usually 'version' */
-	TimestampTz rate_at;		/* the day of the exchange rate */
+	TimestampTz rate_at;		/* the day of the exchange rate ... */
+	TimestampTz known_at;		/* ... as it was known then, or at the second instant */
 } Point;
 
 typedef struct LegSum
@@ -527,11 +528,12 @@ day_of(Bridge *bridge, const Version *version, TimestampTz at)
 }
 
 /*
- * An amount as it counts: as it is, or converted at the rate of a day and
- * rounded once.  NULL where there is no amount, or no rate.
+ * An amount as it counts: as it is, or converted at the rate of a day, as it
+ * was known at an instant (by the second one, at last), and rounded once.
+ * NULL where there is no amount, or no rate.
  */
 static Numeric
-price(Bridge *bridge, const Version *version, TimestampTz rate_at)
+price(Bridge *bridge, const Version *version, TimestampTz rate_at, TimestampTz known_at)
 {
 	LOCAL_FCINFO(call, 6);
 	Datum		result;
@@ -547,11 +549,11 @@ price(Bridge *bridge, const Version *version, TimestampTz rate_at)
 	call->args[2].value = PointerGetDatum(bridge->currency_text);
 	call->args[3].value = DateADTGetDatum(day_of(bridge, version, rate_at));
 	call->args[4].value = PointerGetDatum(bridge->rate_set);
-	call->args[5].value = TimestampTzGetDatum(bridge->to);
+	known_at = Min(known_at, bridge->to);
+	call->args[5].value = TimestampTzGetDatum(known_at);
 	for (int i = 0; i < 5; i++)
 		call->args[i].isnull = false;
-	/* of the past, rates as they were known then */
-	call->args[5].isnull = bridge->to >= GetCurrentTransactionStartTimestamp();
+	call->args[5].isnull = known_at >= GetCurrentTransactionStartTimestamp();
 	result = FunctionCallInvoke(call);
 	if (call->isnull)
 		return NULL;
@@ -763,7 +765,7 @@ put_effects(Bridge *bridge, const Point *entry, const Point *exit, const char *c
 
 	if (bridge->currency != NULL)
 	{
-		at_old_rates = price(bridge, exit->priced, entry->rate_at);
+		at_old_rates = price(bridge, exit->priced, entry->rate_at, entry->known_at);
 		/* without a rate then there is no effect of the amount to be told */
 		if (at_old_rates == NULL)
 			at_old_rates = entry_price;
@@ -796,6 +798,7 @@ point_at(Version *version, TimestampTz at, bool before)
 	point.before = before;
 	point.priced = version;
 	point.rate_at = at;
+	point.known_at = DT_NOEND;
 	return point;
 }
 
@@ -934,7 +937,11 @@ fold_life(Bridge *bridge)
 
 	/* how it came in */
 	if (s0 == STANDING_IN)
+	{
+		/* what a bridge to this instant ended with */
 		entry = point_at(first, bridge->from, false);
+		entry.known_at = bridge->from;
+	}
 	else if (s0 == STANDING_ABSENT)
 	{
 		entry_leg = LEG_CREATED;
@@ -986,7 +993,7 @@ fold_life(Bridge *bridge)
 		if (made != NULL)
 		{
 			Point		point = point_at(made, made->from, false);
-			Numeric		value = weigh(bridge, price(bridge, made, made->from), point_probability(&point));
+			Numeric		value = weigh(bridge, price(bridge, made, made->from, DT_NOEND), point_probability(&point));
 
 			if (bridge->currency == NULL)
 				entry_currency = made->currency;
@@ -998,7 +1005,7 @@ fold_life(Bridge *bridge)
 
 	if (entry.version != NULL)
 	{
-		entry_price = price(bridge, entry.priced, entry.rate_at);
+		entry_price = price(bridge, entry.priced, entry.rate_at, entry.known_at);
 		if (bridge->currency == NULL)
 			entry_currency = entry.priced->currency;
 		put_leg(bridge, entry_leg, REASON_NONE, entry_currency, entry.version,
@@ -1013,7 +1020,7 @@ fold_life(Bridge *bridge)
 	{
 		Numeric		value;
 
-		exit_price = price(bridge, exit.priced, exit.rate_at);
+		exit_price = price(bridge, exit.priced, exit.rate_at, exit.known_at);
 		if (bridge->currency == NULL)
 			exit_currency = exit.priced->currency;
 		value = weigh(bridge, exit_price, point_probability(&exit));
