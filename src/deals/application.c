@@ -520,6 +520,19 @@ is_changed(const ApplicationColumn *column, const DealContext *deal)
 }
 
 bool
+application_is_silent(const DealContext *deal)
+{
+	Application *application = deal->table->application;
+	int			nvalues;
+
+	(void) definitions_stage_values(deal->table->root, &nvalues);
+	return (nvalues > 0 || deal->nulls[application->stage.attnum - 1]) &&
+		is_default(&application->stage, deal->rel, deal->values, deal->nulls) &&
+		(application->outcome.attnum == InvalidAttrNumber ||
+		 is_default(&application->outcome, deal->rel, deal->values, deal->nulls));
+}
+
+bool
 application_follow(const DealContext *deal, const DealState *old, DealState *state,
 				   Refusal *refusal)
 {
@@ -532,12 +545,7 @@ application_follow(const DealContext *deal, const DealState *old, DealState *sta
 
 	if (old == NULL)
 	{
-		/* what a column's default says, nobody has said */
-		bool		silent = is_default(&application->stage, deal->rel, values, nulls) &&
-			(application->outcome.attnum == InvalidAttrNumber ||
-			 is_default(&application->outcome, deal->rel, values, nulls));
-
-		if (silent && state->stage_id != 0)
+		if (state->stage_id != 0 && application_is_silent(deal))
 		{
 			choose_pipeline(deal, state, state->stage_id);
 			return true;

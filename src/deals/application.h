@@ -27,6 +27,13 @@ extern bool application_complete(const DealContext *deal, Datum *values,
 								 bool *nulls, bool strict);
 
 /*
+ * Do the application's columns of a new row say no more than their defaults
+ * do, which nobody has said?  False, too, for such a default while the
+ * dictionary that says what it stands for isn't there: in a restore.
+ */
+extern bool application_is_silent(const DealContext *deal);
+
+/*
  * Before judging: where the application's columns were changed, the stage in
  * *state follows.  'old' is NULL for a new row.  False: refused.
  */

@@ -801,6 +801,9 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 	else if (pipeline->override_policy == OVERRIDE_CLEAR_ON_MOVE ||
 		(pipeline->override_policy == OVERRIDE_CLEAR_ON_FORWARD && forward))
 		verdict->clear_overrides = true;
+	/* all that it had comes back, also what looks as if nobody had written it */
+	if (verdict->forced == CHANGE_UNDO)
+		verdict->clear_overrides = verdict->clear_closing = false;
 
 	if (verdict->kind == CHANGE_NONE)
 	{

@@ -667,13 +667,14 @@ complete_insert(Relation rel, HeapTuple tuple)
 			kept_rows_to_judge++;
 		}
 		/* one that comes from an import says nothing to the application yet */
-		if (unlikely(table->application != NULL) && definitions_exist() &&
-			row.nulls[table->role[ROLE_APPLICATION_STAGE] - 1])
+		if (unlikely(table->application != NULL) && definitions_exist())
 		{
 			DealContext deal = {rel, table, row.values, row.nulls, NULL, NULL};
 			Refusal		refusal;
 			bool		replaced;
 
+			if (!application_is_silent(&deal))
+				return tuple;
 			if (!application_write(&deal, NULL, row.values, row.nulls, &state,
 								   &replaced, &refusal))
 				refuse_now(&deal, &refusal);
