@@ -189,7 +189,7 @@ REGRESS = \
 	reports \
 	flow \
 	lives \
-	report_names \
+	report_edges report_names \
 	daily_views \
 	load_order \
 	sales_units \

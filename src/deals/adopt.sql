@@ -977,6 +977,24 @@ BEGIN
 	LOOP
 		RETURN NEXT;
 	END LOOP;
+	-- without it reports count nothing as made, without a word
+	IF NOT facts -> 'columns' ? 'created_at' AND NOT facts -> 'add' ? 'created_at' THEN
+		item := format('table %s', deals);
+		action := 'note: nothing says when its deals were made, so that their ages, cycles and cohorts are not known; columns => ''{"created_at": "..."}'' names the column, or adds one';
+		RETURN NEXT;
+		FOR item, action IN
+			SELECT format('column %I', a.attname), 'note: it is not used; name it if it says when the deals were made'
+			FROM pg_attribute a
+			WHERE a.attrelid = _plan_adoption.deals AND a.attnum > 0 AND NOT a.attisdropped
+				AND lower(replace(a.attname, '_', '')) IN ('created', 'createdat', 'createdate', 'createddate', 'createdon', 'createdtime', 'creation',
+															'creationdate', 'creationtime', 'datecreated', 'dateentered', 'insertedat')
+				AND pipelines._adoption_fits('created_at', a.atttypid)
+				AND a.attname NOT IN (SELECT e.value FROM jsonb_each_text(facts -> 'columns') e)
+			ORDER BY a.attnum
+		LOOP
+			RETURN NEXT;
+		END LOOP;
+	END IF;
 	SELECT count(*) INTO many FROM pipelines.adoption_plan a WHERE a.relation = _plan_adoption.deals AND a.part = 'stage';
 	IF many > 50 THEN
 		item := format('column %I', facts -> 'columns' ->> 'application_stage');

@@ -943,6 +943,18 @@ AS $$
 $$;
 COMMENT ON FUNCTION pipelines._closings_view(regclass) IS 'The text of the view T_closings.';
 
+-- Since when the clock runs that began when a deal was made.  What is made at the end
+-- of time never stalls, and nothing must be added to it.
+CREATE FUNCTION pipelines._age_began(created text)
+RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE COST 10
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format('CASE WHEN %1$s < timestamptz ''290000-01-01 00:00+00'' THEN %1$s END', $1)
+$$;
+COMMENT ON FUNCTION pipelines._age_began(text) IS
+	'Since when a limit by age runs, as SQL text.';
+
 -- When the limit of a stage (an alias) is over for what began at an instant, as
 -- SQL text.  Days and months of a limit are those of the calendar in the zone,
 -- its hours go by, whatever clocks show; of business time, first the business days, then the business hours count
@@ -1016,7 +1028,7 @@ AS $$
 	SELECT format($sql$
 	SELECT %1$s%2$s
 	CROSS JOIN LATERAL (
-		SELECT CASE ps.stall_basis WHEN 'activity' THEN %6$s WHEN 'age' THEN %4$s ELSE %5$s END AS began,
+		SELECT CASE ps.stall_basis WHEN 'activity' THEN %6$s WHEN 'age' THEN %10$s ELSE %5$s END AS began,
 			   coalesce(p.time_zone, current_setting('TimeZone')) AS zone
 	) b
 	CROSS JOIN %9$s o(holds)
@@ -1030,7 +1042,7 @@ AS $$
 		pipelines._stalls_at('b.began', 'ps', 'b.zone', k.calendar),
 		pipelines._stalls_after_hold($1, 'l.limit_over', 'now()', pipelines._column($1, 'created_at', 'timestamptz'), 'now()', 'ps', k.calendar,
 			'o.holds'),
-		pipelines._holds('pipelines.pipeline_stage'))
+		pipelines._holds('pipelines.pipeline_stage'), pipelines._age_began(pipelines._column($1, 'created_at', 'timestamptz')))
 	FROM (VALUES ('(SELECT k.name FROM pipelines.fiscal_calendar k WHERE k.calendar_id = p.calendar_id)')) k(calendar)
 	CROSS JOIN (
 		SELECT x.n, x.name, x.expression FROM pipelines._current_columns($1) x

@@ -494,7 +494,7 @@ BEGIN
 		has_step::text, registration.currency,
 		pipelines._stalls_at(concat('CASE f.stall_basis WHEN ''stage'' THEN a.entered',
 			CASE WHEN 'activity' = ANY (bases) THEN format(' WHEN ''activity'' THEN %s', last_activity) END,
-			CASE WHEN 'age' = ANY (bases) THEN format(' WHEN ''age'' THEN %s', created) END, ' END'), 'f'::text, 'f.zone'::text, 'f.calendar'::text),
+			CASE WHEN 'age' = ANY (bases) THEN format(' WHEN ''age'' THEN %s', pipelines._age_began(created)) END, ' END'), 'f'::text, 'f.zone'::text, 'f.calendar'::text),
 		CASE WHEN 'age' = ANY (bases)
 			 THEN format('(SELECT %s FROM (SELECT %s) d)', pipelines._stalls_after_hold(deals, 'l.limit_over'::text, '$1'::text, created, '$1'::text,
 				'f'::text, 'f.calendar'::text, '$5'::text), key_columns)

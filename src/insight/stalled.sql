@@ -30,7 +30,7 @@ AS $$
 		CROSS JOIN LATERAL (SELECT ps.time_zone AS zone, %8$s AS stalled_at) w$sql$,
 		$2, pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'),
 		CASE WHEN 'activity' = ANY ($3) THEN format(' WHEN ''activity'' THEN %s', pipelines._last_activity($1, '$1')) ELSE '' END,
-		format(' WHEN ''age'' THEN %s', pipelines._column($1, 'created_at', 'timestamptz')),
+		format(' WHEN ''age'' THEN %s', pipelines._age_began(pipelines._column($1, 'created_at', 'timestamptz'))),
 		pipelines._column($1, 'stage_entered_at'),
 		pipelines._stalls_at('b.began', 'ps', 'ps.time_zone', 'ps.calendar'),
 		CASE WHEN 'age' = ANY ($3)
