@@ -1,36 +1,47 @@
-# One row at a time and in bulk give the same history, row for row.
+# One row at a time and in bulk give the same history, row for row, whatever the
+# table's shape and whatever the rules.
 #
-# Random programs of statements run on several tables: in bulk, one row at a
-# time, on partitions, with partitioned histories, beside other triggers.  What
-# each table and its history must contain is predicted by a model of the rules
-# below, which shares nothing with the extension.
+# Random programs of statements run on several tables of random shapes: in bulk,
+# one row at a time, on partitions, with partitioned histories, beside other
+# triggers; with keys of one or two columns, numbers and texts; with columns in any
+# order, dropped and generated ones among them.  The definitions are random, too:
+# modes, entry and exit rules, activities, approvals, closings, deal types, bypass.
+# What each table and its history must contain, and with which SQLSTATE a
+# statement is refused, is predicted by a model of the rules (DealModel.pm), which
+# shares nothing with the extension.
 #
-# The seed is printed; PIPELINES_SEED repeats a run.  PIPELINES_TEST_ALL=1 runs
-# longer programs.
+# Each seed makes a short run in a database of its own: those that once found
+# something (the file seeds), and some new ones; they are printed, and
+# PIPELINES_SEED repeats one.  PIPELINES_TEST_ALL=1 makes more runs, not longer
+# ones, so that any of them can be repeated by every run.
 
 use strict;
 use warnings;
 
-use PostgreSQL::Test::Cluster;
+use FindBin;
+use lib $FindBin::RealBin;
+use DealModel;
+use PipelinesTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $seed = $ENV{PIPELINES_SEED} || (time() ^ ($$ << 8)) & 0x7fffffff;
-my $programs = $ENV{PIPELINES_TEST_ALL} ? 24 : 3;
-my $transactions = $ENV{PIPELINES_TEST_ALL} ? 60 : 25;
-note "PIPELINES_SEED=$seed";
-srand($seed);
+my @seeds = seeds($ENV{PIPELINES_TEST_ALL} ? 24 : 2);
+my $programs = 2;
+my $transactions = 30;
 
-my $node = PostgreSQL::Test::Cluster->new('equivalence');
-$node->init;
-$node->append_conf('postgresql.conf', "timezone = 'UTC'\n");
-$node->start;
+my $node = start_node('equivalence');
 my $merge = $node->safe_psql('postgres', 'SHOW server_version_num') >= 150000;
+my $superuser = $node->safe_psql('postgres', 'SELECT session_user');
+
+# Who may do what is reserved: boss is nobody's but the superuser's, desk the
+# clerk's, and nobody is a chief, not even a superuser.
+$node->safe_psql('postgres', 'CREATE ROLE clerk; CREATE ROLE boss; CREATE ROLE desk; CREATE ROLE chief; GRANT boss TO CURRENT_USER; GRANT desk TO clerk;');
+my %members = (owner => { boss => 1 }, clerk => { desk => 1 });
 
 #
 # Definitions.  The model has its own copy of them.
 #
-$node->safe_psql('postgres', <<'END');
+my $definitions = <<'END_SQL';
 CREATE EXTENSION pipelines;
 SELECT pipelines.create_pipeline('Alpha', transfer_policy => 'first', time_zone => 'UTC', stages => '[
 	{"name": "Lead", "probability": 10},
@@ -57,11 +68,14 @@ UPDATE pipelines.pipeline_stage SET archived_at = '2026-01-01'
 WHERE stage_id = pipelines.stage_id('Alpha', 'Old');
 CREATE TABLE refused (step integer PRIMARY KEY, sqlstate text NOT NULL);
 GRANT INSERT ON refused TO PUBLIC;
-CREATE ROLE clerk;
-END
+END_SQL
+
+# every run begins in a copy of it
+$node->safe_psql('postgres', 'CREATE DATABASE definitions');
+$node->safe_psql('definitions', $definitions);
 
 my (%stage, %pipeline, %name, %spec);
-for my $row (split /\n/, $node->safe_psql('postgres',
+for my $row (split /\n/, $node->safe_psql('definitions',
 		'SELECT p.pipeline_id, p.name, s.stage_id, s.name FROM pipelines.pipeline_stage
 			JOIN pipelines.pipeline p USING (pipeline_id) JOIN pipelines.stage s USING (stage_id)'))
 {
@@ -90,263 +104,161 @@ for ([ Alpha => \@alpha ], [ Beta => \@beta ])
 	}
 }
 my ($alpha, $beta) = @pipeline{qw(Alpha Beta)};
-my %graph = map { $_ => 1 } qw(Lead-Contract Contract-Sign Sign-Won Lead-Lost Contract-Lost Won-Lead Lost-Contract);
-$node->safe_psql('postgres', 'INSERT INTO pipelines.stage_transition VALUES ' . join(', ', map {
+my %graph = map { my ($from, $to) = split /-/; ("$stage{$from}-$stage{$to}" => 1) }
+	qw(Lead-Contract Contract-Sign Sign-Won Lead-Lost Contract-Lost Won-Lead Lost-Contract);
+$node->safe_psql('definitions', 'INSERT INTO pipelines.stage_transition VALUES ' . join(', ', map {
 			my ($from, $to) = split /-/;
-			"($beta, $stage{$from}, $stage{$to})"
+			"($beta, $from, $to)"
 		} sort keys %graph));
 
-# what each program finds: mode and override_policy
-my @rules = (
-	{ $alpha => [qw(free keep)], $beta => [qw(free clear_on_move)] },
-	{ $alpha => [qw(strict keep)], $beta => [qw(free clear_on_move)] },
-	{ $alpha => [qw(warn clear_on_forward)], $beta => [qw(strict keep)] },
-	{ $alpha => [qw(free clear_on_move)], $beta => [qw(graph clear_on_forward)] });
-my $rules;
+sub pick { return $_[ rand @_ ] }
+sub chance { return rand() < $_[0] }
+
+sub sample
+{
+	my ($n, @from) = @_;
+	my @chosen;
+	push @chosen, splice @from, int(rand @from), 1 while $n-- > 0 && @from;
+	return @chosen;
+}
 
 #
-# The model.  A deal is a hash of its columns; times are either given ones or
-# the number of the version that began then.
+# Rules, each in SQL and in Perl.  The last ones need the generated column.
 #
-my @texts = qw(owner source currency forecast_category close_reason competitor);
-my @numbers = qw(amount quantity cost probability);
-my @tracked = (@texts, @numbers, 'expected_close_on');
-my %deals;      # present rows
-my %past;       # [ended versions] of each key
-my %context;    # settings
+sub known { my ($d, @columns) = @_; return !grep { !defined $d->{$_} } @columns }
 
-# neither a row nor an ended version ever changes: a new one takes its place
-sub snapshot { return ({%deals}, { map { $_ => [ @{ $past{$_} } ] } keys %past }) }
-sub refuse { die { sqlstate => shift } }
-sub closed { $_[0]{outcome} =~ /^(?:won|lost|disqualified|done)$/ }
-sub progress { $_[0]{outcome} =~ /^(?:open|won|done)$/ }
+my @conditions = (
+	[ 'amount', sub { known($_[0], 'amount') } ],
+	[ 'owner, source', sub { DealModel::filled($_[0], 'owner') && DealModel::filled($_[0], 'source') } ],
+	[ 'name', sub { DealModel::filled($_[0], 'name') } ],
+	[ 'close_reason,competitor', sub { DealModel::filled($_[0], 'close_reason') && DealModel::filled($_[0], 'competitor') } ],
+	[ 'amount >= 0', sub { known($_[0], 'amount') && $_[0]{amount} >= 0 } ],
+	[ 'amount > 100 OR owner = \'ann\'', sub { (known($_[0], 'amount') && $_[0]{amount} > 100) || ($_[0]{owner} // '') eq 'ann' } ],
+	[ 'quantity IS NOT NULL OR cost < amount', sub { known($_[0], 'quantity') || (known($_[0], qw(cost amount)) && $_[0]{cost} < $_[0]{amount}) } ],
+	[ 'expected_close_on > date \'2027-01-01\'', sub { ($_[0]{expected_close_on} // '') gt '2027-01-01' } ],
+	[ 'NOT (currency = \'EUR\')', sub { known($_[0], 'currency') && $_[0]{currency} ne 'EUR' } ],
+	[ 'probability IS NULL OR probability > 50', sub { !known($_[0], 'probability') || $_[0]{probability} > 50 } ],
+	[ 'probability IS NOT NULL', sub { known($_[0], 'probability') } ],
+	[ 'CASE WHEN competitor IS NULL THEN true ELSE length(name) = 1 AND name <> \'x\' END',
+		sub { !known($_[0], 'competitor') || ($_[0]{name} // 'x') ne 'x' } ],
+	[ 'coalesce(forecast_category, \'none\') <> \'commit\'', sub { ($_[0]{forecast_category} // '') ne 'commit' } ]);
+my @generated = (
+	[ 'margin', sub { known($_[0], qw(amount cost)) } ],
+	[ 'margin > 50 OR quantity IS NULL', sub { (known($_[0], qw(amount cost)) && $_[0]{amount} - $_[0]{cost} > 50) || !known($_[0], 'quantity') } ],
+	[ 'label <> \'<x>\'', sub { known($_[0], 'name') && $_[0]{name} ne 'x' } ]);
 
-sub find_stage
+# what a program finds
+sub random_rules
 {
-	my ($p, $s) = @_;
-	refuse('23S01') unless $spec{$p} && $spec{$p}{$s};
-	return $spec{$p}{$s};
-}
-
-# The same stage there, or what the map says.
-sub same_there
-{
-	my ($p, $s) = @_;
-	return $s if $spec{$p}{$s} && !$spec{$p}{$s}{archived};
-	return $stage{Sign} if $p == $beta && $s == $stage{Quote};
-	return;
-}
-
-# R-2.14: where a deal in $s goes if only its pipeline is given.  Alpha's policy is 'first'.
-sub answer
-{
-	my ($p, $s) = @_;
-	return same_there($p, $s) // ($p == $alpha ? $stage{Lead} : undef);
-}
-
-# R-2.16: the furthest of the stages of $p that answer to those up to the deal's
-# furthest one in its pipeline, or to the one that it is in if that is entered
-sub reached_there
-{
-	my ($old, $p, $entered) = @_;
-	my $from = $spec{ $old->{pipeline_id} };
-	my $furthest = $from->{ $old->{furthest} };
-	my @been = grep { progress($furthest) && progress($from->{$_}) && $from->{$_}{position} <= $furthest->{position} } keys %$from;
-	my @there = grep { defined } map { same_there($p, $_) } @been;
-	push @there, $entered if (answer($p, $old->{stage_id}) // 0) == $entered;
-	@there = sort { $spec{$p}{$a}{position} <=> $spec{$p}{$b}{position} } grep { progress($spec{$p}{$_}) } @there;
-	return $there[-1];
-}
-
-sub set_closing
-{
-	my ($deal, $given) = @_;
-	$deal->{closed_at} = $given->{closed_at} // "v$deal->{version}";
-	$deal->{closed_on} = $given->{closed_on} // "auto" . $deal->{pipeline_id};
-	return;
-}
-
-# a row as BEFORE INSERT completes it; also what EXCLUDED is in an upsert
-sub complete
-{
-	my ($id, $cols) = @_;
-	my %deal = map { $_ => undef } @tracked, qw(closed_at closed_on gate name);
-	@deal{ keys %$cols } = values %$cols;
-	my $kept = delete $deal{kept};
-	$deal{pipeline_id} //= $alpha;
-	$deal{stage_id} //= $stage{Lead};
-	my $stage = find_stage($deal{pipeline_id}, $deal{stage_id});
-	my @past = @{ $past{$id} || [] };
-	$deal{version} = @past ? $past[-1]{version} + 1 : 1;
-	$deal{episode} = @past ? $past[-1]{episode} + 1 : 1;
-	$deal{furthest} = $deal{stage_id};
-	$deal{entered} = "v$deal{version}";
-	my $given = { closed_at => $deal{closed_at}, closed_on => $deal{closed_on} };
-	@deal{qw(closed_at closed_on)} = (undef, undef);
-	set_closing(\%deal, $given) if closed($stage);
-	$deal{entered} = $kept if $kept;
-	return \%deal;
-}
-
-sub insert
-{
-	my ($id, $cols) = @_;
-	my $deal = complete($id, $cols);
-	refuse('23514') if defined $deal->{probability} && $deal->{probability} > 100;
-	refuse('23505') if $deals{$id};
-	my $stage = $spec{ $deal->{pipeline_id} }{ $deal->{stage_id} };
-	if (!$cols->{kept})
-	{
-		refuse('23S02') if $stage->{archived};
-		refuse('23S03') if !$stage->{may_start};
-	}
-	$deals{$id} = $deal;
-	return;
-}
-
-sub ended
-{
-	my ($id, $old, $kind, $new, $skipped) = @_;
-	push @{ $past{$id} }, {
-		%$old, %context,
-		change => $kind,
-		to => $new ? "$new->{pipeline_id}/$new->{stage_id}" : '/',
-		skipped => $skipped && @$skipped ? '{' . join(',', @$skipped) . '}' : ''
+	my ($who, $generated) = @_;
+	my $mild = chance(0.25);
+	my $condition = sub {
+		my ($text, $holds) = @{ pick(@conditions, $generated ? (@generated, @generated) : ()) };
+		return { text => $text, holds => $holds };
 	};
-	return;
-}
-
-sub differ
-{
-	my ($column, $a, $b) = @_;
-	return defined $a != defined $b if !defined $a || !defined $b;
-	return $a != $b if grep { $_ eq $column } @numbers;
-	return $a ne $b;
-}
-
-sub update
-{
-	my ($id, $set) = @_;
-	my $old = $deals{$id};
-	return if !$old;
-	my $new = {%$old};
-	my %given;
-
-	refuse('23S05') if exists $set->{deal_id};
-	for my $column (keys %$set)
+	my %rules;
+	for my $p ($alpha, $beta)
 	{
-		next if $column eq 'stale';
-		if ($column eq 'closed_at' || $column eq 'closed_on')
+		my $r = $rules{$p} = {
+			mode => pick(qw(free free warn strict), $p == $beta ? 'graph' : ()),
+			policy => pick(qw(keep clear_on_move clear_on_forward)),
+			backward => $mild ? 'allowed' : pick(qw(allowed allowed allowed reason refused)),
+			close_requires => [ $mild ? () : grep { chance(0.25) } qw(lost_reason other_notes won_amount closed_by_today) ]
+		};
+		next if $mild;
+		for my $s (sample(3, keys_in_order($spec{$p})))
 		{
-			$given{$column} = $set->{$column};
-			next;
+			$r->{stages}{$s}{entry} = $condition->() if chance(0.35);
+			$r->{stages}{$s}{exit} = $condition->() if chance(0.35);
+			$r->{stages}{$s}{activities} = [ sort { $a cmp $b } sample(1 + int(rand 2), qw(call mail)) ] if chance(0.35);
 		}
-		$new->{$column} = $set->{$column};
-	}
-	my $moves = ($new->{pipeline_id} // 0) != $old->{pipeline_id}
-		|| ($new->{stage_id} // 0) != $old->{stage_id};
-	my ($kind, @skipped, @clear);
-
-	if ($moves)
-	{
-		my ($from_p, $from_s) = @$old{qw(pipeline_id stage_id)};
-		my $p = $new->{pipeline_id} // refuse('23502');
-		my $transfer = $p != $from_p;
-		refuse('23502') if !$transfer && !defined $new->{stage_id};
-		refuse('23S01') if !$spec{$p};
-
-		# only the pipeline is given: same stage, map, policy
-		if ($transfer && (!defined $new->{stage_id} || $new->{stage_id} == $from_s))
+		# nothing says whether a rule that is judged after the row was written had to be bypassed
+		$r->{bypass} = chance(0.7) ? $who eq 'clerk' ? 'desk' : 'boss' : 'chief' if !$generated && chance(0.8);
+		for (1 .. int(rand 3))
 		{
-			$new->{stage_id} = answer($p, $from_s) // refuse('23S04');
-		}
-		my $to = find_stage($p, $new->{stage_id});
-		my $from = $spec{$from_p}{$from_s};
-		refuse('23S02') if $to->{archived};
-
-		$new->{version} = $old->{version} + 1;
-		$new->{entered} = "v$new->{version}";
-		my $reached = $transfer ? reached_there($old, $p, $new->{stage_id}) : $old->{furthest};
-		if (closed($from) && !closed($to))
-		{
-			$kind = 'reopen';
-			$new->{episode}++;
-			$new->{furthest} = $new->{stage_id};
-			@$new{qw(closed_at closed_on)} = (undef, undef);
-			@clear = qw(probability forecast_category close_reason competitor);
-		}
-		else
-		{
-			# R-2.7, R-2.32: neither a pause nor a loss is progress
-			my $position = defined $reached && progress($spec{$p}{$reached}) ? $spec{$p}{$reached}{position} : 0;
-			@skipped = grep {
-				my $s = $spec{$p}{$_};
-				$s->{mandatory} && !$s->{archived} && $s->{outcome} eq 'open'
-					&& $s->{position} > $position && $s->{position} < $to->{position}
-			} sort { $spec{$p}{$a}{position} <=> $spec{$p}{$b}{position} } keys %{ $spec{$p} }
-				if progress($to);
-			$new->{furthest} = $reached // $new->{stage_id};
-			$new->{furthest} = $new->{stage_id} if progress($to) && $to->{position} > $position;
-		}
-		if (closed($to) && (!closed($from) || $from->{outcome} ne $to->{outcome}))
-		{
-			$kind = 'close';
-			set_closing($new, \%given);
-		}
-		$kind ||= $transfer ? 'transfer' : 'move';
-
-		my ($mode, $policy) = @{ $rules->{$p} };
-		refuse('23S03') if $mode eq 'strict' && @skipped;
-		refuse('23S03') if $transfer && !$to->{may_start};
-		refuse('23S03') if $mode eq 'graph' && !$transfer && !$graph{ $name{"s$from_s"} . '-' . $name{"s$new->{stage_id}"} };
-		push @clear, qw(probability forecast_category)
-			if $policy eq 'clear_on_move' || ($policy eq 'clear_on_forward' && $to->{position} > $from->{position});
-		for my $column (@clear)
-		{
-			$new->{$column} = undef if !differ($column, $old->{$column}, $new->{$column});
+			my %approval = (role => pick(qw(boss boss desk desk chief)));
+			$approval{from} = pick(keys_in_order($spec{$p})) if chance(0.3);
+			$approval{to} = pick(keys_in_order($spec{$p})) if chance(0.6);
+			$approval{above} = pick(50, 100, 200) if chance(0.6) || !(defined $approval{from} || defined $approval{to});
+			$approval{currency} = pick('EUR', 'USD') if defined $approval{above} && chance(0.5);
+			push @{ $r->{approvals} }, \%approval;
 		}
 	}
-	# of a closing that was there before, the day may be put right, not the instant
-	$new->{closed_on} = $given{closed_on}
-		if defined $given{closed_on} && defined $new->{closed_at} && ($kind || '') ne 'close';
-	refuse('23514') if defined $new->{probability} && $new->{probability} > 100;
-	if (!$moves)
+	$rules{deal_type} = { column => 'source', value => 'fair', pipeline => $beta } if chance(0.3);
+	return \%rules;
+}
+
+sub keys_in_order
+{
+	my ($hash) = @_;
+	return sort { $a <=> $b } keys %$hash;
+}
+
+sub quoted
+{
+	my ($value) = @_;
+	return 'NULL' if !defined $value;
+	$value =~ s/'/''/g;
+	return "'$value'";
+}
+
+# the statements that define them
+sub rules_sql
+{
+	my ($rules) = @_;
+	my $sql = "DELETE FROM pipelines.stage_activity; DELETE FROM pipelines.approval; DELETE FROM pipelines.deal_type;\n"
+		. "UPDATE pipelines.pipeline_stage SET entry_rule = NULL, exit_rule = NULL WHERE entry_rule IS NOT NULL OR exit_rule IS NOT NULL;\n";
+	for my $p ($alpha, $beta)
 	{
-		$kind = 'change' if grep { differ($_, $old->{$_}, $new->{$_}) } @tracked, 'closed_on';
-		$new->{version}++ if $kind;
+		my $r = $rules->{$p};
+		$sql .= "UPDATE pipelines.pipeline SET mode = '$r->{mode}', override_policy = '$r->{policy}', backward = '$r->{backward}', close_requires = '{"
+			. join(',', @{ $r->{close_requires} }) . "}', bypass_role = " . quoted($r->{bypass}) . " WHERE pipeline_id = $p;\n";
+		for my $s (keys_in_order($r->{stages} || {}))
+		{
+			my $of = $r->{stages}{$s};
+			$sql .= 'UPDATE pipelines.pipeline_stage SET ' . join(', ', map { "${_}_rule = " . quoted($of->{$_}{text}) } grep { $of->{$_} } qw(entry exit))
+				. " WHERE pipeline_id = $p AND stage_id = $s;\n"
+				if $of->{entry} || $of->{exit};
+			$sql .= "INSERT INTO pipelines.stage_activity (pipeline_id, stage_id, kind) VALUES ($p, $s, '$_');\n" for @{ $of->{activities} || [] };
+		}
+		for my $approval (@{ $r->{approvals} || [] })
+		{
+			$sql .= 'INSERT INTO pipelines.approval (pipeline_id, from_stage_id, to_stage_id, above, currency, role) VALUES ('
+				. join(', ', $p, map { quoted($approval->{$_}) } qw(from to above currency role)) . ");\n";
+		}
 	}
-	ended($id, $old, $kind, $new, \@skipped) if $kind;
-	$deals{$id} = $new;
-	return;
+	$sql .= "INSERT INTO pipelines.deal_type (layout_id, column_name, value, pipeline_id) SELECT layout_id, '$_->{column}', '$_->{value}', pipeline_id FROM pipelines.pipeline WHERE pipeline_id = $_->{pipeline};\n"
+		for grep { $_ } $rules->{deal_type};
+	return $sql;
 }
 
-sub remove
+sub rules_in_words
 {
-	my ($id) = @_;
-	return if !$deals{$id};
-	ended($id, $deals{$id}, 'delete', undef);
-	delete $deals{$id};
-	return;
-}
-
-# INSERT ... ON CONFLICT (deal_id) DO UPDATE SET those columns = EXCLUDED's
-sub upsert
-{
-	my ($id, $cols, $update) = @_;
-	return insert($id, $cols) if !$deals{$id};
-	my $excluded = complete($id, $cols);
-	refuse('23514') if defined $excluded->{probability} && $excluded->{probability} > 100;
-	update($id, { map { $_ => $excluded->{$_} } @$update }) if @$update;
-	return;
+	my ($rules) = @_;
+	my @words;
+	for my $p ($alpha, $beta)
+	{
+		my $r = $rules->{$p};
+		push @words, join(' ', $name{$p}, $r->{mode}, $r->{policy}, "back $r->{backward}", @{ $r->{close_requires} }, $r->{bypass} ? "bypass $r->{bypass}" : (),
+			(map { my $s = $_; my $of = $r->{stages}{$s};
+				map({ $of->{$_} ? "$_ $name{\"s$s\"} <$of->{$_}{text}>" : () } qw(entry exit)), $of->{activities} ? "in $name{\"s$s\"} @{ $of->{activities} }" : () } keys_in_order($r->{stages} || {})),
+			map { my $a = $_; 'approval ' . join(',', map { defined $a->{$_} ? "$_=$a->{$_}" : () } sort keys %$a) } @{ $r->{approvals} || [] });
+	}
+	return join('; ', @words, $rules->{deal_type} ? 'deal type' : ());
 }
 
 #
 # Statements.  A step is a list of changes of different deals and can be
-# written in bulk or row by row.
+# written in bulk or row by row.  What depends on the table's shape stands in
+# braces: {T} is the table, {key} the names of the key's columns, {k:7} the key of
+# the seventh deal, {in:7,8} and {is:7} conditions on it, {v.key} the columns of a
+# list of values v, {on:v} that they are the key of d.
 #
+my $model;
+my @tracked = @DealModel::tracked;
 my %type = (
-	(map { $_ => 'text' } @texts, 'name'), (map { $_ => 'numeric' } @numbers),
-	pipeline_id => 'integer', stage_id => 'integer', deal_id => 'bigint',
+	(map { $_ => 'text' } @DealModel::texts, 'name'), (map { $_ => 'numeric' } @DealModel::numbers),
+	pipeline_id => 'integer', stage_id => 'integer',
 	expected_close_on => 'date', closed_at => 'timestamptz', closed_on => 'date');
 
 # How the model's times are written in statements.  When a copied version began
@@ -365,21 +277,11 @@ sub literal
 	return (defined $value ? "'$value'" : 'NULL') . "::$type{$column}";
 }
 
-sub pick { $_[ rand @_ ] }
-sub chance { rand() < $_[0] }
-
-sub sample
-{
-	my ($n, @from) = @_;
-	my @chosen;
-	push @chosen, splice @from, int(rand @from), 1 while $n-- > 0 && @from;
-	return @chosen;
-}
-
 my %values = (
-	owner => [ 'ann', 'bob', undef ], source => [ 'web', 'fair', undef ],
+	owner => [ 'ann', 'bob', undef ], source => [ 'web', 'fair', ' ', undef ],
 	currency => [ 'EUR', 'USD', undef ], forecast_category => [ 'commit', 'best_case', undef, undef ],
-	close_reason => [ 'price', 'no budget', undef ], competitor => [ 'ACME', undef ],
+	close_reason => [ 'price', 'no budget', 'Other', undef ], competitor => [ 'ACME', undef ],
+	close_notes => [ 'long story', ' ', undef ],
 	amount => [ '100', '100.00', '250.5', '250.50', '0', '-7', '123456789012345678901234567890.12', undef ],
 	quantity => [ '1', '2', undef ], cost => [ '10', '10.0', undef ],
 	probability => [ '33', '66.6', '0', '100', undef, undef ],
@@ -388,6 +290,8 @@ my %values = (
 
 my @keys = (1 .. 40);
 my @open_a = @stage{qw(Lead Qualify Demo Quote Talks)};
+
+sub present { return sort { $a <=> $b } keys %{ $model->{deals} } }
 
 sub random_columns
 {
@@ -417,7 +321,7 @@ sub random_new
 	if (chance(0.15))
 	{
 		$cols{closed_at} = pick('E1', 'E2', 'E3');
-		$cols{closed_on} = '2024-02-29' if chance(0.3);
+		$cols{closed_on} = pick('2024-02-29', '2199-01-01') if chance(0.3);
 	}
 	return \%cols;
 }
@@ -425,18 +329,18 @@ sub random_new
 sub random_change
 {
 	my ($id) = @_;
-	my $deal = $deals{$id};
+	my $deal = $model->{deals}{$id};
 	my %set;
 	my $p = $deal ? $deal->{pipeline_id} : $alpha;
 	my $dice = rand;
 
-	if ($dice < 0.45) { $set{stage_id} = random_target($p) }
-	elsif ($dice < 0.6)
+	if ($dice < 0.6) { $set{stage_id} = random_target($p) }
+	elsif ($dice < 0.72)
 	{
 		$p = pick($alpha, $beta);
 		@set{qw(pipeline_id stage_id)} = ($p, random_target($p));
 	}
-	elsif ($dice < 0.65)
+	elsif ($dice < 0.77)
 	{
 		# the pipeline alone, where that says enough
 		$p = $p == $alpha ? $beta : $alpha;
@@ -447,8 +351,10 @@ sub random_change
 	if (chance(0.1))
 	{
 		$set{closed_at} = pick('E1', 'E2') if moves_outcome($deal, \%set);
-		$set{closed_on} = '2024-02-29' if $set{closed_at} && chance(0.3);
+		$set{closed_on} = pick('2024-02-29', '2199-01-01') if $set{closed_at} && chance(0.3);
 	}
+	# put right later
+	$set{closed_on} = pick('2024-02-28', '2199-01-01') if chance(0.05) && $deal && defined $deal->{closed_at} && !moves_outcome($deal, \%set);
 	$set{stale} = 1 if chance(0.1);
 	$set{name} = 'z' if !grep { $_ ne 'stale' } keys %set;
 	return \%set;
@@ -461,7 +367,7 @@ sub moves_outcome
 	return 0 if !$deal || !defined $set->{stage_id};
 	my $to = $spec{ $set->{pipeline_id} // $deal->{pipeline_id} }{ $set->{stage_id} };
 	my $from = $spec{ $deal->{pipeline_id} }{ $deal->{stage_id} };
-	return $to && closed($to) && $from->{outcome} ne $to->{outcome};
+	return $to && DealModel::closed($to) && $from->{outcome} ne $to->{outcome};
 }
 
 # bookkeeping as a careless client might send it
@@ -480,7 +386,7 @@ sub values_list
 	my ($rows, @columns) = @_;
 	return join(', ', map {
 		my $r = $_;
-		'(' . join(', ', "$r->{id}::bigint", map { literal($_, $r->{cols}{$_}) } @columns) . ')'
+		'(' . join(', ', "{k:$r->{id}}", map { literal($_, $r->{cols}{$_}) } @columns) . ')'
 	} @$rows);
 }
 
@@ -493,67 +399,78 @@ sub all_columns
 
 sub insert_sql
 {
-	my ($t, @rows) = @_;
+	my (@rows) = @_;
 	my @columns = all_columns(@rows);
-	return "INSERT INTO $t (" . join(', ', 'deal_id', @columns) . ') VALUES ' . values_list(\@rows, @columns);
+	return 'INSERT INTO {T} (' . join(', ', '{key}', @columns) . ') VALUES ' . values_list(\@rows, @columns);
 }
 
 sub copy_sql
 {
-	my ($t, @rows) = @_;
+	my (@rows) = @_;
 	my @columns = all_columns(@rows);
-	my $sql = "COPY $t (" . join(', ', 'deal_id', @columns) . ") FROM stdin;\n";
+	my $sql = 'COPY {T} (' . join(', ', '{key}', @columns) . ") FROM stdin;\n";
 	for my $r (@rows)
 	{
-		$sql .= join("\t", $r->{id}, map {
+		$sql .= join("\t", "{c:$r->{id}}", map {
 				my $v = $r->{cols}{$_};
 				defined $v ? $instants{$v} // $v : '\N' } @columns) . "\n";
 	}
 	return $sql . "\\.\n";
 }
 
-sub ids { join(', ', map { $_->{id} } @_) }
+sub in_ids { return '{in:' . join(',', map { $_->{id} } @_) . '}' }
 
-my $refusal = 0;
+# A step that can be made of fewer rows, too, if some of them are refused: $make
+# says what becomes of rows, $apply what of one.
+sub step_of
+{
+	my ($rows, $apply, $make) = @_;
+	my $build;
+	$build = sub {
+		my @rows = @_;
+		return { %{ $make->(@rows) }, rows => \@rows, apply => [ map { my $r = $_; sub { $apply->($r) } } @rows ], build => $build };
+	};
+	return $build->(@$rows);
+}
 
 # Every kind: changes for the model, and the statements, [bulk], [row by row].
-# In statements T is the table.
 sub random_step
 {
 	my ($who) = @_;
-	my @present = sort { $a <=> $b } keys %deals;
-	my @absent = grep { !$deals{$_} } @keys;
+	my @present = present();
+	my @absent = grep { !$model->{deals}{$_} } @keys;
 	my $dice = rand;
 	my $n = 1 + int(rand(chance(0.2) ? 25 : 6));
 
-	if (@present < 8 || ($dice < 0.16 && @absent))
+	if (@present < 12 || ($dice < 0.12 && @absent))
 	{
 		my @rows = map { { id => $_, cols => random_new() } } sample($n, @absent);
-		my @apply = map { my $r = $_; sub { insert($r->{id}, $r->{cols}) } } @rows;
-		my @single = map { insert_sql('T', $_) } @rows;
+		my $apply = sub { $model->insert($_[0]{id}, $_[0]{cols}) };
 		if (chance(0.4))
 		{
-			return { apply => \@apply, bulk => [ copy_sql('T', @rows) ], plain => 1,
-				row => [ map { chance(0.3) ? copy_sql('T', $_) : insert_sql('T', $_) } @rows ] };
+			return step_of(\@rows, $apply, sub {
+				return { plain => 1, bulk => [ copy_sql(@_) ],
+					row => [ map { chance(0.3) ? copy_sql($_) : insert_sql($_) } @_ ] };
+			});
 		}
-		return { apply => \@apply, bulk => [ insert_sql('T', @rows) ], row => \@single };
+		return step_of(\@rows, $apply, sub { return { bulk => [ insert_sql(@_) ], row => [ map { insert_sql($_) } @_ ] } });
 	}
 	if ($dice < 0.36)
 	{
 		# the same for all
 		my @rows = map { { id => $_ } } sample($n, @present, sample(2, @absent));
 		my $set = random_change($rows[0]{id});
-		my $where = sub { 'WHERE deal_id IN (' . ids(@_) . ')' };
-		my $sql = sub { "UPDATE T SET " . assignments($set) . ' ' . $where->(@_) };
-		return { apply => [ map { my $r = $_; sub { update($r->{id}, $set) } } @rows ],
-			bulk => [ $sql->(@rows) ], row => [ map { $sql->($_) } @rows ], leaf => 1 };
+		my $sql = sub { 'UPDATE {T} SET ' . assignments($set) . ' WHERE ' . in_ids(@_) };
+		return step_of(\@rows, sub { $model->update($_[0]{id}, $set) }, sub {
+			return { bulk => [ $sql->(@_) ], row => [ map { $sql->($_) } @_ ], leaf => 1 };
+		});
 	}
-	if ($dice < 0.56)
+	if ($dice < 0.57)
 	{
 		# to each its own
 		my @columns = ('pipeline_id', 'stage_id', random_columns(int(rand 3)));
 		my @rows = map {
-			my $deal = $deals{$_};
+			my $deal = $model->{deals}{$_};
 			my $set = random_change($_);
 			my %cols = (pipeline_id => $set->{pipeline_id} // $deal->{pipeline_id},
 				stage_id => $set->{stage_id} // $deal->{stage_id},
@@ -562,25 +479,26 @@ sub random_step
 		} sample($n, @present);
 		@columns = sort @columns;
 		my $sql = sub {
-			'UPDATE T SET ' . join(', ', map { "$_ = v.$_" } @columns) . ' FROM (VALUES '
-				. values_list([@_], @columns) . ') AS v(id, ' . join(', ', @columns) . ') WHERE T.deal_id = v.id';
+			'UPDATE {T} AS d SET ' . join(', ', map { "$_ = v.$_" } @columns) . ' FROM (VALUES '
+				. values_list([@_], @columns) . ') AS v({vkey}, ' . join(', ', @columns) . ') WHERE {on:v}';
 		};
-		return { apply => [ map { my $r = $_; sub { update($r->{id}, $r->{cols}) } } @rows ],
-			bulk => [ $sql->(@rows) ],
-			row => [ map { chance(0.5) ? $sql->($_) : 'UPDATE T SET ' . assignments($_->{cols}) . " WHERE deal_id = $_->{id}" } @rows ] };
+		return step_of(\@rows, sub { $model->update($_[0]{id}, $_[0]{cols}) }, sub {
+			return { bulk => [ $sql->(@_) ],
+				row => [ map { chance(0.5) ? $sql->($_) : 'UPDATE {T} SET ' . assignments($_->{cols}) . ' WHERE ' . in_ids($_) } @_ ] };
+		});
 	}
-	if ($dice < 0.64)
+	if ($dice < 0.61)
 	{
 		my @rows = map { { id => $_ } } sample(1 + int(rand 4), @present, sample(1, @absent));
-		my $sql = sub { 'DELETE FROM T WHERE deal_id IN (' . ids(@_) . ')' };
-		return { apply => [ map { my $id = $_->{id}; sub { remove($id) } } @rows ],
-			bulk => [ $sql->(@rows) ], row => [ map { $sql->($_) } @rows ], leaf => 1 };
+		my $sql = sub { 'DELETE FROM {T} WHERE ' . in_ids(@_) };
+		return step_of(\@rows, sub { $model->remove($_[0]{id}) }, sub {
+			return { bulk => [ $sql->(@_) ], row => [ map { $sql->($_) } @_ ], leaf => 1 };
+		});
 	}
-	if ($dice < 0.76)
+	if ($dice < 0.70)
 	{
 		my @rows = map { { id => $_, cols => random_new() } } sample($n, @keys);
 		my @columns = all_columns(@rows);
-		my %had = map { $_ => 1 } @columns;
 		my @update = chance(0.2) ? () : grep { $_ !~ /^closed/ && chance(0.7) } @columns;
 
 		# a stage alone may belong to another pipeline than the deal's
@@ -590,44 +508,42 @@ sub random_step
 		}
 		my $action = @update ? 'DO UPDATE SET ' . join(', ', map { "$_ = EXCLUDED.$_" } @update) : 'DO NOTHING';
 		my $sql = sub {
-			'INSERT INTO T (' . join(', ', 'deal_id', @columns) . ') VALUES ' . values_list([@_], @columns)
-				. " ON CONFLICT (deal_id) $action";
+			'INSERT INTO {T} (' . join(', ', '{key}', @columns) . ') VALUES ' . values_list([@_], @columns)
+				. " ON CONFLICT ({key}) $action";
 		};
-		return { apply => [ map { my $r = $_; sub { upsert($r->{id}, $r->{cols}, \@update) } } @rows ],
-			bulk => [ $sql->(@rows) ], row => [ map { $sql->($_) } @rows ] };
+		return step_of(\@rows, sub { $model->upsert($_[0]{id}, $_[0]{cols}, \@update) }, sub {
+			return { bulk => [ $sql->(@_) ], row => [ map { $sql->($_) } @_ ] };
+		});
 	}
-	if ($dice < 0.86 && $merge)
+	if ($dice < 0.80 && $merge)
 	{
 		# in one statement: delete some, change some, insert some
 		my @rows = map {
 			my $cols = { amount => pick(@{ $values{amount} }), owner => pick('ann', 'bob') };
-			my $deal = $deals{$_};
+			my $deal = $model->{deals}{$_};
 			my $p = $deal && chance(0.7) ? $deal->{pipeline_id} : pick($alpha, $beta);
 			@$cols{qw(pipeline_id stage_id)} = ($p, random_target($p));
 			$cols->{stage_id} = $stage{Lead} if !$deal && $cols->{stage_id} == $stage{Quote};
-			$cols->{source} = pick('delete', 'change', 'change', 'ignore');
+			$cols->{source} = pick('delete', 'change', 'change', 'change', 'change', 'ignore');
 			{ id => $_, cols => $cols }
 		} sample($n, @keys);
 		my @columns = qw(amount owner pipeline_id source stage_id);
 		my $sql = sub {
-			'MERGE INTO T AS d USING (VALUES ' . values_list([@_], @columns) . ') AS v(id, ' . join(', ', @columns) . ') ON d.deal_id = v.id '
+			'MERGE INTO {T} AS d USING (VALUES ' . values_list([@_], @columns) . ') AS v({vkey}, ' . join(', ', @columns) . ') ON {on:v} '
 				. q{WHEN MATCHED AND v.source = 'delete' THEN DELETE }
 				. q{WHEN MATCHED AND v.source = 'change' THEN UPDATE SET pipeline_id = v.pipeline_id, stage_id = v.stage_id, amount = v.amount }
-				. q{WHEN NOT MATCHED AND v.source <> 'delete' THEN INSERT (deal_id, amount, owner, pipeline_id, stage_id) VALUES (v.id, v.amount, v.owner, v.pipeline_id, v.stage_id)};
+				. q{WHEN NOT MATCHED AND v.source <> 'delete' THEN INSERT ({key}, amount, owner, pipeline_id, stage_id) VALUES ({v.key}, v.amount, v.owner, v.pipeline_id, v.stage_id)};
 		};
-		my @apply = map {
-			my ($id, $c) = @$_{qw(id cols)};
+		my $apply = sub {
+			my ($id, $c) = @{ $_[0] }{qw(id cols)};
 			my %part = map { $_ => $c->{$_} } qw(pipeline_id stage_id amount);
-			sub {
-				if (!$deals{$id}) { insert($id, { %part, owner => $c->{owner} }) if $c->{source} ne 'delete' }
-				elsif ($c->{source} eq 'delete') { remove($id) }
-				elsif ($c->{source} eq 'change') { update($id, \%part) }
-			}
-		} @rows;
-		my @single = map { $sql->($_) } @rows;
-		return { apply => \@apply, bulk => [ $sql->(@rows) ], row => \@single };
+			if (!$model->{deals}{$id}) { $model->insert($id, { %part, owner => $c->{owner} }) if $c->{source} ne 'delete' }
+			elsif ($c->{source} eq 'delete') { $model->remove($id) }
+			elsif ($c->{source} eq 'change') { $model->update($id, \%part) }
+		};
+		return step_of(\@rows, $apply, sub { return { bulk => [ $sql->(@_) ], row => [ map { $sql->($_) } @_ ] } });
 	}
-	if ($dice < 0.94)
+	if ($dice < 0.86)
 	{
 		# several commands in one
 		my @of = sample(6, @present);
@@ -640,56 +556,73 @@ sub random_step
 		my @apply;
 		if (@gone)
 		{
-			push @with, 'a AS (DELETE FROM T WHERE deal_id IN (' . ids(@gone) . ') RETURNING deal_id)';
-			push @row, map { "DELETE FROM T WHERE deal_id = $_->{id}" } @gone;
-			push @apply, map { my $id = $_->{id}; sub { remove($id) } } @gone;
+			push @with, 'a AS (DELETE FROM {T} WHERE ' . in_ids(@gone) . ' RETURNING {key})';
+			push @row, map { 'DELETE FROM {T} WHERE ' . in_ids($_) } @gone;
+			push @apply, map { my $id = $_->{id}; sub { $model->remove($id) } } @gone;
 		}
 		if (@new)
 		{
-			push @with, 'b AS (' . insert_sql('T', @new) . ' RETURNING deal_id)';
-			push @row, map { insert_sql('T', $_) } @new;
-			push @apply, map { my $r = $_; sub { insert($r->{id}, $r->{cols}) } } @new;
+			push @with, 'b AS (' . insert_sql(@new) . ' RETURNING {key})';
+			push @row, map { insert_sql($_) } @new;
+			push @apply, map { my $r = $_; sub { $model->insert($r->{id}, $r->{cols}) } } @new;
 		}
-		push @row, map { 'UPDATE T SET ' . assignments($set) . " WHERE deal_id = $_->{id}" } @moved;
-		push @apply, map { my $id = $_->{id}; sub { update($id, $set) } } @moved;
+		push @row, map { 'UPDATE {T} SET ' . assignments($set) . ' WHERE ' . in_ids($_) } @moved;
+		push @apply, map { my $id = $_->{id}; sub { $model->update($id, $set) } } @moved;
 		my $with = @with ? 'WITH ' . join(', ', @with) . ' ' : '';
 		return { apply => \@apply, row => \@row,
-			bulk => [ $with . 'UPDATE T SET ' . assignments($set) . ' WHERE deal_id IN (' . ids(@moved) . ')' ] };
+			bulk => [ $with . 'UPDATE {T} SET ' . assignments($set) . ' WHERE ' . in_ids(@moved) ] };
 	}
-	if ($dice < 0.96 && $who eq 'owner')
+	if ($dice < 0.88 && $who eq 'owner')
 	{
 		# a copy of deals that were made elsewhere, kept as they are
-		my @fresh = sample(3, grep { !$past{$_} } @absent);
+		my @fresh = map { { id => $_ } } sample(3, grep { !$model->{past}{$_} } @absent);
 		if (@fresh)
 		{
 			my $p = pick($alpha, $beta);
 			my $s = pick($p == $alpha ? @open_a : @stage{qw(Lead Sign)});
 			my $sql = sub {
-				"INSERT INTO T (deal_id, pipeline_id, stage_id, created_at, created_by, $kept_columns) VALUES "
-					. join(', ', map { "($_, $p, $s, now(), 'elsewhere', '$instants{E1}', $s, 1, 1, '$instants{copied}')" } @_);
+				"INSERT INTO {T} ({key}, pipeline_id, stage_id, created_at, created_by, $kept_columns) VALUES "
+					. join(', ', map { "({k:$_->{id}}, $p, $s, now(), 'elsewhere', '$instants{E1}', $s, 1, 1, '$instants{copied}')" } @_);
 			};
-			return { row => [ map { $sql->($_) } @fresh ], bulk => [ $sql->(@fresh) ],
-				apply => [ map { my $id = $_; sub { insert($id, { pipeline_id => $p, stage_id => $s, kept => 'E1' }) } } @fresh ] };
+			return step_of(\@fresh, sub { $model->insert($_[0]{id}, { pipeline_id => $p, stage_id => $s, kept => 'E1' }) }, sub {
+				return { row => [ map { $sql->($_) } @_ ], bulk => [ $sql->(@_) ] };
+			});
 		}
 	}
-	if ($dice < 0.97 && $who eq 'owner')
+	if ($dice < 0.96)
 	{
-		my @rows = map { { id => $_ } } @present;
-		return { apply => [ map { my $id = $_; sub { remove($id) } } @present ],
-			bulk => [ 'TRUNCATE T' ], row => [ map { "DELETE FROM T WHERE deal_id = $_" } @present ] };
+		# what is done for deals, or to be done, whether or not they are there
+		my $kind = pick(qw(call mail lunch));
+		my $done = pick(qw(now now now past future), undef);
+		my $at = !defined $done ? 'NULL' : $done eq 'now' ? 'clock_timestamp()' : $done eq 'past' ? q{'2020-01-01'} : q{'2199-01-01'};
+		my @rows = map { { id => $_ } } sample($n + 4, @present, sample(3, @absent));
+		if (chance(0.2))
+		{
+			my $sql = sub { "UPDATE {T}_activity SET done_at = $at WHERE kind = '$kind' AND " . in_ids(@_) };
+			return { apply => [ map { my $id = $_->{id}; sub { $model->set_activities($id, $kind, $done) } } @rows ],
+				bulk => [ $sql->(@rows) ], row => [ map { $sql->($_) } @rows ] };
+		}
+		my $sql = sub { 'INSERT INTO {T}_activity ({key}, kind, done_at) VALUES ' . join(', ', map { "({k:$_->{id}}, '$kind', $at)" } @_) };
+		return { apply => [ map { my $id = $_->{id}; sub { $model->add_activity($id, $kind, $done) } } @rows ],
+			bulk => [ $sql->(@rows) ], row => [ map { $sql->($_) } @rows ] };
+	}
+	if ($dice < 0.975 && $who eq 'owner')
+	{
+		return { apply => [ map { my $id = $_; sub { $model->remove($id) } } @present ],
+			bulk => [ 'TRUNCATE {T}' ], row => [ map { "DELETE FROM {T} WHERE {in:$_}" } @present ] };
 	}
 	# nothing at all
-	return { apply => [ map { my $id = $_; sub { update($id, { name => 'n' }) } } @present ],
-		bulk => [ 'UPDATE T SET stage_id = stage_id, amount = amount, version = 5, name = \'n\'' ],
-		row => [ map { "UPDATE T SET stage_id = stage_id, pipeline_id = pipeline_id, name = 'n' WHERE deal_id = $_" } @present ] };
+	return { apply => [ map { my $id = $_; sub { $model->update($id, { name => 'n' }) } } @present ],
+		bulk => [ 'UPDATE {T} SET stage_id = stage_id, amount = amount, version = 5, name = \'n\'' ],
+		row => [ map { "UPDATE {T} SET stage_id = stage_id, pipeline_id = pipeline_id, name = 'n' WHERE {in:$_}" } @present ] };
 }
 
-# a step that must fail as a whole, by exactly one of its rows
+# a step that must fail as a whole, by at least one of its rows
 sub failing_step
 {
-	my @present = sample(3, sort { $a <=> $b } keys %deals);
+	my @present = sample(3, present());
 	return if @present < 2;
-	my @absent = sample(2, grep { !$deals{$_} } @keys);
+	my @absent = sample(2, grep { !$model->{deals}{$_} } @keys);
 	my $bad = shift @present;
 	my %set = map { $_ => { owner => 'never' } } @present;
 	my $kind = int rand 9;
@@ -706,54 +639,126 @@ sub failing_step
 		my @rows = ({ id => $absent[0], cols => { amount => 1 } });
 		push @rows, $kind == 7 ? { id => $absent[1], cols => { stage_id => $stage{Quote} } } : { id => $bad, cols => { amount => 2 } };
 		@rows = reverse @rows if chance(0.5);
-		return { apply => [ map { my $r = $_; sub { insert($r->{id}, $r->{cols}) } } @rows ],
-			bulk => [ insert_sql('T', @rows) ], row => [ map { insert_sql('T', $_) } @rows ] };
+		return { apply => [ map { my $r = $_; sub { $model->insert($r->{id}, $r->{cols}) } } @rows ],
+			bulk => [ insert_sql(@rows) ], row => [ map { insert_sql($_) } @rows ] };
 	}
 	else { return }
 
 	# each column keeps its own value where the row doesn't change it
 	my %columns = map { $_ => 1 } map { keys %$_ } values %set;
-	my @columns = sort keys %columns;
-	my $sql = 'UPDATE T SET ' . join(', ', map {
+	my $value = sub { my ($c, $v) = @_; return $c eq 'deal_id' ? "{lk:$v}" : literal($c, $v) };
+	my $column = sub { return $_[0] eq 'deal_id' ? '{lastkey}' : $_[0] };
+	my $sql = 'UPDATE {T} SET ' . join(', ', map {
 			my $c = $_;
-			"$c = CASE deal_id " . join(' ', map { exists $set{$_}{$c} ? "WHEN $_ THEN " . literal($c, $set{$_}{$c}) : () } sort keys %set) . " ELSE $c END"
-		} @columns) . ' WHERE deal_id IN (' . join(', ', sort keys %set) . ')';
-	return { apply => [ map { my $id = $_; sub { update($id, $set{$id}) } } sort keys %set ],
+			my $name = $column->($c);
+			"$name = CASE " . join(' ', map { exists $set{$_}{$c} ? "WHEN {in:$_} THEN " . $value->($c, $set{$_}{$c}) : () } sort keys %set) . " ELSE $name END"
+		} sort keys %columns) . ' WHERE {in:' . join(',', sort keys %set) . '}';
+	return { apply => [ map { my $id = $_; sub { $model->update($id, $set{$id}) } } sort keys %set ],
 		bulk => [$sql],
-		row => [ map { "UPDATE T SET " . assignments($set{$_}) . " WHERE deal_id = $_" } sort keys %set ] };
+		row => [ map { my $id = $_; 'UPDATE {T} SET ' . join(', ', map { $column->($_) . ' = ' . $value->($_, $set{$id}{$_}) } sort keys %{ $set{$id} }) . " WHERE {in:$id}" } sort keys %set ] };
 }
 
 #
 # Tables
 #
-my %tables = (
+my %forms = (
 	bulk => { form => 'bulk' },
 	single => { form => 'row' },
 	parted => { form => 'bulk', parted => 1 },
-	parted_single => { form => 'row', parted => 1, history => 'PARTITION BY RANGE (valid_to)' },
-	pasts => { form => 'bulk', history => 'PARTITION BY HASH (deal_id)' },
+	parted_single => { form => 'row', parted => 1, history => 'RANGE (valid_to)' },
+	pasts => { form => 'bulk', history => 'HASH' },
 	later => { form => 'bulk', later => 1 },
 	later_single => { form => 'row', later => 1, history => 'slow' },
-	keyed => { form => 'bulk', options => 'foreign_keys => true' });
+	keyed => { form => 'bulk', references => 1 });
 
-for my $t (sort keys %tables)
+# Keys: the columns, their values for a number, and the number for their values.
+# Neither column of the pairs tells one deal from another alone; texts have what
+# must be quoted.
+my %key_shapes = (
+	number => { columns => ['deal_id'], types => ['bigint'], values => sub { ($_[0]) }, number => 'deal_id' },
+	numbers => { columns => [qw(tenant nr)], types => [qw(bigint bigint)],
+		values => sub { ($_[0] % 3, int($_[0] / 3)) }, number => 'nr * 3 + tenant' },
+	text => { columns => ['code'], types => ['text'], values => sub { ("Q'$_[0]") }, number => 'substr(code, 3)::integer' },
+	pair => { columns => [qw(branch code)], types => [qw(integer text)],
+		values => sub { ($_[0] % 3, 'no ' . int($_[0] / 3)) }, number => 'substr(code, 4)::integer * 3 + branch' });
+
+my %tables;
+
+# the statements that make the table and all that belongs to it
+sub table_sql
 {
+	my ($t) = @_;
 	my $table = $tables{$t};
-	my @options = ("'$t'", "on_truncate => 'record'");
-	push @options, "partition_by => 'HASH (deal_id)'" if $table->{parted};
-	push @options, $table->{options} if $table->{options};
-	my $sql = 'SELECT pipelines.create_deals(' . join(', ', @options) . ");\n";
+	my $key = $table->{key};
+	my $names = join(', ', @{ $key->{columns} });
+	my $list = '{' . join(',', @{ $key->{columns} }) . '}';
+	my $first = $key->{columns}[0];
+	my $margin = 'margin numeric GENERATED ALWAYS AS (amount - cost) STORED';
+	my $label = q{label text GENERATED ALWAYS AS ('<' || name || '>') STORED};
+	my $sql = "SET client_min_messages = warning;\n";
+	my @columns;
+
+	if ($table->{shape} =~ /^number/ && $table->{ours})
+	{
+		$sql .= "SELECT pipelines.create_deals('$t', key => '$list', on_truncate => 'record', foreign_keys => " . ($table->{references} ? 'true' : 'false')
+			. ($table->{parted} ? ", partition_by => 'HASH ($first)'" : '') . ");\n";
+	}
+	else
+	{
+		# as create_deals() makes it, but for the key, the order of the columns, and gaps between them
+		my @definitions = map { "$key->{columns}[$_] $key->{types}[$_] NOT NULL" } 0 .. $#{ $key->{columns} };
+		for my $row (split /\n/, $node->safe_psql('definitions', 'SELECT role, type, condition FROM pipelines._deal_columns() ORDER BY n'))
+		{
+			my ($role, $type, $condition) = split /\|/, $row, -1;
+			# of one name in every part
+			$condition =~ s/^CHECK/CONSTRAINT ${role}_is_right CHECK/;
+			push @definitions, "$role $type $condition";
+		}
+		push @definitions, $margin, $label if $table->{generated};
+		my $shuffled = sub { return join(', ', sample(scalar(@_), @_)) };
+		$sql .= "CREATE TABLE $t (" . $shuffled->(@definitions, 'gone_1 text', 'gone_2 numeric NOT NULL') . ", PRIMARY KEY ($names))"
+			. ($table->{parted} ? " PARTITION BY HASH ($first)" : '') . ";\n";
+		$sql .= "ALTER TABLE $t DROP gone_1, DROP gone_2;\n";
+		$sql .= "ALTER TABLE $t ADD FOREIGN KEY (pipeline_id, stage_id) REFERENCES pipelines.pipeline_stage (pipeline_id, stage_id);\n" if $table->{references};
+		# as create_deals() goes on
+		$sql .= "SELECT pipelines._register('$t', pipelines._create_history('$t', '$list', c.columns), (SELECT min(layout_id) FROM pipelines.pipeline), '$list', c.columns, NULL,
+				false, 'record', '-infinity', false)
+			FROM (SELECT jsonb_object_agg(role, role) AS columns FROM pipelines._deal_columns() WHERE mapped) c;
+			SELECT pipelines._create_activity('$t', '$list');
+			SELECT pipelines._create_triggers('$t');
+			SELECT pipelines._comment('$t');
+			SELECT pipelines._copy_policies('$t');
+			SELECT pipelines._create_views('$t', false);\n";
+		@columns = @definitions;
+	}
+	if (!@columns)
+	{
+		$sql .= "ALTER TABLE $t ADD gone text DEFAULT 'gone';\n" if $table->{dropped};
+		$sql .= "ALTER TABLE $t ADD $margin, ADD $label;\n" if $table->{generated};
+		$sql .= "ALTER TABLE $t DROP gone;\n" if $table->{dropped};
+	}
 	if ($table->{parted})
 	{
-		$sql .= "CREATE TABLE ${t}_$_ PARTITION OF $t FOR VALUES WITH (modulus 3, remainder $_);\n" for 0 .. 2;
+		for my $n (0 .. 2)
+		{
+			my $of = "FOR VALUES WITH (modulus 3, remainder $n)";
+			if (@columns && $n)
+			{
+				# a part has its columns in an order of its own
+				$sql .= "CREATE TABLE ${t}_$n (" . join(', ', sample(scalar(@columns), @columns)) . ");\nALTER TABLE $t ATTACH PARTITION ${t}_$n $of;\n";
+			}
+			else { $sql .= "CREATE TABLE ${t}_$n PARTITION OF $t $of;\n" }
+		}
 		$sql .= "SELECT * FROM pipelines.resume('$t');\n";
 	}
-	if (($table->{history} || '') =~ /^PARTITION/)
+	my $history = $table->{history} || '';
+	if ($history =~ /^RANGE|^HASH/)
 	{
 		# the history that we were given is replaced by a partitioned one
-		my $by_time = $table->{history} =~ /RANGE/;
-		$sql .= "CREATE TABLE ${t}_past (LIKE ${t}_history, PRIMARY KEY (deal_id, version"
-			. ($by_time ? ', valid_to' : '') . ")) $table->{history};\n";
+		my $by_time = $history =~ /RANGE/;
+		$history = "HASH ($first)" if !$by_time;
+		$sql .= "CREATE TABLE ${t}_past (LIKE ${t}_history, PRIMARY KEY ($names, version"
+			. ($by_time ? ', valid_to' : '') . ")) PARTITION BY $history;\n";
 		$sql .= $by_time
 			? "CREATE TABLE ${t}_old PARTITION OF ${t}_past FOR VALUES FROM (MINVALUE) TO ('2025-01-01');
 			   CREATE TABLE ${t}_new PARTITION OF ${t}_past FOR VALUES FROM ('2025-01-01') TO (MAXVALUE);\n"
@@ -765,7 +770,7 @@ for my $t (sort keys %tables)
 			SELECT * FROM pipelines.resume('$t');
 			SELECT pipelines.rebuild_views('$t');\n";
 	}
-	if (($table->{history} || '') eq 'slow')
+	if ($history eq 'slow')
 	{
 		# what a direct insertion would miss
 		$sql .= "CREATE INDEX ON ${t}_history ((upper(owner))) WHERE amount > 0;
@@ -780,32 +785,62 @@ for my $t (sort keys %tables)
 				FOR EACH ROW EXECUTE FUNCTION ${t}_later();\n";
 	}
 	$sql .= "SELECT pipelines.grant_access('$t', 'clerk', 'write');\n";
-	my ($out, $err);
-	my $status = $node->psql('postgres', $sql, stdout => \$out, stderr => \$err, on_error_stop => 1);
-	is($status, 0, "table $t") or diag($err);
+	return $sql;
+}
+
+# What stands in braces, for one table.
+sub for_table
+{
+	my ($t, $relation, $sql) = @_;
+	my $key = $tables{$t}{key};
+	my @columns = @{ $key->{columns} };
+	my $row = sub {
+		my ($n) = @_;
+		my @values = $key->{values}->($n);
+		return map { quoted($values[$_]) . "::$key->{types}[$_]" } 0 .. $#values;
+	};
+	my %in_braces = (
+		'T' => sub { $relation },
+		'key' => sub { join(', ', @columns) },
+		'lastkey' => sub { $columns[-1] },
+		'vkey' => sub { join(', ', map { "v_$_" } @columns) },
+		'v.key' => sub { join(', ', map { "v.v_$_" } @columns) },
+		'on' => sub { join(' AND ', map { "d.$_ = $_[0].v_$_" } @columns) },
+		'k' => sub { join(', ', $row->($_[0])) },
+		'lk' => sub { ($row->($_[0]))[-1] },
+		'c' => sub { join("\t", $key->{values}->($_[0])) },
+		'in' => sub {
+			my @rows = map { '(' . join(', ', $row->($_)) . ')' } split /,/, $_[0];
+			return '(' . join(', ', @columns) . ') IN (' . join(', ', @rows) . ')';
+		});
+	$sql =~ s/\{(T|key|lastkey|vkey|v\.key|on|k|lk|c|in)(?::([\w,]+))?\}/$in_braces{$1}->($2)/ge;
+	return $sql;
 }
 
 # All versions of all deals of a table, as text.
 sub content
 {
-	my ($t) = @_;
-	my $columns = join(', ', qw(deal_id version pipeline_id stage_id furthest_stage_id gate_stage_id episode stage_entered_at closed_at closed_on), @tracked);
-	return $node->safe_psql('postgres', <<"END");
+	my ($db, $t) = @_;
+	my $number = $tables{$t}{key}{number};
+	my $columns = join(', ', qw(version pipeline_id stage_id furthest_stage_id gate_stage_id episode stage_entered_at closed_at closed_on), @tracked);
+	# of the past nothing is kept of columns that are not tracked
+	my $generated = $tables{$t}{generated} ? q{margin IS NOT DISTINCT FROM amount - cost AND label IS NOT DISTINCT FROM '<' || name || '>'} : 'true';
+	return $node->safe_psql($db, <<"END_SQL");
 WITH v AS (
-	SELECT $columns, valid_from, change, coalesce(to_pipeline_id::text, '') || '/' || coalesce(to_stage_id::text, '') AS target,
-		coalesce(skipped_stages::text, '') AS skipped, actor, role_name, reason, batch, bypassed OR imported AS odd
+	SELECT $number AS deal_id, $columns, valid_from, change, coalesce(to_pipeline_id::text, '') || '/' || coalesce(to_stage_id::text, '') AS target,
+		coalesce(skipped_stages::text, '') AS skipped, actor, role_name, reason, batch, bypassed, imported AS odd
 	FROM ${t}_history
 	UNION ALL
-	SELECT $columns, changed_at, 'present', '', '', NULL, NULL, NULL, NULL, false FROM $t
+	SELECT $number, $columns, changed_at, 'present', '', '', NULL, NULL, NULL, NULL, NULL, NOT ($generated) FROM $t
 )
 SELECT v.deal_id, v.version, v.change, v.pipeline_id, v.stage_id, v.furthest_stage_id, v.gate_stage_id, v.episode,
 	coalesce((SELECT 'v' || min(x.version) FROM v AS x WHERE x.deal_id = v.deal_id AND x.valid_from = v.stage_entered_at), v.stage_entered_at::text),
 	coalesce((SELECT 'v' || min(x.version) FROM v AS x WHERE x.deal_id = v.deal_id AND x.valid_from = v.closed_at), v.closed_at::text),
 	v.closed_on,
 	(v.closed_at AT TIME ZONE 'UTC')::date || ' ' || (v.closed_at AT TIME ZONE 'Asia/Tokyo')::date,
-	@{[ join(', ', map { "v.$_" } @tracked) ]}, v.target, v.skipped, v.actor, v.role_name, v.reason, v.batch, v.odd
+	@{[ join(', ', map { "v.$_" } @tracked) ]}, v.target, v.skipped, v.actor, v.role_name, v.reason, v.batch, v.bypassed, v.odd
 FROM v ORDER BY v.deal_id, v.version, v.change
-END
+END_SQL
 }
 
 my %written = map { my $v = $instants{$_}; $v =~ s/\+00$/+00/; $v =~ s/00\.5\+/00.5+/; ($_ => $v) } keys %instants;
@@ -815,10 +850,11 @@ $written{$_} =~ s/:00\+00$/:00+00/ for keys %written;
 sub expected
 {
 	my @lines;
-	for my $id (sort { $a <=> $b } keys %{ { %past, %deals } })
+	my ($past, $deals) = @$model{qw(past deals)};
+	for my $id (sort { $a <=> $b } keys %{ { %$past, %$deals } })
 	{
-		push @lines, expected_line($id, $_) for @{ $past{$id} || [] };
-		push @lines, expected_line($id, { %{ $deals{$id} }, change => 'present', to => '', skipped => '' }) if $deals{$id};
+		push @lines, expected_line($id, $_) for @{ $past->{$id} || [] };
+		push @lines, expected_line($id, { %{ $deals->{$id} }, change => 'present', to => '', skipped => '' }) if $deals->{$id};
 	}
 	return @lines;
 }
@@ -830,7 +866,7 @@ sub expected_line
 	return [ $id, $v->{version}, $v->{change}, $v->{pipeline_id}, $v->{stage_id}, $v->{furthest}, '', $v->{episode},
 		$time->($v->{entered}), $time->($v->{closed_at}), $v->{closed_on} // '', '*',
 		(map { $v->{$_} // '' } @tracked), $v->{to}, $v->{skipped},
-		$v->{actor} // '', $v->{role} // '', $v->{reason} // '', $v->{batch} // '', 'f' ];
+		$v->{actor} // '', $v->{role} // '', $v->{reason} // '', $v->{batch} // '', $v->{bypassed} // '', 'f' ];
 }
 
 # undef if all is as expected, else the first difference
@@ -869,45 +905,39 @@ sub statements
 		my @leaves;
 		for my $sql (@sql)
 		{
-			push @leaves, map { my $leaf = "${t}_$_"; (my $s = $sql) =~ s/\bT\b/$leaf/g; $s } 0 .. 2;
+			push @leaves, map { for_table($t, "${t}_$_", $sql) } 0 .. 2;
 		}
 		return @leaves;
 	}
-	s/\bT\b/$t/g for @sql;
-	return @sql;
+	return map { for_table($t, $t, $_) } @sql;
 }
 
 my %kinds;
+my %met;
 
 # what the programs are for, and have not met yet
 sub unmet
 {
-	my %met;
-	for my $v (map { @$_ } values %past)
-	{
-		$met{ $v->{change} }++;
-		$met{skipped}++ if $v->{skipped} ne '';
-		$met{returned}++ if $v->{version} > 1 && $v->{entered} eq "v$v->{version}" && $v->{change} eq 'delete';
-	}
-	note join(', ', map { "$_: $met{$_}" } sort keys %met);
-	note join(', ', map { "$_: $kinds{$_}" } sort keys %kinds);
-	my @unmet = (grep({ !$met{$_} } qw(move close reopen transfer change delete skipped)),
-		keys %kinds >= 4 ? () : 'several refusals');
-	return @unmet;
+	return (grep({ !$met{$_} } qw(move close reopen transfer change delete skipped bypassed)),
+		grep({ !$kinds{"refused $_"} } qw(23S03 23S14 23S15 23S16 42501)), keys %kinds >= 9 ? () : 'several refusals');
 }
 
-# more of them where chance has left something out
-for (my $program = 1; $program <= $programs || ($program <= 5 * $programs && unmet()); $program++)
+my $refusal = 0;
+
+# One program; returns whether all was as predicted.
+sub run_program
 {
-	my $who = $program % 4 == 3 ? 'clerk' : 'owner';
-	$rules = $rules[ ($program - 1) % @rules ];
-	$node->safe_psql('postgres', join(' ', map { "UPDATE pipelines.pipeline SET mode = '$rules->{$_}[0]', override_policy = '$rules->{$_}[1]' WHERE pipeline_id = $_;" } $alpha, $beta));
-	note "program $program as $who: " . join(', ', map { "$name{$_} @{ $rules->{$_} }" } $alpha, $beta);
-	my $role = $who eq 'clerk' ? 'clerk' : $node->safe_psql('postgres', 'SELECT session_user');
+	my ($db, $seed, $program, $generated) = @_;
+	my $who = chance(0.3) ? 'clerk' : 'owner';
+	$model->{rules} = random_rules($who, $generated);
+	$model->{roles} = $members{$who};
+	$node->safe_psql($db, rules_sql($model->{rules}));
+	note "program $program as $who: " . rules_in_words($model->{rules});
+	my $role = $who eq 'clerk' ? 'clerk' : $superuser;
 	my %script = map { $_ => $who eq 'clerk' ? "SET SESSION AUTHORIZATION clerk;\n" : '' } keys %tables;
 	my $all = sub { my ($sql) = @_; $script{$_} .= $sql for keys %script; };
 	my %refused;
-	%context = (actor => $role, role => $role);
+	$model->{context} = { actor => $role, role => $role };
 
 	my $emit = sub {
 		my ($step) = @_;
@@ -925,74 +955,84 @@ for (my $program = 1; $program <= $programs || ($program <= 5 * $programs && unm
 		}
 	};
 
-	# apply to the model; a step that the model refuses becomes one that fails
-	my $perform = sub {
+	# apply to the model; a step that the model refuses becomes one that fails, and
+	# then one of those rows that may
+	my $perform;
+	$perform = sub {
 		my ($step) = @_;
-		my @before = snapshot();
-		my $state;
-		if (!eval { $_->() for @{ $step->{apply} }; 1 })
+		my $before = $model->snapshot;
+		my (%because, @fine);
+		for my $n (0 .. $#{ $step->{apply} })
 		{
-			my $e = $@;
-			die $e if !ref $e;
-			$state = $e->{sqlstate};
+			my $now = $model->snapshot;
+			if (eval { $step->{apply}[$n]->(); 1 })
+			{
+				push @fine, $n;
+				next;
+			}
+			die $@ if !ref $@;
+			$because{$_} = 1 for keys %{ $@ };
+			$model->restore($now);
 		}
-		if (!defined $state)
+		if (!%because)
 		{
 			$emit->($step);
 			return;
 		}
-		%deals = %{ $before[0] };
-		%past = %{ $before[1] };
-
-		# does it fail for one reason only, so that the order can't matter?
-		my %reasons;
-		for my $apply (@{ $step->{apply} })
+		$model->restore($before);
+		if (!$step->{plain})
 		{
-			my @now = snapshot();
-			$reasons{ $@->{sqlstate} }++ if !eval { $apply->(); 1 };
-			%deals = %{ $now[0] };
-			%past = %{ $now[1] };
+			my $number = ++$refusal;
+			$refused{$number} = \%because;
+			$kinds{"refused $_"}++ for keys %because;
+			for my $t (keys %script)
+			{
+				$script{$t} .= "DO \$do\$ BEGIN\n" . join('', map { "$_;\n" } statements($t, $step))
+					. "RAISE 'not refused'; EXCEPTION WHEN OTHERS THEN INSERT INTO refused VALUES ($number, SQLSTATE); END \$do\$;\n";
+			}
 		}
-		return if keys %reasons != 1 || $step->{plain};
-		my $number = ++$refusal;
-		$refused{$number} = $state;
-		$kinds{"refused $state"}++;
-		for my $t (keys %script)
-		{
-			$script{$t} .= "DO \$do\$ BEGIN\n" . join('', map { "$_;\n" } statements($t, $step))
-				. "RAISE 'not refused'; EXCEPTION WHEN OTHERS THEN INSERT INTO refused VALUES ($number, SQLSTATE); END \$do\$;\n";
-		}
+		$perform->($step->{build}->(@{ $step->{rows} }[@fine])) if $step->{build} && @fine;
 	};
 
 	for (1 .. $transactions)
 	{
+		$model->begin_transaction;
 		if (chance(0.3))
 		{
-			$perform->(random_step($who)) for 1 .. 2;
+			for (1 .. 2)
+			{
+				$model->begin_transaction;
+				$perform->(random_step($who));
+			}
 			next;
 		}
-		my @outside = (snapshot(), {%context});
+		my $outside = $model->snapshot;
 		my %refused_outside = %refused;
 		$all->("BEGIN;\n");
+		my $set = sub {
+			my ($setting, $value) = @_;
+			$all->("SET LOCAL pipelines.$setting = '$value';\n");
+			$model->{context}{$setting} = $value eq 'off' ? 0 : $value;
+		};
+		if (chance(0.3))
+		{
+			$set->('bypass', 'on');
+			$set->('reason', 'chief said so') if chance(0.8);
+		}
 		for (1 .. 1 + int(rand 4))
 		{
-			if (chance(0.2))
-			{
-				my ($setting, $value) = (pick(qw(reason batch actor)), pick('x', 'why not', 'b-1'));
-				$all->("SET LOCAL pipelines.$setting = '$value';\n");
-				$context{$setting} = $value;
-			}
+			$set->(pick(qw(reason reason batch actor)), pick('x', 'why not', ' ', 'b-1')) if chance(0.25);
+			$set->('bypass', 'off') if chance(0.05);
 			if (chance(0.25))
 			{
-				my @inside = snapshot();
+				my $inside = $model->snapshot;
 				my %refused_inside = %refused;
 				$all->("SAVEPOINT s;\n");
 				$perform->(random_step($who)) for 1 .. 2;
 				if (chance(0.5))
 				{
 					$all->("ROLLBACK TO s;\n");
-					%deals = %{ $inside[0] };
-					%past = %{ $inside[1] };
+					$model->restore($inside);
 					%refused = %refused_inside;
 				}
 				else { $all->("RELEASE s;\n") }
@@ -1007,46 +1047,97 @@ for (my $program = 1; $program <= $programs || ($program <= 5 * $programs && unm
 		if (chance(0.15))
 		{
 			$all->("ROLLBACK;\n");
-			%deals = %{ $outside[0] };
-			%past = %{ $outside[1] };
+			$model->restore($outside);
 			%refused = %refused_outside;
 		}
 		else { $all->("COMMIT;\n") }
-		%context = %{ $outside[2] };
+		$model->{context} = $outside->{context};
 	}
 
-	my $refusals = join("\n", map { "$_|$refused{$_}" } sort { $a <=> $b } keys %refused);
 	my $ok = 1;
 	for my $t (sort keys %tables)
 	{
 		my ($out, $err);
-		$node->safe_psql('postgres', 'TRUNCATE refused');
-		my $status = $node->psql('postgres', $script{$t}, stdout => \$out, stderr => \$err, on_error_stop => 1);
+		my $title = "seed $seed, program $program on $t ($tables{$t}{words})";
+		$node->safe_psql($db, 'TRUNCATE refused');
+		my $status = $node->psql($db, $script{$t}, stdout => \$out, stderr => \$err, on_error_stop => 1);
 		if ($status == 2)
 		{
 			append_to_file("$PostgreSQL::Test::Utils::log_path/$t.sql", $script{$t});
-			BAIL_OUT("PIPELINES_SEED=$seed: the server crashed in program $program on $t: $err");
+			seed_failed($seed);
+			BAIL_OUT("the server crashed in program $program on $t: $err");
 		}
-		$ok &= is($status . ($err =~ /ERROR/ ? $err : ''), '0', "program $program as $who runs on $t");
-		$ok &= is($node->safe_psql('postgres', 'SELECT * FROM refused ORDER BY step'), $refusals,
-			"program $program on $t: what must fail fails, and as it must");
-		my $difference = difference(content($t));
-		$ok &= ok(!defined $difference, "program $program on $t: rows and history as predicted")
+		$ok &= is($status . ($err =~ /ERROR/ ? $err : ''), '0', "$title: runs as $who");
+		my %found = map { split /\|/ } split /\n/, $node->safe_psql($db, 'SELECT * FROM refused');
+		my @wrong = map { my $n = $_; my $e = $refused{$n} || {}; my $f = $found{$n} // 'none';
+			$e->{$f} ? () : "step $n: $f instead of " . (join(' or ', sort keys %$e) || 'none') } sort { $a <=> $b } keys %{ { %refused, %found } };
+		$ok &= is(join("\n", @wrong), '', "$title: what must fail fails, and as it must");
+		my $difference = difference(content($db, $t));
+		$ok &= ok(!defined $difference, "$title: rows and history as predicted")
 			or diag($difference);
-		$ok &= is($node->safe_psql('postgres', "SELECT * FROM pipelines.verify('$t')"), '',
-			"program $program on $t: verify finds nothing");
+		$ok &= is($node->safe_psql($db, "SELECT * FROM pipelines.verify('$t')"), '', "$title: verify finds nothing");
 		if (!$ok)
 		{
 			my $file = "$PostgreSQL::Test::Utils::log_path/$t.sql";
 			append_to_file($file, $script{$t});
-			diag("PIPELINES_SEED=$seed; the statements are in $file");
-			last;
+			diag("As $who: " . rules_in_words($model->{rules}) . "\nThe statements are in $file.");
+			seed_failed($seed);
+			return 0;
 		}
 	}
-	last if !$ok;
+	return 1;
 }
 
-is(join(', ', unmet()), '', 'the programs have met what they are for');
+# One seed: tables of random shapes in a new database, and programs on them.
+sub run_seed
+{
+	my ($seed) = @_;
+	note "PIPELINES_SEED=$seed";
+	srand($seed);
+	$refusal = 0;
+	my $db = "run_$seed";
+	my $generated = chance(0.4);
+	$model = DealModel->new(spec => \%spec, start => [ $alpha, $stage{Lead} ], graph => \%graph,
+		map => { "$alpha/$stage{Quote}/$beta" => $stage{Sign} }, first => { $alpha => $stage{Lead} });
+	%tables = ();
+	my $sql = '';
+	for my $t (sort keys %forms)
+	{
+		my $shape = pick(sort keys %key_shapes);
+		my $ours = chance(0.6);
+		$tables{$t} = { %{ $forms{$t} }, shape => $shape, key => $key_shapes{$shape}, ours => $ours, generated => $generated, dropped => chance(0.5) };
+		$tables{$t}{words} = join(', ', "key $shape", $ours && $shape =~ /^number/ ? $tables{$t}{dropped} ? 'a column dropped' : () : 'shuffled', $generated ? 'generated' : ());
+		$sql .= table_sql($t);
+	}
+	$node->safe_psql('postgres', "CREATE DATABASE $db TEMPLATE definitions");
+	run_sql($node, $db, $sql, "seed $seed: tables");
+	for my $program (1 .. $programs)
+	{
+		run_program($db, $seed, $program, $generated) or return;
+	}
+	for my $v (map { @$_ } values %{ $model->{past} })
+	{
+		$met{ $v->{change} }++;
+		$met{skipped}++ if $v->{skipped} ne '';
+		$met{bypassed}++ if $v->{bypassed} eq 't';
+	}
+	$node->safe_psql('postgres', "DROP DATABASE $db");
+	return 1;
+}
+
+my $ok = 1;
+for (my $n = 0; $ok && $n < @seeds; $n++)
+{
+	$ok = run_seed($seeds[$n]);
+	# more of them where chance has left something out
+	push @seeds, $seeds[$n] + 1 if $n == $#seeds && $n < 40 && !$ENV{PIPELINES_SEED} && (() = unmet());
+}
+if ($ok && !$ENV{PIPELINES_SEED})
+{
+	note scalar(@seeds) . " runs: " . join(', ', map { "$_: $met{$_}" } sort keys %met);
+	note join(', ', map { "$_: $kinds{$_}" } sort keys %kinds);
+	is(join(', ', unmet()), '', 'the programs have met what they are for');
+}
 
 $node->stop;
 done_testing();

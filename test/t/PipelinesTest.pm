@@ -7,11 +7,13 @@ use strict;
 use warnings;
 
 use Exporter 'import';
+use File::Basename;
+use FindBin;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(start_node program config run_sql fails_with make_shop contents reports catalogs problems same_text);
+our @EXPORT = qw(seeds seed_failed start_node program config run_sql fails_with make_shop contents reports catalogs problems same_text);
 
 # Those of old minor versions leave a separator or a line's end in what a session
 # in the background says, now and then.
@@ -24,6 +26,37 @@ if (my $query = PostgreSQL::Test::BackgroundPsql->can('query'))
 		$out =~ s/\n?(?:background_psql: QUERY_SEPARATOR[^\n]*)?\n?\z//;
 		return wantarray ? ($out, $status) : $out;
 	};
+}
+
+# The seeds to run: PIPELINES_SEED alone if it is given, else those that once made
+# this test fail (the file seeds tells which) and some new ones.
+sub seeds
+{
+	my ($new) = @_;
+	return $ENV{PIPELINES_SEED} if $ENV{PIPELINES_SEED};
+	my @seeds;
+	for (split /\n/, slurp_file("$FindBin::RealBin/seeds"))
+	{
+		next if /^#/ || !/\S/;
+		die "no seed: $_\n" if !/^(\w+) (\d+) \S/;
+		push @seeds, $2 if $1 eq test_name();
+	}
+	my $seed = (time() ^ ($$ << 8)) & 0x7fffffff;
+	return @seeds, map { ($seed + 7919 * $_) & 0x7fffffff } 1 .. $new;
+}
+
+# how a failing seed is repeated, and how it gets among those that every run repeats
+sub seed_failed
+{
+	my ($seed) = @_;
+	diag("PIPELINES_SEED=$seed repeats this.  Once it is understood, add this line to test/t/seeds, so that every run repeats it:\n"
+		. test_name() . " $seed <what it found>");
+	return;
+}
+
+sub test_name
+{
+	return basename($0, '.pl');
 }
 
 sub start_node
