@@ -20,11 +20,10 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use PipelinesTest;
 
-my $seed = $ENV{PIPELINES_SEED} || (time() ^ ($$ << 8)) & 0x7fffffff;
+my $seed = new_seed();
 my $programs = $ENV{PIPELINES_TEST_ALL} ? 30 : 3;
 my $rounds = 6;
 my $deals = 40;
-note "PIPELINES_SEED=$seed";
 srand($seed);
 
 my $node = start_node('bulk_is_loop');
@@ -341,4 +340,5 @@ END
 is(join(', ', unmet()), '', 'the programs have met what they are for');
 
 $node->stop;
+repeat_recorded_seeds();
 done_testing();

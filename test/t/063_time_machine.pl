@@ -21,10 +21,9 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-my $seed = $ENV{PIPELINES_SEED} || (time() ^ ($$ << 8)) & 0x7fffffff;
+my $seed = new_seed();
 my $wanted = $ENV{PIPELINES_TEST_ALL} ? 1000 : 150;
 my $seconds = $ENV{PIPELINES_TEST_ALL} ? 60 : 12;
-note "PIPELINES_SEED=$seed";
 srand($seed);
 
 my $node = start_node('time', 'max_prepared_transactions = 5');
@@ -317,4 +316,5 @@ is(at(q{(SELECT count(*) FROM pipelines.as_of(NULL::plain, NULL))}), '0', 'at no
 $writer->quit;
 
 $node->stop;
+repeat_recorded_seeds();
 done_testing();

@@ -13,9 +13,8 @@ use PipelinesTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $seed = $ENV{PIPELINES_SEED} || (time() ^ ($$ << 8)) & 0x7fffffff;
+my $seed = new_seed();
 my $rows = $ENV{PIPELINES_TEST_ALL} ? 400_000 : 20_000;
-note "PIPELINES_SEED=$seed";
 my $node = start_node('adoption', 'log_error_verbosity = verbose', 'deadlock_timeout = 200ms');
 my $db = 'postgres';
 
@@ -145,4 +144,5 @@ $load->finish;
 cmp_ok($node->safe_psql($db, 'SELECT count(*) FROM crm.lead WHERE pipelines_stage_id IS NULL'), '>', 0, 'after release() the application goes on alone');
 
 $node->stop;
+repeat_recorded_seeds();
 done_testing();

@@ -16,9 +16,8 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-my $seed = $ENV{PIPELINES_SEED} || (time() ^ ($$ << 8)) & 0x7fffffff;
+my $seed = new_seed();
 srand($seed);
-note "PIPELINES_SEED=$seed";
 my ($rounds, $rows) = $ENV{PIPELINES_TEST_ALL} ? (25, 20_000) : (2, 2000);
 
 # Checkpoints come often, so that recovery begins anywhere.  Not wal_level =
@@ -315,4 +314,5 @@ indexes_are_sound('in the end');
 is(problems($node, $db), '', 'in the end verify finds nothing in any table');
 note "$crashes crashes";
 $node->stop;
+repeat_recorded_seeds();
 done_testing();

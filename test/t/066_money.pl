@@ -16,10 +16,9 @@ use PipelinesTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $seed = $ENV{PIPELINES_SEED} || (time() ^ ($$ << 8)) & 0x7fffffff;
+my $seed = new_seed();
 my $rounds = $ENV{PIPELINES_TEST_ALL} ? 10 : 1;
 my $deals = $ENV{PIPELINES_TEST_ALL} ? 5_000 : 1_500;
-note "PIPELINES_SEED=$seed";
 
 my $node = start_node('money');
 my $db = 'postgres';
@@ -156,4 +155,5 @@ my $grown = value(q{
 }) if value("SHOW server_version_num") >= 140000;
 is($grown, 't', 'the memory for rates does not grow') if defined $grown;
 
+repeat_recorded_seeds();
 done_testing();

@@ -16,8 +16,7 @@ $node->start;
 
 sub sql { return $node->safe_psql('postgres', $_[0]); }
 
-my $seed = $ENV{PIPELINES_SEED} // time;
-note("PIPELINES_SEED=$seed");
+my $seed = new_seed();
 srand($seed);
 
 sql(q{
@@ -243,4 +242,5 @@ for my $hour (200, 700, 1300, 1600)
 }
 
 $node->stop;
+repeat_recorded_seeds();
 done_testing();

@@ -20,11 +20,10 @@ use PipelinesTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $seed = $ENV{PIPELINES_SEED} || (time() ^ ($$ << 8)) & 0x7fffffff;
+my $seed = new_seed();
 my $programs = $ENV{PIPELINES_TEST_ALL} ? 12 : 2;
 my $transactions = $ENV{PIPELINES_TEST_ALL} ? 150 : 60;
 my $questions = $ENV{PIPELINES_TEST_ALL} ? 60 : 12;
-note "PIPELINES_SEED=$seed";
 srand($seed);
 
 my $node = start_node('bridge');
@@ -513,4 +512,5 @@ for my $n (1 .. $programs)
 note join ', ', map { "$_ $met{$_}" } sort keys %met;
 cmp_ok(scalar keys %met, '>=', 8, 'the programs met most of the legs');
 
+repeat_recorded_seeds();
 done_testing();

@@ -8,12 +8,13 @@ use warnings;
 
 use Exporter 'import';
 use File::Basename;
+use File::Path 'make_path';
 use FindBin;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(seeds seed_failed start_node program config run_sql fails_with make_shop contents reports catalogs problems same_text);
+our @EXPORT = qw(new_seed at_seed recorded_seeds repeat_recorded_seeds seed_failed start_node program config run_sql fails_with make_shop contents reports catalogs problems same_text);
 
 # Those of old minor versions leave a separator or a line's end in what a session
 # in the background says, now and then.
@@ -28,12 +29,26 @@ if (my $query = PostgreSQL::Test::BackgroundPsql->can('query'))
 	};
 }
 
-# The seeds to run: PIPELINES_SEED alone if it is given, else those that once made
-# this test fail (the file seeds tells which) and some new ones.
-sub seeds
+# A test with random programs begins with its seed: PIPELINES_SEED, or a new one.
+my $announced;
+
+sub new_seed
 {
-	my ($new) = @_;
-	return $ENV{PIPELINES_SEED} if $ENV{PIPELINES_SEED};
+	return at_seed($ENV{PIPELINES_SEED} || (time() ^ ($$ << 8)) & 0x7fffffff);
+}
+
+# one that makes several runs says which it is at
+sub at_seed
+{
+	($announced) = @_;
+	note "PIPELINES_SEED=$announced";
+	return $announced;
+}
+
+# The seeds that once made this test fail; the file seeds tells which, and of what.
+sub recorded_seeds
+{
+	return () if $ENV{PIPELINES_SEED};
 	my @seeds;
 	for (split /\n/, slurp_file("$FindBin::RealBin/seeds"))
 	{
@@ -41,8 +56,24 @@ sub seeds
 		die "no seed: $_\n" if !/^(\w+) (\d+) \S/;
 		push @seeds, $2 if $1 eq test_name();
 	}
-	my $seed = (time() ^ ($$ << 8)) & 0x7fffffff;
-	return @seeds, map { ($seed + 7919 * $_) & 0x7fffffff } 1 .. $new;
+	return @seeds;
+}
+
+# A test that makes one run of its seed ends with those that are recorded, each in
+# a process and with servers of its own.
+sub repeat_recorded_seeds
+{
+	for my $seed (recorded_seeds())
+	{
+		my ($data, $log) = map { "$_/seed_$seed" } $ENV{TESTDATADIR} || 'tmp_check', $ENV{TESTLOGDIR} || 'tmp_check/log';
+		make_path($data, $log);
+		local @ENV{qw(PIPELINES_SEED TESTDATADIR TESTLOGDIR)} = ($seed, $data, $log);
+		my $said = '';
+		my $ok = IPC::Run::run([ $^X, $0 ], '>', \$said, '2>&1');
+		local $Test::Builder::Level = $Test::Builder::Level + 1;
+		ok($ok, "what seed $seed once found is not there") or diag(join("\n", grep { !/^ok / } split /\n/, $said));
+	}
+	return;
 }
 
 # how a failing seed is repeated, and how it gets among those that every run repeats
@@ -52,6 +83,12 @@ sub seed_failed
 	diag("PIPELINES_SEED=$seed repeats this.  Once it is understood, add this line to test/t/seeds, so that every run repeats it:\n"
 		. test_name() . " $seed <what it found>");
 	return;
+}
+
+# also where the test died of it
+END
+{
+	seed_failed($announced) if $announced && ($? || !Test::More->builder->is_passing);
 }
 
 sub test_name
