@@ -63,11 +63,14 @@ sub recorded_seeds
 # a process and with servers of its own.
 sub repeat_recorded_seeds
 {
+	# what is still to fail is not our own seed's doing
+	$announced = undef if Test::More->builder->is_passing;
 	for my $seed (recorded_seeds())
 	{
-		my ($data, $log) = map { "$_/seed_$seed" } $ENV{TESTDATADIR} || 'tmp_check', $ENV{TESTLOGDIR} || 'tmp_check/log';
-		make_path($data, $log);
-		local @ENV{qw(PIPELINES_SEED TESTDATADIR TESTLOGDIR)} = ($seed, $data, $log);
+		# the test modules before 16 know the first of these, the later ones the others
+		my $folder = "$PostgreSQL::Test::Utils::tmp_check/seed_$seed";
+		make_path("$folder/tmp_check/log");
+		local @ENV{qw(PIPELINES_SEED TESTDIR TESTDATADIR TESTLOGDIR)} = ($seed, $folder, "$folder/tmp_check", "$folder/tmp_check/log");
 		my $said = '';
 		my $ok = IPC::Run::run([ $^X, $0 ], '>', \$said, '2>&1');
 		local $Test::Builder::Level = $Test::Builder::Level + 1;
