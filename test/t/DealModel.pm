@@ -363,7 +363,8 @@ sub update
 		next if $column eq 'stale';
 		if ($column eq 'closed_at' || $column eq 'closed_on')
 		{
-			$given{$column} = $set->{$column};
+			# what is sent as it was is not given: nobody can tell it from a whole row that is sent
+			$given{$column} = $set->{$column} if differ($column, $old->{$column}, $set->{$column});
 			next;
 		}
 		$new->{$column} = $set->{$column};
