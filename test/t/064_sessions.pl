@@ -226,17 +226,21 @@ sub unlike_the_books
 {
 	my ($state, $entries, $stale) = @_;
 	my $t = $state->{name};
-	my (@wrong, %made, %seen);
+	my (@wrong, %made, %seen, %at);
+	for my $id (keys %{ $state->{past} })
+	{
+		$at{$id}{ $_->{version} } = $_ for @{ $state->{past}{$id} };
+	}
 	for my $entry (@$entries)
 	{
 		my ($label, undef, $what, $id, $version, $p, $s, $amount) = @$entry;
 		my $name = "$label: $t $id, version $version $what";
-		my @candidates = grep { $_->{version} == $version } @{ $state->{past}{$id} || [] }, $state->{present}{$id} // ();
+		my @candidates = grep { $_ && $_->{version} == $version } $at{$id}{$version}, $state->{present}{$id} // ();
 		my @such = grep { "$_->{pipeline_id}/$_->{stage_id}" eq "$p/$s" && $_->{amount} eq $amount } @candidates;
 		push @wrong, "$name, which is not there" if !@such;
 		push @wrong, "$name, which is there twice" if @candidates > 1 && !$stale->{$id};
 		my $ended = $what eq 'deleted' ? $version : $version - 1;
-		my ($row) = grep { $_->{version} == $ended } @{ $state->{past}{$id} || [] };
+		my $row = $at{$id}{$ended};
 		if (inserts($what, $amount, $label))
 		{
 			push @wrong, "$name, and the history says $row->{change}" if $row && $row->{change} ne 'delete' && !$stale->{$id};
@@ -345,11 +349,12 @@ sub round
 		(map { ('-f', "$script.$_") } @files), $db);
 	my $transactions = 0;
 	$node->safe_psql($db, 'TRUNCATE journal');
-	my @said = map { '' } 1 .. $clients;
+	# to files: nobody reads a pipe meanwhile, and who waits for that keeps locks
+	my @said = map { "$script.client$_." . ++$number } 1 .. $clients;
 	my @psql = map {
-		my $file = "$script.client$_." . ++$number;
+		my $file = $said[ $_ - 1 ];
 		append_to_file($file, client_script($_));
-		IPC::Run::start([ program($node, 'psql'), '-X', '-h', $node->host, '-p', $node->port, '-f', $file, $db ], '>', \$said[ $_ - 1 ], '2>', \my $unheard);
+		IPC::Run::start([ program($node, 'psql'), '-X', '-h', $node->host, '-p', $node->port, '-f', $file, $db ], '>', "$file.out", '2>', "$file.err");
 	} 1 .. $clients;
 	while (time < $end)
 	{
@@ -368,7 +373,7 @@ sub round
 	my $acknowledged = 0;
 	for (@said)
 	{
-		my ($committed, @told) = client_journal($_);
+		my ($committed, @told) = client_journal(slurp_file("$_.out"));
 		$acknowledged += $committed;
 		push @entries, @told;
 	}
