@@ -5,14 +5,13 @@
 use strict;
 use warnings;
 
-use PostgreSQL::Test::Cluster;
+use FindBin;
+use lib $FindBin::RealBin;
+use PipelinesTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = PostgreSQL::Test::Cluster->new('reports');
-$node->init;
-$node->append_conf('postgresql.conf', "timezone = 'UTC'\njit = off\n");
-$node->start;
+my $node = start_node('reports', 'jit = off');
 
 sub sql { return $node->safe_psql('postgres', $_[0]); }
 
