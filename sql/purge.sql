@@ -184,12 +184,17 @@ SELECT pipelines.purge('parts', '(1,7)');
 --
 -- The key as text: what ROW(...)::text writes is read back (22P02 for anything else)
 --
-SELECT pipelines._key_values('(a,b)', 1) AS one, pipelines._key_values('', 1) AS empty, pipelines._key_values(NULL, 1) AS "null";
-SELECT k.a, k.b, pipelines._key_values(ROW(k.a, k.b)::text, 2) = ARRAY[k.a, k.b] AS same
+CREATE TABLE pair (a text, b text, n integer, d varchar(3));
+SELECT pipelines._key_values('pair', '{a}', '(a,b)') AS one, pipelines._key_values('pair', '{a}', '') AS empty, pipelines._key_values('pair', '{a}', NULL) AS "null";
+SELECT k.a, k.b, pipelines._key_values('pair', '{a,b}', ROW(k.a, k.b)::text) = ARRAY[k.a, k.b] AS same
 FROM (VALUES ('1', '2'), ('a b', 'c,d'), ('"', '\'), ('(', ')'), ('', ' '), (' x ', E'\n'), ('a"b\c', '""')) k(a, b);
-SELECT t, try(format('SELECT pipelines._key_values(%L, 2)', t))
+SELECT t, try(format('SELECT pipelines._key_values(''pair'', ''{a,b}'', %L)', t))
 FROM unnest(ARRAY['', '1,2', '(1,2', '(1,2)x', '(1)', '(1,2,3)', '(,2)', '(1,)', '("1,2)', '(1,2\', '(1,"2""']) t;
-SELECT try('SELECT pipelines._key_values(''1'', 0)');
+SELECT try('SELECT pipelines._key_values(''pair'', ''{}'', ''1'')'), try('SELECT pipelines._key_values(''pair'', array_fill(''a''::name, ''{33}''), ''1'')');
+-- what a column can't be is told with its name, and that of its table
+SELECT t, try(format('SELECT pipelines._key_values(''pair'', ''{n,d}'', %L)', t)) FROM unnest('{"(x,a)","(99999999999,a)","(1,abcd)","( 1,a)"}'::text[]) t;
+SELECT c, try(format('SELECT pipelines._key_values(''pair'', %L, ''1'')', c)) FROM unnest('{"{c}","{NULL}","{ctid}","{\"\"}"}'::text[]) c;
+SELECT try('SELECT pipelines._key_values(0, ''{a}'', ''1'')');
 
 \set ECHO none
 RESET ROLE;

@@ -190,6 +190,22 @@ SELECT try($$SELECT pipelines._lookup('SELECT $1', 'a')$$), try($$SELECT pipelin
 	try($$SELECT pipelines._lookup('SELECT $1', CAST('a' AS text))$$);
 
 --
+-- Keys of deals that are none: the type of a column knows the text alone, the hint
+-- says of which table and column it was meant to be
+--
+CREATE DOMAIN number AS bigint CHECK (VALUE < 1000);
+SELECT pipelines.create_deals('lines', key => '{region,line}', currency => 'EUR') AS lines;
+CREATE TABLE tickets (number number PRIMARY KEY, state text);
+SELECT count(*) > 0 AS adopted FROM pipelines.adopt('tickets', stage => 'state', pipeline => 'Sales', apply => true);
+SELECT call, try('SELECT * FROM pipelines.' || call) FROM unnest('{"move(''deals'', ''x'', ''Offer'')", "move_many(''deals'', ''{1,x}'', ''Offer'')",
+	"move_many(''deals'', ''{1,x}'', ''Offer'', on_refuse => ''skip'')", "move_plan(''deals'', ''{x}'', ''Offer'')", "push_back(''deals'', ''1.5'', ''why'')",
+	"purge(''deals'', ''1e3'')", "advance(''deals'', ''x'')", "journey(''deals'', ''x'')", "next_steps(''deals'', ''x'')", "next_steps(''deals'', '''')",
+	"stage_times(''deals'', ''x'')", "journey(''deals'', ''99999999999999999999'')", "journey(''lines'', ''1'')", "journey(''lines'', ''(1,x)'')",
+	"move(''lines'', ''(x,1)'', ''Offer'')", "next_steps(''tickets'', ''x'')", "next_steps(''tickets'', ''1000'')"}'::text[]) WITH ORDINALITY u(call, n) ORDER BY n;
+-- blanks around a number are the type's own business
+SELECT try($$SELECT * FROM pipelines.journey('deals', ' 1 ')$$);
+
+--
 -- Who may define a pipeline may protect it, unless it is the first one: that takes
 -- policies on tables that are somebody else's
 --

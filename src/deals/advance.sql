@@ -45,7 +45,7 @@ BEGIN
 		GROUP BY s.pipeline_id, s.stage_id, s.position, n.stage_id
 		ORDER BY s.pipeline_id, s.position DESC$sql$,
 		as_text, deals, pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'), condition)
-	USING (SELECT pipelines._key_values(deal, count(*)::integer) FROM pipelines._roles(deals) r WHERE r.role ~ '^key[1-9]');
+	USING pipelines._key_of(deals, deal);
 END
 $$;
 COMMENT ON FUNCTION pipelines._advance_steps(regclass, text) IS

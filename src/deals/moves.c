@@ -88,9 +88,7 @@ typedef struct Mover
 	int			nkeys;
 	char	   *keys[INDEX_MAX_KEYS];	/* quoted */
 	Oid			types[INDEX_MAX_KEYS];
-	int32		typmods[INDEX_MAX_KEYS];
-	FmgrInfo	inputs[INDEX_MAX_KEYS];
-	Oid			ioparams[INDEX_MAX_KEYS];
+	KeyColumn	inputs[INDEX_MAX_KEYS];
 	FmgrInfo	outputs[INDEX_MAX_KEYS];
 	char	   *stage_column;	/* quoted */
 	char	   *pipeline_column;
@@ -206,15 +204,12 @@ open_mover(Oid relid, LOCKMODE mode, Relation *result)
 	for (int k = 0; k < table->nkeys; k++)
 	{
 		Form_pg_attribute att = TupleDescAttr(tupdesc, table->keys[k] - 1);
-		Oid			input;
 		Oid			output;
 		bool		varlena;
 
 		mover->keys[k] = pstrdup(quote_identifier(NameStr(att->attname)));
 		mover->types[k] = getBaseType(att->atttypid);
-		mover->typmods[k] = att->atttypmod;
-		getTypeInputInfo(att->atttypid, &input, &mover->ioparams[k]);
-		fmgr_info(input, &mover->inputs[k]);
+		key_column_open(&mover->inputs[k], rel, table->keys[k]);
 		getTypeOutputInfo(att->atttypid, &output, &varlena);
 		fmgr_info(output, &mover->outputs[k]);
 	}
@@ -326,8 +321,7 @@ set_deals(Mover *mover, char **texts, int n)
 
 		for (int k = 0; k < mover->nkeys; k++)
 		{
-			key[k] = InputFunctionCall(&mover->inputs[k], parts[k], mover->ioparams[k],
-									   mover->typmods[k]);
+			key[k] = key_column_value(&mover->inputs[k], parts[k]);
 			mover->values[k][i] = key[k];
 		}
 		mover->deals[i] = result_of(mover, key, true);

@@ -227,13 +227,11 @@ pipelines_purge(PG_FUNCTION_ARGS)
 	texts = key_text_values(deal, nkeys);
 	for (int k = 0; k < nkeys; k++)
 	{
-		Form_pg_attribute att = TupleDescAttr(tupdesc, table->keys[k] - 1);
-		Oid			input;
-		Oid			ioparam;
+		KeyColumn	key;
 
-		getTypeInputInfo(att->atttypid, &input, &ioparam);
-		types[k] = getBaseType(att->atttypid);
-		values[k] = OidInputFunctionCall(input, texts[k], ioparam, att->atttypmod);
+		key_column_open(&key, rel, table->keys[k]);
+		types[k] = getBaseType(TupleDescAttr(tupdesc, table->keys[k] - 1)->atttypid);
+		values[k] = key_column_value(&key, texts[k]);
 	}
 
 	steps = read_plan(relid, keep_owner, nkeys, &nsteps);

@@ -1,10 +1,20 @@
 -- purge.sql: erasing what was kept about one deal.
 
-CREATE FUNCTION pipelines._key_values(deal text, n integer) RETURNS text[]
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 1
+CREATE FUNCTION pipelines._key_values(relation regclass, columns name[], deal text) RETURNS text[]
+LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100
 AS 'MODULE_PATHNAME', 'pipelines_key_values';
-COMMENT ON FUNCTION pipelines._key_values(text, integer) IS
-'The values of a deal key of n columns in its text form: of one column the text as it is, of several those of a row literal such as (1,"a b"). Raises 22P02.';
+COMMENT ON FUNCTION pipelines._key_values(regclass, name[], text) IS
+'The values of these columns of a table in the text form of a key: of one column the text as it is, of several those of a row literal such as (1,"a b"). Raises 22P02 for what is no key, and for what the type of a column can''t read, naming it.';
+
+CREATE FUNCTION pipelines._key_of(deals regclass, deal text) RETURNS text[]
+LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 2000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT pipelines._key_values($1, array_agg(r.column_name::name ORDER BY r.n), $2)
+	FROM pipelines._roles($1) r WHERE r.role ~ '^key[1-9]'
+$$;
+COMMENT ON FUNCTION pipelines._key_of(regclass, text) IS
+'The values of the key columns of a deal in its text form. Raises 22P02, naming the table and the column.';
 
 -- What purge() does to each relation when figures are kept: the assignments of
 -- its UPDATE.  What goes: notes, names and reasons, who made the changes, and

@@ -392,8 +392,7 @@ BEGIN
 	PERFORM FROM pipelines._roles(deals);
 	PERFORM pipelines._as_of_covered(deals, as_of);
 	IF of_deal IS NOT NULL THEN
-		SELECT pipelines._key_values(of_deal, count(*)::integer) INTO keys
-		FROM pipelines._roles(deals) r WHERE r.role ~ '^key[1-9]';
+		keys := pipelines._key_of(deals, of_deal);
 	END IF;
 	FOR s IN
 		SELECT x.*, n.stage_name AS next_name, n.entry_rule AS next_rule,

@@ -480,8 +480,7 @@ BEGIN
 	IF journey.deal IS NULL THEN
 		RAISE EXCEPTION 'deal must not be null' USING ERRCODE = 'null_value_not_allowed';
 	END IF;
-	SELECT pipelines._key_values(journey.deal, count(*)::integer) INTO keys
-	FROM pipelines._roles(deals) r WHERE r.role ~ '^key[1-9]';
+	keys := pipelines._key_of(deals, journey.deal);
 	RETURN QUERY EXECUTE (
 		SELECT format($sql$
 		WITH version AS (

@@ -220,8 +220,7 @@ DECLARE
 BEGIN
 	PERFORM pipelines._need_deals(deals);
 	IF of_deal IS NOT NULL THEN
-		SELECT pipelines._key_values(of_deal, count(*)::integer) INTO keys
-		FROM pipelines._roles(deals) r WHERE r.role ~ '^key[1-9]';
+		keys := pipelines._key_of(deals, of_deal);
 	END IF;
 	RETURN QUERY EXECUTE format($sql$
 		SELECT %4$s, g.pipeline_id_, d.pipeline_name, g.stage_id_, d.stage_name, d.position, d.outcome,
