@@ -20,11 +20,11 @@ AS 'MODULE_PATHNAME', 'pipelines_adoption_instant';
 COMMENT ON FUNCTION pipelines._adoption_instant() IS
 'The instant that all changes of this transaction bear.';
 
-CREATE FUNCTION pipelines._is_condition(deals regclass, condition text) RETURNS boolean
+CREATE FUNCTION pipelines._is_condition(deals regclass, condition text, what text) RETURNS boolean
 LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100
 AS 'MODULE_PATHNAME', 'pipelines_is_condition';
-COMMENT ON FUNCTION pipelines._is_condition(regclass, text) IS
-'Is the text a condition over the columns of the table, of immutable functions of pg_catalog, and nothing else, so that it can stand in parentheses in a view? Raises 42601 for what is no SQL, 42703 for what is no column, 0A000 for more than a condition may use.';
+COMMENT ON FUNCTION pipelines._is_condition(regclass, text, text) IS
+'Is the text a condition over the columns of the table, of immutable functions of pg_catalog, and nothing else, so that it can stand in parentheses in a view? what: how errors call it. Raises 42601 for what is no SQL, 42703 for what is no column, 0A000 for more than a condition may use.';
 
 CREATE FUNCTION pipelines._register_adoption(relation regclass, application jsonb, live text) RETURNS boolean
 LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 1000
@@ -496,7 +496,7 @@ BEGIN
 
 	-- which rows count as deals
 	IF arguments ->> 'live' IS NOT NULL THEN
-		IF NOT pipelines._is_condition(deals, arguments ->> 'live') THEN
+		IF NOT pipelines._is_condition(deals, arguments ->> 'live', format('what says which rows of table "%s" count as deals', relation.relname)) THEN
 			RAISE EXCEPTION 'live is not a condition: %', arguments ->> 'live'
 				USING ERRCODE = 'syntax_error',
 					  HINT = 'For example live => ''deleted_at IS NULL''.';

@@ -888,16 +888,14 @@ Datum
 pipelines_is_condition(PG_FUNCTION_ARGS)
 {
 	Relation	rel = open_given_table(PG_GETARG_OID(0), AccessShareLock);
-	Condition  *condition = condition_parse(text_to_cstring(PG_GETARG_TEXT_PP(1)),
-											RelationGetDescr(rel), own_column,
+	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	Condition  *condition = condition_parse(source, RelationGetDescr(rel), own_column,
 											RelationGetDescr(rel),
-											psprintf("what says which rows of table \"%s\" count as deals",
-													 RelationGetRelationName(rel)));
+											text_to_cstring(PG_GETARG_TEXT_PP(2)));
 
 	relation_close(rel, AccessShareLock);
 	/* what a backslash means is a setting's to say */
-	PG_RETURN_BOOL(condition->expr != NULL &&
-				   strchr(text_to_cstring(PG_GETARG_TEXT_PP(1)), '\\') == NULL);
+	PG_RETURN_BOOL(condition->expr != NULL && strchr(source, '\\') == NULL);
 }
 
 static void

@@ -290,7 +290,8 @@ BEGIN
 	IF condition IS NULL THEN
 		RETURN deals::text;
 	END IF;
-	IF NOT pipelines._is_condition(deals, condition) THEN
+	IF NOT pipelines._is_condition(deals, condition, (SELECT format('what says which rows of table "%s" count as deals', c.relname)
+													  FROM pg_class c WHERE c.oid = _deals_source.deals)) THEN
 		RAISE EXCEPTION 'what says which rows of table % count as deals is not a condition', deals
 			USING ERRCODE = 'syntax_error',
 				  DETAIL = condition,

@@ -57,6 +57,7 @@ typedef struct Reading
 	bool		uses_generated;
 	List	   *literals;		/* quoted ones, of char *: see check_raw() */
 	bool		wants_value;	/* an expression, not a condition */
+	bool		being_parsed;	/* by the grammar, which knows no more than the text */
 } Reading;
 
 /* positions that the parser reports are those in our text, not the client's */
@@ -72,6 +73,8 @@ reading_error_callback(void *arg)
 		internalerrposition(position);
 		internalerrquery(psprintf("SELECT %s", reading->text));
 	}
+	if (reading->being_parsed && geterrcode() == ERRCODE_SYNTAX_ERROR)
+		errdetail("The error is in %s.", reading->what);
 	errcontext("%s: %s", reading->what, reading->text);
 }
 
@@ -383,12 +386,15 @@ check_resolved(Node *node, void *context)
 
 /* 'SELECT <text>': what stands in the select list, if nothing else is there */
 static List *
-select_list(const Reading *reading)
+select_list(Reading *reading)
 {
-	List	   *statements = compat_raw_parser(psprintf("SELECT %s", reading->text));
+	List	   *statements;
 	SelectStmt *select;
 	ListCell   *lc;
 
+	reading->being_parsed = true;
+	statements = compat_raw_parser(psprintf("SELECT %s", reading->text));
+	reading->being_parsed = false;
 	if (list_length(statements) != 1)
 		not_a_condition(reading);
 	select = (SelectStmt *) linitial_node(RawStmt, statements)->stmt;
@@ -407,7 +413,7 @@ select_list(const Reading *reading)
 
 		if (target->name != NULL || target->indirection != NIL)
 			not_a_condition(reading);
-		(void) check_raw(target->val, unconstify(Reading *, reading));
+		(void) check_raw(target->val, reading);
 	}
 	return select->targetList;
 }
@@ -495,7 +501,7 @@ Expr *
 expression_parse(const char *text, TupleDesc desc, ColumnResolver resolve, void *arg,
 				 const char *what, Oid wanted)
 {
-	Reading		reading = {text, what, desc, resolve, arg, NULL, false, NIL, true};
+	Reading		reading = {text, what, desc, resolve, arg, NULL, false, NIL, true, false};
 	ErrorContextCallback callback;
 	int			nest_level = NewGUCNestLevel();
 	ParseState *pstate;
@@ -537,7 +543,7 @@ Condition *
 condition_parse(const char *text, TupleDesc desc, ColumnResolver resolve, void *arg,
 				const char *what)
 {
-	Reading		reading = {text, what, desc, resolve, arg, NULL, false, NIL, false};
+	Reading		reading = {text, what, desc, resolve, arg, NULL, false, NIL, false, false};
 	ErrorContextCallback callback;
 	int			nest_level = NewGUCNestLevel();
 	ParseState *pstate;

@@ -84,7 +84,7 @@ BEGIN
 		END IF;
 		wanted_stages := coalesce(wanted_stages, '{}');
 	END IF;
-	IF condition IS NOT NULL AND NOT pipelines._is_condition(deals, condition) THEN
+	IF condition IS NOT NULL AND NOT pipelines._is_condition(deals, condition, 'the condition of the board') THEN
 		RAISE EXCEPTION 'what says which deals are on the board is not a condition'
 			USING ERRCODE = 'syntax_error', DETAIL = condition, HINT = 'Write a condition over the columns of the deals.';
 	END IF;

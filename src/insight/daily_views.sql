@@ -359,7 +359,7 @@ BEGIN
 	what := rule;
 	step := 'condition';
 	BEGIN
-		IF pipelines._is_condition(deals, rule) THEN
+		IF pipelines._is_condition(deals, rule, 'the rule') THEN
 			fulfilled := format(E'coalesce((SELECT (%s\n) FROM (SELECT d.*) AS deal), false)', rule);
 		ELSE
 			step := 'unchecked';

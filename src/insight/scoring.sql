@@ -131,7 +131,7 @@ BEGIN
 					THEN format('pipelines._magnitude(CAST(%s AS numeric))', expression)
 					ELSE format('CAST(%s AS text)', expression) END;
 	END IF;
-	IF NOT pipelines._is_condition(deals, format(E'((%s\n)) IS NULL', dimension)) THEN
+	IF NOT pipelines._is_condition(deals, format(E'((%s\n)) IS NULL', dimension), format('the expression "%s"', dimension)) THEN
 		RAISE EXCEPTION '"%" is neither a column of table % nor an expression over its columns', dimension, deals
 			USING ERRCODE = 'invalid_parameter_value',
 				  HINT = 'Name a column, or write an expression of immutable functions of pg_catalog.';
