@@ -343,6 +343,17 @@ SELECT adopted($$'keyless', stage => 's', key => '{id}', history => 'keyless_pas
 SELECT count(*) AS adopted FROM pipelines.adopt('keyless', stage => 's', key => '{id}', history => 'keyless_past', apply => true, columns => '{"amount": "value"}');
 INSERT INTO keyless (id, value) VALUES (1, 5);
 SELECT try('INSERT INTO keyless (id, s) VALUES (2, ''x'')');
+-- what is done in batches says how far it has come, every hundred of them
+CREATE TABLE pages (id integer PRIMARY KEY, s text, note text);
+ALTER TABLE pages ALTER COLUMN note SET STORAGE PLAIN;
+INSERT INTO pages SELECT n, 'New', repeat('x', 5000) FROM generate_series(1, 120) n;
+SELECT count(*) > 0 AS planned FROM pipelines.adopt('pages', stage => 's');
+SET client_min_messages = notice;
+\set VERBOSITY terse
+CALL pipelines.adopt_in_batches('pages', 1);
+\set VERBOSITY default
+RESET client_min_messages;
+SELECT count(*), count(stage_id) AS filled, min(version) AS version FROM pages;
 
 \c :home
 SET client_min_messages = warning;

@@ -48,6 +48,10 @@ $$;
 SELECT doubled('pipelines.forecast(g, 50.0, ''open'')');
 SELECT doubled('pipelines.converted_sum(g, ''EUR'', ''EUR'', ''2026-01-01'', ''spot'')');
 SELECT doubled('pipelines._weighted_add(NULL, 1, 50)', 'pipelines._weighted_combine(s, s)');
+-- fewer rows, of amounts whose weighted sum is too large first
+SELECT try($$WITH RECURSIVE d(n, s) AS (SELECT 0, pipelines.forecast(1e12, 99.99, 'open') UNION ALL SELECT n + 1, s OPERATOR(pipelines.+) s FROM d WHERE n < 51)
+	SELECT n, pipelines.deals(s) FROM d WHERE n = 51$$), try($$WITH RECURSIVE d(n, s) AS (SELECT 0, pipelines.forecast(9e14, 99.99, 'open') UNION ALL SELECT n + 1, s OPERATOR(pipelines.+) s FROM d WHERE n < 51)
+	SELECT n, pipelines.deals(s) FROM d$$);
 
 --
 -- Tables that their owner broke
@@ -168,23 +172,53 @@ CREATE ROLE regress_rare_clerk;
 GRANT USAGE ON SCHEMA pipelines TO regress_rare_clerk;
 GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA pipelines TO regress_rare_clerk;
 GRANT UPDATE ON pipelines.pipeline_stage TO regress_rare_clerk;
-SELECT pipelines.create_pipeline('Secret', stages => '[{"name": "Target", "probability": 20}, {"name": "Signed", "outcome": "won"}]') > 0 AS made;
+SELECT pipelines.create_pipeline('Secret', stages => '[{"name": "Target", "probability": 20}, {"name": "Second", "probability": 30}, {"name": "Signed", "outcome": "won"}]') > 0 AS made;
 SELECT pipelines.protect_pipeline('Secret');
 INSERT INTO pipelines.pipeline_role (pipeline_id, role, can_see, can_move, can_define) VALUES (pipelines.pipeline_id('Secret'), 'regress_rare_clerk', true, true, false);
 SET ROLE regress_rare_clerk;
 SELECT try($$SELECT pipelines.clone_pipeline('Secret', 'Copy')$$);
 SELECT try($$SELECT pipelines.change_outcome('Secret', 'Target', 'on_hold')$$);
+SELECT try($$SELECT pipelines._redefine_outcome(s.pipeline_id, s.stage_id, 'on_hold', 50, NULL) FROM pipelines.pipeline_stage s JOIN pipelines.stage t USING (stage_id) WHERE t.name = 'Target'$$);
 RESET ROLE;
 GRANT DELETE ON pipelines.pipeline TO regress_rare_clerk;
 SET ROLE regress_rare_clerk;
 SELECT try($$SELECT pipelines.clone_pipeline('Secret', 'Copy')$$);
 RESET ROLE;
 SELECT p.name, s.outcome FROM pipelines.pipeline p JOIN pipelines.pipeline_stage s USING (pipeline_id) WHERE p.name <> 'Sales' ORDER BY 1, s.position;
+-- with the privilege for all pipelines, but not for this one
+GRANT UPDATE ON pipelines.pipeline TO regress_rare_clerk;
+SET ROLE regress_rare_clerk;
+SELECT try($$SELECT * FROM pipelines.merge_stages('Secret', 'Target', 'Second')$$), try($$SELECT * FROM pipelines.archive_pipeline('Secret')$$);
+SELECT try($$SELECT pipelines.clone_pipeline('Secret', 'Copy')$$);
+RESET ROLE;
+SELECT p.name, p.protected, p.archived_at IS NOT NULL AS archived, r.role, r.can_see, r.can_move, r.can_define FROM pipelines.pipeline p LEFT JOIN pipelines.pipeline_role r USING (pipeline_id) ORDER BY 1, 4;
 
 --
 -- What is not there
 --
 SELECT try($$SELECT pipelines._register_activity('deals', 4294967294::oid::regclass, '{}')$$);
+SELECT try($$SELECT pipelines._register_adoption(4294967294::oid::regclass, NULL, NULL)$$);
+SELECT try($$SELECT pipelines._register(4294967294::oid::regclass, 'deals_history', 1, '{deal_id}', '{}', NULL, false, 'refuse', now(), true)$$);
+SELECT try($$SELECT pipelines._register('deals', 4294967294::oid::regclass, 1, '{deal_id}', '{}', NULL, false, 'refuse', now(), true)$$);
+-- a schema that was given away
+BEGIN;
+ALTER SCHEMA pipelines OWNER TO regress_rare_clerk;
+SELECT try('SELECT pipelines.setup()');
+ROLLBACK;
+-- what came with a version of the extension
+ALTER FUNCTION pipelines.business_time(timestamptz, timestamptz, text) RENAME TO no_business_time;
+SELECT try($$SELECT * FROM pipelines.stage_times('deals', business => true)$$);
+ALTER FUNCTION pipelines.no_business_time(timestamptz, timestamptz, text) RENAME TO business_time;
+-- a definition table that lost a column to its owner
+SELECT pipelines.create_fiscal_calendar('Fiscal', from_year => 2024, to_year => 2025) > 0 AS made;
+BEGIN;
+ALTER TABLE pipelines.fiscal_period DROP COLUMN locked_at CASCADE;
+SELECT try($$UPDATE pipelines.fiscal_period SET label = label || 'x'$$), try($$INSERT INTO pipelines.fiscal_period DEFAULT VALUES$$);
+ROLLBACK;
+-- the table of deals says of itself what no condition is
+UPDATE pipelines.tracked_table SET live = 'name' WHERE relation = 'deals'::regclass;
+SELECT try($$SELECT * FROM pipelines.board('deals')$$), try($$SELECT * FROM pipelines.rebuild_views('deals')$$);
+UPDATE pipelines.tracked_table SET live = NULL WHERE relation = 'deals'::regclass;
 SELECT try($$SELECT pipelines._register_activity('deals_history', 'deals_activity', '{}')$$);
 SELECT try($$SELECT pipelines.follow_application(4294967294::oid::regclass)$$);
 SELECT try('SELECT * FROM pipelines.bridge(4294967294::oid::regclass, now(), now())');

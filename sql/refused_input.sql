@@ -59,6 +59,9 @@ SELECT h, try(format('SELECT * FROM pipelines.adopt(''jobs'', stage => ''state''
 SELECT count(*) FROM pipelines.adopt('jobs', stage => 'state', history => repeat('h', 55)) WHERE item ~ 'hhhh';
 SELECT try($$SELECT * FROM pipelines.adopt('jobs', stage => 'state', history => '')$$), try($$SELECT * FROM pipelines.adopt('jobs', stage => 'state', columns => '["owner"]')$$),
 	try($$SELECT * FROM pipelines.adopt('jobs', stage => 'state', columns => '"owner"')$$);
+-- what we write ourselves can't be computed from something else
+CREATE TABLE sums (id integer PRIMARY KEY, state text, amount numeric, done timestamptz GENERATED ALWAYS AS ('2026-01-01 00:00+00'::timestamptz) STORED, verdict text GENERATED ALWAYS AS (state || '!') STORED, twice numeric GENERATED ALWAYS AS (2 * amount) STORED);
+SELECT c, try(format('SELECT count(*) FROM pipelines.adopt(''sums'', stage => ''state'', %s)', c)) FROM unnest('{"columns => ''{\"closed_at\": \"done\"}''", "outcome => ''verdict''", "amount => ''twice''"}'::text[]) c;
 -- a history keeps nothing of a type that the extension takes with it
 CREATE DOMAIN chance AS pipelines.probability;
 CREATE TYPE odds AS (label text, chances chance[]);
@@ -107,6 +110,8 @@ SELECT count(*) > 0 AS adopted FROM pipelines.adopt('jobs', stage => 'state', pi
 SELECT try($$SELECT pipelines.add_stage_value('jobs', NULL, 'Offer')$$), try($$SELECT pipelines.add_stage_value('jobs', 'Quoted', 'Offer', NULL)$$),
 	try($$SELECT pipelines.add_stage_value('jobs', 'Quoted', 'Offer', 'probability')$$);
 SELECT part, value, is_written FROM pipelines.stage_value WHERE relation = 'jobs'::regclass ORDER BY 1, 2;
+-- a table that was made for deals has no such values
+SELECT try($$SELECT pipelines.add_stage_value('deals', 'Quoted', 'Offer')$$), try($$SELECT pipelines.add_stage_value('crowd', 'Quoted', 'Offer')$$);
 -- an empty value is one: it stands for NULL
 SELECT try($$SELECT pipelines.add_stage_value('jobs', '', 'Offer')$$);
 
@@ -134,6 +139,24 @@ SELECT try($$SELECT * FROM pipelines.import_history('requests', 'events')$$);
 SELECT deal_id, name, version FROM requests;
 
 --
+-- Where an import comes from, and where its view is to go
+--
+CREATE SEQUENCE numbers;
+CREATE TYPE shape AS (id integer);
+SELECT s, try(format('SELECT pipelines.import_view(''v'', ''hubspot'', %L, ''deals'')', s)) FROM unnest('{numbers,jobs_pkey,shape}'::text[]) s;
+CREATE VIEW exported AS SELECT e.deal_id, e.at AS "timestamp", e.stage AS value FROM events e;
+BEGIN;
+CREATE FUNCTION elsewhere() RETURNS text LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+	PERFORM pipelines.import_view('v', 'hubspot', 'public.exported', 'public.deals');
+	RETURN 'made';
+EXCEPTION WHEN OTHERS THEN
+	RETURN sqlstate || ': ' || sqlerrm;
+END $$;
+SELECT elsewhere();
+ROLLBACK;
+
+--
 -- Conversions that nobody spells out.  A literal among words is read as a word; of a
 -- row and one of its children's the latter becomes the former.
 --
@@ -146,6 +169,9 @@ FROM unnest(ARRAY['array_position(words, ''a'') > 0', 'coalesce(child, parent) I
 SELECT try($$SELECT * FROM pipelines.flow('deals', by => 'array_position(words, ''a'')')$$),
 	try($$SELECT * FROM pipelines.board('deals', condition => 'coalesce(child, parent) IS NOT NULL')$$);
 SELECT count(*) FROM pipelines.pipeline_stage WHERE entry_rule IS NOT NULL;
+-- a column is a list of one, where a condition is wanted; and what a backslash is, settings say
+SELECT c, try(format('SELECT * FROM pipelines.board(''deals'', condition => %L)', c)), try(format('SELECT * FROM pipelines.adopt(''crowd'', stage => ''state'', live => %L)', c))
+FROM unnest(ARRAY['state', 'name', 'state <> ''\''', 'name <> ''\''', '(', ')', '']) c;
 
 --
 -- What a report is split by
@@ -167,10 +193,21 @@ SELECT f, try(format('SELECT * FROM pipelines.train_scores(''deals'', %s)', f)),
 FROM unnest('{"features => ''{NULL}''", "features => ''{owner,owner}''", "features => ''{{owner},{source}}''", "ages => ''{NULL}''"}'::text[]) f;
 SELECT try($$SELECT * FROM pipelines.train_scores('deals', smoothing => 0)$$), try($$SELECT * FROM pipelines.train_scores('deals', features => '{owner -- whoever it is}')$$);
 
+-- units and types of a quota
+INSERT INTO pipelines.sales_unit (unit_id, name, parent_id, manager) VALUES (1, 'World', NULL, 'wanda'), (2, 'World', 1, 'nora');
+SELECT u, try(format('SELECT pipelines.set_quota(1, ''2024-06-01'', calendar => ''Yearly'', kind => ''year'', unit => %L)', u)) FROM unnest('{Moon,World,""}'::text[]) u;
+DELETE FROM pipelines.sales_unit;
+SELECT try($$SELECT pipelines.set_quota(1, '2024-06-01', calendar => 'Yearly', kind => 'year', unit => 'World')$$);
+UPDATE pipelines.forecast_type SET is_standard = false;
+SELECT try($$SELECT pipelines.set_quota(1, '2024-06-01', calendar => 'Yearly', kind => 'year', owner => 'ann')$$),
+	try($$SELECT pipelines.set_quota(1, '2024-06-01', calendar => 'Yearly', kind => 'year', owner => 'ann', forecast_type => 'units')$$);
+UPDATE pipelines.forecast_type SET is_standard = true WHERE code = 'amount';
+SELECT count(*) FROM pipelines.quota;
+
 -- sets of rates, calendars and kinds of periods that there are not
 SELECT call, try('SELECT * FROM pipelines.' || call) FROM unnest('{"bridge(''deals'', now() - interval ''1 day'', now(), currency => ''USD'', rate_set => ''sport'')",
 	"changes(''deals'', now() - interval ''1 day'', now(), currency => ''USD'', rate_set => ''sport'')", "forecast_report(''deals'', currency => ''USD'', rate_set => ''sport'')",
-	"forecast_report(''deals'', currency => ''USD'', rates => ''fixed:sport@2026-01-01'')", "quota_report(''deals'', currency => ''USD'', rate_set => ''sport'')",
+	"forecast_report(''deals'', calendar => ''nope'')", "quota_report(''deals'', calendar => ''nope'')", "forecast_report(''deals'', currency => ''USD'', rates => ''fixed:sport@2026-01-01'')", "quota_report(''deals'', currency => ''USD'', rate_set => ''sport'')",
 	"forecast_accuracy(''deals'', calendar => ''nope'')", "forecast_accuracy(''deals'', calendar => ''Yearly'', period => ''Month'')"}'::text[]) WITH ORDINALITY u(call, n) ORDER BY n;
 
 --

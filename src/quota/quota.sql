@@ -249,7 +249,8 @@ BEGIN
 	SELECT t.forecast_type_id INTO found_id FROM pipelines.forecast_type t
 	WHERE CASE WHEN _forecast_type_named.code IS NULL THEN t.is_standard ELSE t.code = _forecast_type_named.code END;
 	IF found_id IS NULL THEN
-		RAISE EXCEPTION '%', coalesce(format('forecast type "%s" does not exist', code), 'there is no standard forecast type')
+		RAISE EXCEPTION '%', CASE WHEN code IS NULL THEN 'there is no standard forecast type'
+								  ELSE format('forecast type "%s" does not exist', code) END
 			USING ERRCODE = 'undefined_object',
 				  DETAIL = format('Forecast types: %s.', coalesce((SELECT string_agg(t.code, ', ' ORDER BY t.code) FROM pipelines.forecast_type t), 'none')),
 				  HINT = 'pipelines.forecast_type lists them; the standard one has is_standard.';
