@@ -53,6 +53,14 @@ SELECT try($$WITH RECURSIVE d(n, s) AS (SELECT 0, pipelines.forecast(1e12, 99.99
 	SELECT n, pipelines.deals(s) FROM d WHERE n = 51$$), try($$WITH RECURSIVE d(n, s) AS (SELECT 0, pipelines.forecast(9e14, 99.99, 'open') UNION ALL SELECT n + 1, s OPERATOR(pipelines.+) s FROM d WHERE n < 51)
 	SELECT n, pipelines.deals(s) FROM d$$);
 
+-- values that no function of ours made: who may do anything casts what he likes
+CREATE CAST (path AS pipelines.forecast) WITHOUT FUNCTION;
+CREATE CAST (path AS pipelines.weighted_sum) WITHOUT FUNCTION;
+SELECT p, try(format('SELECT pipelines.weighted(CAST(%L::path AS pipelines.forecast))', path)), try(format('SELECT pipelines._weighted_combine(CAST(%1$L::path AS pipelines.weighted_sum), CAST(%1$L::path AS pipelines.weighted_sum))', path))
+FROM (SELECT p, ('(' || repeat('(1,2),', p) || '(1,2))')::path FROM unnest('{1,99,999}'::integer[]) p) u;
+DROP CAST (path AS pipelines.forecast);
+DROP CAST (path AS pipelines.weighted_sum);
+
 --
 -- Tables that their owner broke
 --

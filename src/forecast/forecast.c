@@ -958,20 +958,19 @@ pipelines_forecast_out(PG_FUNCTION_ARGS)
 	PG_RETURN_CSTRING(text.data);
 }
 
-/* Set a sum from its text; false if it can't be one. */
-static bool
+/* Set a sum from its text, that of a number, or - where there is none. */
+static void
 set_sum(Forecast **f, ForecastSum which, const char *text)
 {
 	Numeric		number;
 
 	if (strcmp(text, "-") == 0)
-		return true;
+		return;
 	number = decimal_from_text(text);
 	if (decimal128_from_numeric(number, sum_scale[which], &(*f)->sum[which]))
 		(*f)->dscale[which] = decimal_dscale(number);
 	else
 		*f = add_odd(*f, which, number);
-	return true;
 }
 
 /* What is wrong with a forecast that came from outside?  NULL: nothing. */
@@ -1103,8 +1102,9 @@ pipelines_forecast_in(PG_FUNCTION_ARGS)
 	{
 		char	   *sum = next_field(&field, ' ');
 
-		if (sum == NULL || !set_sum(&f, i, sum))
+		if (sum == NULL)
 			refuse_text(text, "sum");
+		set_sum(&f, i, sum);
 	}
 	if (field != NULL)
 		refuse_text(text, "sum");
@@ -1220,8 +1220,7 @@ pipelines_forecast_recv(PG_FUNCTION_ARGS)
 	for (int i = 0; i < FORECAST_COUNTS; i++)
 		f->count[i] = pq_getmsgint64(buffer);
 	for (int i = 0; i < FORECAST_SUMS; i++)
-		if (!set_sum(&f, i, pq_getmsgstring(buffer)))
-			refuse_binary("sum");
+		set_sum(&f, i, pq_getmsgstring(buffer));
 	for (int i = 0; i < 3; i++)
 		f->cumulant[i] = pq_getmsgfloat8(buffer);
 	sketch = &f->sketch;

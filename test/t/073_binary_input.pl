@@ -82,6 +82,48 @@ for my $type (sort keys %types)
 	cmp_ok(scalar(keys %codes), '>', 0, "$type: some were refused");
 }
 
+# What is wrong is named: one part at a time of a form that is right otherwise.
+sub forecast_form
+{
+	my %form = (format => 1, counts => [ 1, 1, 0, 0, 0, 0, 0, 0 ], sums => [ '100', '5000', '-', '-' ], cumulants => [ 2500, 0, 0 ],
+		ndeals => 1, deals => [ 100, 0.5 ], shift => 0, nclasses => 0, currency => '', @_);
+	return pack('n q>8 (Z*)4 d>3 n d>* ', @form{qw(format)}, @{ $form{counts} }, @{ $form{sums} }, @{ $form{cumulants} }, $form{ndeals}, @{ $form{deals} })
+	  . pack('n n Z*', @form{qw(shift nclasses currency)});
+}
+my @wrong = (
+	[ forecast => forecast_form(), undef ],
+	[ forecast => forecast_form(format => 2), 'format' ],
+	[ forecast => forecast_form(counts => [ -1, 1, 0, 0, 0, 0, 0, 0 ]), 'number of deals' ],
+	[ forecast => forecast_form(sums => [ '100', '5000', '7', '-' ]), 'sum' ],
+	[ forecast => forecast_form(cumulants => [ -1, 0, 0 ]), 'cumulant' ],
+	[ forecast => forecast_form(ndeals => 65535), 'number of the largest deals' ],
+	[ forecast => forecast_form(deals => [ 0, 0.5 ]), 'amount of a deal' ],
+	[ forecast => forecast_form(shift => 65535), 'resolution' ],
+	[ forecast => forecast_form(nclasses => 65535), 'number of classes' ],
+	[ forecast => forecast_form(currency => 'x' x 100), 'currency' ],
+	[ weighted_sum => pack('n', 9), 'format' ],
+	[ converted_sum => pack('Z*', '9 EUR'), 'format' ],
+	[ converted_sum => pack('Z*', '1 EUR 1 0 0 x 0 0 0'), 'day' ]);
+for my $wrong (@wrong, [ probability => pack('n', 10001), undef ])
+{
+	my ($type, $bytes, $part) = @$wrong;
+	open my $out, '>:raw', "$dir/wrong" or die $!;
+	print $out "PGCOPY\n\xff\r\n\0", pack('N N n N', 0, 0, 1, length $bytes), $bytes, pack('n', 0xffff);
+	close $out;
+	chmod 0644, "$dir/wrong";
+	$node->psql($db, "\\set VERBOSITY verbose\nBEGIN; COPY $type FROM '$dir/wrong' (FORMAT binary); ROLLBACK", stderr => \my $said);
+	if ($type eq 'probability') { like($said, qr/22P03: invalid binary form of type pipelines.probability\n.*10001 hundredths of a percent are not between 0 and 10000/, 'probability: refused') }
+	elsif (!defined $part) { is($said, '', "$type: the form that is changed is right") }
+	else { like($said, qr/22P03: invalid binary form of type pipelines.$type\nDETAIL:  The $part can't be right\./, "$type: the $part is what can't be right") }
+}
+for my $wrong ([ 'the number of deals', '1|' ], [ 'the number of fields', '1|1 1 0 0 0 0 0 0|100 5000 - -|2500 0 0' ], [ 'the list of the largest deals', '1|1 1 0 0 0 0 0 0|100 5000 - -|2500 0 0|100 0.5|0|' ],
+	[ 'the list of classes', '1|2 2 0 0 0 0 0 0|100 5000 - -|2500 0 0|100:0.5|0 99:1:0.5|' ], [ 'the resolution', '1|1 1 0 0 0 0 0 0|100 5000 - -|2500 0 0|100:0.5|x|' ])
+{
+	$node->psql($db, "SELECT '$wrong->[1]'::pipelines.forecast", stderr => \my $said);
+	my $part = $wrong->[0] =~ s/^the //r;
+	like($said, qr/invalid input syntax for type pipelines.forecast: "1\|.*\n(?s:.*)The $part can't be right/, "forecast: $wrong->[0]");
+}
+
 # The states of the aggregates behind the reports have no type of their own: a
 # bytea that is given to their functions by hand.
 my $model = q{'{"ages": [86400, 864000], "features": ["a", "b"], "stages": [[1, 1, 0, 10], [1, 2, 0, 50], [1, 3, 2, 100], [2, 4, 3, 0]], "counts": []}'};
