@@ -326,9 +326,10 @@ current_provenance(PendingRows *rows)
 {
 	Provenance *p = &rows->provenance;
 	const char *application = application_name == NULL ? "" : application_name;
+	Oid			role = role_at_work();
 	MemoryContext oldcontext;
 
-	if (likely(p->role == GetOuterUserId() &&
+	if (likely(p->role == role &&
 			   !setting_changed(p->actor_setting, pipelines_actor) &&
 			   !setting_changed(p->reason_setting, pipelines_reason) &&
 			   !setting_changed(p->batch_setting, pipelines_batch) &&
@@ -336,7 +337,7 @@ current_provenance(PendingRows *rows)
 		return p;
 
 	oldcontext = MemoryContextSwitchTo(rows->context);
-	p->role = GetOuterUserId();
+	p->role = role;
 	p->actor_setting = pstrdup(pipelines_actor);
 	p->reason_setting = pstrdup(pipelines_reason);
 	p->batch_setting = pstrdup(pipelines_batch);

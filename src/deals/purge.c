@@ -154,7 +154,7 @@ write_log(Relation rel, const char *deal, bool keep_figures, int64 history_rows)
 	char		nulls[7] = {' ', ' ', ' ', ' ', ' ', ' ', ' '};
 	const char *name = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
 												  RelationGetRelationName(rel));
-	const char *role = GetUserNameFromId(GetOuterUserId(), false);
+	const char *role = GetUserNameFromId(role_at_work(), false);
 	RunAs		saved;
 
 	values[0] = CStringGetTextDatum(name);

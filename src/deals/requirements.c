@@ -674,8 +674,9 @@ missing_activities(const DealContext *deal, const StageDef *stage, int32 episode
 }
 
 /*
- * A function of the user's that runs as its owner hands leave on.  An action of a foreign key runs as the owner of the table,
- * which says nothing of who is at work.
+ * A function of the user's that runs as its owner hands leave on.  An action of
+ * a foreign key runs as the owner of the table, which says nothing of who is at
+ * work.
  */
 bool
 is_member(const char *role)
@@ -686,8 +687,8 @@ is_member(const char *role)
 
 	GetUserIdAndSecContext(&userid, &sec_context);
 	if ((sec_context & SECURITY_NOFORCE_RLS) != 0)
-		userid = GetOuterUserId();
-	return OidIsValid(roleid) && is_member_of_role_nosuper(userid, roleid);
+		userid = rights_at_work();
+	return OidIsValid(roleid) && OidIsValid(userid) && is_member_of_role_nosuper(userid, roleid);
 }
 
 /* a value of a column that holds a number, as numeric; false: it does not */

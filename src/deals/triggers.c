@@ -438,7 +438,9 @@ static void
 check_event_time(TimestampTz event_time, const DealContext *deal,
 				 bool has_changed_at, TimestampTz changed_at)
 {
-	if (!has_privs_of_role(GetOuterUserId(), deal->table->owner))
+	Oid			roleid = rights_at_work();
+
+	if (!OidIsValid(roleid) || !has_privs_of_role(roleid, deal->table->owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to set the event time of changes of table \"%s\"",

@@ -19,4 +19,7 @@ typedef struct RunAs
 extern void run_as(Oid userid, RunAs *saved);
 extern void run_as_end(const RunAs *saved);
 
+extern Oid	role_at_work(void);
+extern Oid	rights_at_work(void);
+
 #endif							/* PIPELINES_PRIVILEGE_H */
