@@ -2,11 +2,11 @@
 #
 # check.sh quick|all: every suite there is, on throwaway clusters.
 #
-# Suites: the mechanical house rules; a build without a warning; pg_regress
-# (REGRESS in the Makefile); isolation (test/isolation); TAP (test/t); the demo,
-# which must play through.  Two lanes run at a time: pg_regress, isolation and
-# demo on a cluster of their own, and the TAP files, which make their own, two
-# at a time.
+# Suites: the mechanical house rules, and that every error is in a test; a build
+# without a warning; pg_regress (REGRESS in the Makefile); isolation
+# (test/isolation); TAP (test/t); the demo, which must play through.  Two lanes
+# run at a time: pg_regress, isolation and demo on a cluster of their own, and the
+# TAP files, which make their own, two at a time.
 #
 # Counted are every regress file, every isolation spec, every single TAP
 # assertion, and the demo as one; house rules, build and preparation only count
@@ -20,9 +20,10 @@
 # suites; REGRESS_TESTS="moves ..." and PROVE_TESTS="test/t/a.pl ..." choose files;
 # TEST_LIMIT is how many seconds a suite, or a TAP file, may take.  TEST_COPT are
 # further flags of the compiler, TEST_PRELOAD libraries that servers load first,
-# TEST_SETTINGS lines of postgresql.conf for regress and isolation, TEST_AFTER a
-# command that runs in the built project at the end; TEST_INSTALL=1 installs into
-# the server, too, where that has a private install tree (test/matrix uses these).
+# TEST_SETTINGS lines of postgresql.conf for regress and isolation, TEST_BEFORE a
+# command that runs in the copy of the project before it is built, TEST_AFTER one
+# that runs there at the end; TEST_INSTALL=1 installs into the server, too, where
+# that has a private install tree (test/matrix uses these).
 #
 set -u
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -73,11 +74,15 @@ make_scratch check
 if wants style; then
 	heading 'House rules'
 	if perl "$root/test/style.pl"; then say 'kept'; else not_ok 'house rules'; fi
+	perl "$root/test/errors.pl" || not_ok 'errors that are in no test'
 fi
 
 heading "Build for $("$pg_config" --version)"
 tree=$scratch/project
 copy_project "$tree"
+if [ -n "${TEST_BEFORE:-}" ]; then
+	(cd "$tree" && as_user bash -c "$TEST_BEFORE") || not_ok "$TEST_BEFORE"
+fi
 if build_extension "$tree" "$scratch/install" COPT="$strict_flags${TEST_COPT:+ $TEST_COPT}"; then
 	say 'built without a warning'
 else

@@ -251,7 +251,7 @@ listed(q{function::text !~ '^pipelines\._' AND sqlstate IN ('42601', '42703', '4
 	AND NOT (sqlstate = '42703' AND message ~ '^column .* of (table|view) .* does not exist|lacks columns that|has columns that')
 	AND NOT (sqlstate = '42703' AND message ~ ' / A condition looks at columns of the deals table')
 	AND NOT (sqlstate = '42704' AND message ~ '^(forecast type|role|there is no|you have no) .* / ')
-	AND NOT (sqlstate = '42804' AND message ~ '^the first argument of .* is not a row of a table / |^(what says which rows|the condition of the board|the expression) .* is of type .*, not boolean / ')
+	AND NOT (sqlstate = '42804' AND message ~ '^the first argument of .* is not a row of a table / |^(what says which rows|the condition of the board|the expression)\M.* is of type .*, not boolean / ')
 	AND NOT (sqlstate = '42P01' AND message ~ '^relation with OID \d+ does not exist$')
 	AND NOT (sqlstate = '42601' AND message ~ 'is neither a list of columns nor|is not a condition')
 	-- a text of the caller's own that is no SQL, or names what is not there: the parser says where
