@@ -1604,13 +1604,13 @@ AS $$
 	-- a value of a stage that was merged stands for the one that took over
 	SELECT format('(SELECT coalesce(p.merged_into, s.said) FROM (SELECT coalesce(%s) AS said) s LEFT JOIN pipelines.pipeline_stage p ON p.pipeline_id = %s AND p.stage_id = s.said)',
 				  string_agg(x.expression, ', ' ORDER BY x.n), pipelines._column($1, 'pipeline_id'))
-	FROM (SELECT w.n, format('(SELECT v.stage_id FROM pipelines.stage_value v WHERE v.relation = %s AND v.part = %L AND v.value = coalesce(d.%I::text, ''''))',
-							 $1::oid, w.part, r.column_name) AS expression
+	FROM (SELECT w.n, format('(SELECT v.stage_id FROM pipelines.stage_value v WHERE v.relation = %s AND v.part = %L AND v.value = coalesce(%s, ''''))',
+							 $1::oid, w.part, pipelines._text_of($1, 'd', r.column_name)) AS expression
 		  FROM (VALUES (1, 'application_outcome', 'outcome'), (2, 'application_stage', 'stage')) w(n, role, part)
 		  JOIN pipelines._roles($1) r ON r.role = w.role
 		  WHERE r.column_name IS NOT NULL
 		  UNION ALL
-		  SELECT 3, format('(SELECT s.stage_id FROM pipelines.stage s WHERE s.name = d.%I::text)', r.column_name)
+		  SELECT 3, format('(SELECT s.stage_id FROM pipelines.stage s WHERE s.name = %s)', pipelines._text_of($1, 'd', r.column_name))
 		  FROM pipelines._roles($1) r WHERE r.role = 'application_stage' AND r.column_name IS NOT NULL) x
 $$;
 COMMENT ON FUNCTION pipelines._said_stage(regclass) IS

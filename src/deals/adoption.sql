@@ -260,6 +260,54 @@ COMMENT ON FUNCTION pipelines._history_type(regclass, name, oid) IS
 -- that plays it and the one that follows it in the history (NULL where there is
 -- no such column any more, or no history).  No rows where there is no such
 -- trigger.
+-- A domain's own conditions are code of whoever made it, and decide what may be
+-- stored, not what is looked for.
+CREATE FUNCTION pipelines._base_type(type oid, modifier integer)
+RETURNS text
+LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 100
+SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH RECURSIVE base AS (
+		SELECT $1 AS type, $2 AS modifier
+		UNION ALL
+		SELECT t.typbasetype, t.typtypmod FROM base b JOIN pg_type t ON t.oid = b.type WHERE t.typtype = 'd'
+	)
+	SELECT format_type(b.type, b.modifier) FROM base b JOIN pg_type t ON t.oid = b.type WHERE t.typtype <> 'd'
+$$;
+COMMENT ON FUNCTION pipelines._base_type(oid, integer) IS
+	'The type beneath a domain, or the type itself, as SQL text.';
+
+-- A cast to text may have been made by whoever owns the type, and would run as
+-- whoever reads: it is used of PostgreSQL's own types alone, of others what their
+-- output function writes.
+CREATE FUNCTION pipelines._text_of(expression text, type oid)
+RETURNS text
+LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 1000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH RECURSIVE base AS (
+		SELECT t.typtype, t.typbasetype, t.typnamespace FROM pg_type t WHERE t.oid = $2
+		UNION ALL
+		SELECT t.typtype, t.typbasetype, t.typnamespace FROM base b JOIN pg_type t ON t.oid = b.typbasetype WHERE b.typtype = 'd'
+	)
+	SELECT format(CASE b.typnamespace WHEN 'pg_catalog'::regnamespace THEN 'CAST(%1$s AS text)'
+					   ELSE 'CASE WHEN pg_catalog.num_nulls(%1$s) = 0 THEN pg_catalog.format(''%%s'', %1$s) END' END, $1)
+	FROM base b WHERE b.typtype <> 'd'
+$$;
+COMMENT ON FUNCTION pipelines._text_of(text, oid) IS
+	'An expression of a type as text, as SQL text that calls no cast that somebody made.';
+
+CREATE FUNCTION pipelines._text_of(relation regclass, alias text, name name)
+RETURNS text
+LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 1000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT pipelines._text_of(format('%s.%I', $2, $3), a.atttypid)
+	FROM pg_attribute a WHERE a.attrelid = $1 AND a.attname = $3 AND NOT a.attisdropped
+$$;
+COMMENT ON FUNCTION pipelines._text_of(regclass, text, name) IS
+	'A column of a relation as text, as SQL text that calls no cast that somebody made.';
+
 CREATE FUNCTION pipelines._mapping_trigger(relation regclass, history regclass)
 RETURNS TABLE (n integer, role text, column_name name, history_column name)
 LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10 ROWS 40
@@ -478,7 +526,7 @@ BEGIN
 			AND (r.column_name IS NULL OR r.history_column IS NULL)
 		  UNION ALL
 		  SELECT past, c.name
-		  FROM unnest('{version,change,valid_from,valid_to,to_pipeline_id,to_stage_id,recorded_at}'::text[]) c(name)
+		  FROM unnest('{version,change,valid_from,valid_to,to_pipeline_id,to_stage_id,skipped_stages,reason,recorded_at}'::text[]) c(name)
 		  WHERE pipelines._own_column(past, c.name) IS NULL) x
 	LIMIT 1;
 	IF FOUND THEN

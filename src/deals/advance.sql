@@ -21,7 +21,7 @@ BEGIN
 	SELECT CASE WHEN count(*) = 1 THEN format('d.%I::text', min(r.column_name::text))
 				ELSE format('ROW(%s)::text', string_agg(format('d.%I', r.column_name), ', ' ORDER BY r.n)) END,
 		   CASE WHEN deal IS NULL THEN 'true'
-				ELSE string_agg(format('d.%I = ($1)[%s]::%s', r.column_name, substr(r.role, 4), format_type(a.atttypid, a.atttypmod)), ' AND ') END
+				ELSE string_agg(format('d.%I = ($1)[%s]::%s', r.column_name, substr(r.role, 4), pipelines._base_type(a.atttypid, a.atttypmod)), ' AND ') END
 	INTO as_text, condition
 	FROM pipelines._roles(deals) r
 	JOIN pg_attribute a ON a.attrelid = _advance_steps.deals AND a.attname = r.column_name AND a.attnum > 0

@@ -108,14 +108,17 @@ void
 key_column_open(KeyColumn *key, Relation rel, AttrNumber attnum)
 {
 	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
+	Oid			type;
 	Oid			input;
 
 	key->schema = get_namespace_name(RelationGetNamespace(rel));
 	key->table = pstrdup(RelationGetRelationName(rel));
 	key->column = pstrdup(NameStr(att->attname));
-	key->type = format_type_with_typemod(att->atttypid, att->atttypmod);
+	/* what a domain demands of what is stored is its owner's code, and not for us to run */
 	key->typmod = att->atttypmod;
-	getTypeInputInfo(att->atttypid, &input, &key->ioparam);
+	type = getBaseTypeAndTypmod(att->atttypid, &key->typmod);
+	key->type = format_type_with_typemod(type, key->typmod);
+	getTypeInputInfo(type, &input, &key->ioparam);
 	fmgr_info(input, &key->input);
 }
 
@@ -125,7 +128,6 @@ key_error_callback(void *arg)
 {
 	const KeyColumn *key = (const KeyColumn *) arg;
 
-	/* a domain, whose constraints are not data exceptions, names itself */
 	if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION)
 		return;
 	errhint("Give the key of a deal of table \"%s\": its column \"%s\" is of type %s.",

@@ -168,8 +168,8 @@ AS $$
 		pipelines._column($1, 'closed_on', 'date', true),
 		-- what was changed after the closing doesn't count
 		CASE WHEN y.history IS NULL THEN x.expression
-			 ELSE format('(SELECT CAST(g.%I AS text) FROM %s g WHERE %s AND g.%I = %s AND g.%I = %s ORDER BY g.%I LIMIT 1)',
-				y.history, t.history, pipelines._versions_match($1, 'g', 'h'), k.episode, pipelines._column($1, 'episode', NULL, true),
+			 ELSE format('(SELECT %s FROM %s g WHERE %s AND g.%I = %s AND g.%I = %s ORDER BY g.%I LIMIT 1)',
+				pipelines._text_of(t.history, 'g', y.history), t.history, pipelines._versions_match($1, 'g', 'h'), k.episode, pipelines._column($1, 'episode', NULL, true),
 				k.closed_at, pipelines._column($1, 'closed_at', NULL, true), pipelines._own_column(t.history, 'version')) END,
 		pipelines._own_column(t.history, 'valid_to'), pipelines._history_source($1),
 		x.joined,

@@ -220,7 +220,7 @@ LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 2000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT string_agg(format('%s.%I = CAST((%s)[%s] AS %s)', $2, CASE WHEN $3 THEN m.history_column ELSE m.column_name END,
-							 $4, substr(m.role, 4), format_type(a.atttypid, a.atttypmod)), ' AND ' ORDER BY m.n)
+							 $4, substr(m.role, 4), pipelines._base_type(a.atttypid, a.atttypmod)), ' AND ' ORDER BY m.n)
 	FROM pipelines._roles($1) m
 	JOIN pg_attribute a ON a.attrelid = $1 AND a.attname = m.column_name AND a.attnum > 0
 	WHERE m.role ~ '^key[1-9]'
@@ -318,7 +318,7 @@ BEGIN
 		WHERE a.attrelid = _dimension.deals AND a.attname = _dimension.by AND a.attnum > 0 AND NOT a.attisdropped;
 	END IF;
 	IF name IS NOT NULL THEN
-		expression := format('CAST(d.%I AS text)', name);
+		expression := pipelines._text_of(_dimension.deals, 'd', name);
 	ELSE
 		-- with d before each column
 		expression := pipelines._deal_expression(_dimension.deals, _dimension.by, 'text'::regtype, 'what the report is split by');
@@ -347,9 +347,9 @@ AS $$
 	SELECT CASE WHEN x.history IS NULL THEN x.expression
 		ELSE format('CASE WHEN %1$s IS NOT NULL AND %2$s IS DISTINCT FROM %1$s THEN pipelines._lookup(%3$L::text, %4$s, %5$s, %6$s, %1$s, %7$s) ELSE %7$s END',
 			pipelines._column($1, 'closed_at'), pipelines._column($1, 'changed_at'),
-			format('SELECT v.value FROM (SELECT h.%1$I AS version, CAST(h.%2$I AS text) AS value FROM %3$s h WHERE %4$s AND h.%1$I < $%5$s AND %6$s = $%7$s AND %8$s = $%9$s
+			format('SELECT v.value FROM (SELECT h.%1$I AS version, %2$s AS value FROM %3$s h WHERE %4$s AND h.%1$I < $%5$s AND %6$s = $%7$s AND %8$s = $%9$s
 				UNION ALL SELECT $%5$s, $%10$s) v ORDER BY v.version LIMIT 1',
-				pipelines._own_column(t.history, 'version'), x.history, t.history, k.matches, k.many + 1,
+				pipelines._own_column(t.history, 'version'), pipelines._text_of(t.history, 'h', x.history), t.history, k.matches, k.many + 1,
 				pipelines._column($1, 'episode', NULL, true), k.many + 2, pipelines._column($1, 'closed_at', NULL, true), k.many + 3, k.many + 4),
 			k.list, pipelines._column($1, 'version'), pipelines._column($1, 'episode'), x.expression) END
 	FROM pipelines.tracked_table t
@@ -370,7 +370,7 @@ CREATE FUNCTION pipelines._dimension_of_past(deals regclass, by text, OUT expres
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT CASE WHEN $2 IS NULL THEN 'CAST(NULL AS text)' WHEN x.history IS NULL THEN 'p.by_' ELSE format('CAST(h.%I AS text)', x.history) END,
+	SELECT CASE WHEN $2 IS NULL THEN 'CAST(NULL AS text)' WHEN x.history IS NULL THEN 'p.by_' ELSE pipelines._text_of((SELECT t.history FROM pipelines.tracked_table t WHERE t.relation = $1), 'h', x.history) END,
 		CASE WHEN $2 IS NOT NULL AND x.history IS NULL
 			 THEN format('%s LEFT JOIN (SELECT %s, %s FROM %s d) p(%s, by_) ON %s%s', life.joined, k.list, x.expression, $1, k.names, k.matches, life.condition)
 			 ELSE '' END

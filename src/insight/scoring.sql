@@ -95,7 +95,7 @@ DECLARE
 	expression text;
 	tracked text;
 BEGIN
-	SELECT a.attname AS deals_column, h.attname AS history_column, t.typcategory,
+	SELECT a.attname AS deals_column, h.attname AS history_column, t.oid AS type, t.typcategory,
 		   CASE WHEN r.role IS NOT NULL
 				THEN pipelines._column(_deal_dimension.deals, r.role, NULL::text, _deal_dimension.of_history) END AS expression
 	INTO by_name
@@ -112,7 +112,7 @@ BEGIN
 	IF FOUND THEN
 		IF of_history AND by_name.history_column IS NULL AND NOT for_scores THEN
 			-- of that life
-			RETURN (SELECT format('(SELECT CAST(d.%I AS text) FROM %s d WHERE %s%s)', by_name.deals_column, deals, pipelines._key_match(deals, 'h', 'd'),
+			RETURN (SELECT format('(SELECT %s FROM %s d WHERE %s%s)', pipelines._text_of(deals, 'd', by_name.deals_column), deals, pipelines._key_match(deals, 'h', 'd'),
 								  CASE WHEN pipelines._returned(deals)
 									   THEN format(' AND NOT EXISTS (SELECT FROM %1$s e WHERE %2$s AND e.%3$I = ''delete'' AND e.%4$I >= h.%4$I)',
 											k.history, pipelines._versions_match(deals, 'e', 'h'), pipelines._own_column(k.history, 'change'), pipelines._own_column(k.history, 'version')) END)
@@ -129,7 +129,7 @@ BEGIN
 							   format('%s.%I', alias, CASE WHEN of_history THEN by_name.history_column ELSE by_name.deals_column END));
 		RETURN CASE WHEN by_name.typcategory = 'N' AND for_scores
 					THEN format('pipelines._magnitude(CAST(%s AS numeric))', expression)
-					ELSE format('CAST(%s AS text)', expression) END;
+					ELSE pipelines._text_of(expression, by_name.type) END;
 	END IF;
 	IF NOT pipelines._is_condition(deals, format(E'((%s\n)) IS NULL', dimension), format('the expression "%s"', dimension)) THEN
 		RAISE EXCEPTION '"%" is neither a column of table % nor an expression over its columns', dimension, deals

@@ -105,6 +105,73 @@ for my $function (qw(_deal_before _deal_after _deal_truncate _columns _definitio
 		unlike($err, qr/ERROR:  XX|server closed|terminated/, "$function() $when: nothing internal");
 	}
 }
+
+# types of the owner's, with casts and operators that PostgreSQL would use, in the
+# columns that an adopted table is known, split and keyed by
+run_sql($node, $db, <<'END', 'types with casts', 'owner');
+SET search_path = app, pg_catalog;
+CREATE TYPE mood AS ENUM ('One', 'Two', 'Won');
+CREATE TYPE pair AS (a text);
+CREATE FUNCTION says_text(mood) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE LOG 'planted: cast as %', current_user; RETURN enum_out($1); END $$;
+CREATE FUNCTION says_text(pair) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE LOG 'planted: cast as %', current_user; RETURN 'x'; END $$;
+CREATE FUNCTION says_json(mood) RETURNS json LANGUAGE plpgsql AS $$ BEGIN RAISE LOG 'planted: json as %', current_user; RETURN '1'; END $$;
+CREATE FUNCTION same(mood, mood) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE LOG 'planted: equality as %', current_user; RETURN true; END $$;
+CREATE FUNCTION same(mood, text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE LOG 'planted: equality as %', current_user; RETURN true; END $$;
+CREATE FUNCTION same(mood, mood[]) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE LOG 'planted: equality as %', current_user; RETURN true; END $$;
+CREATE CAST (mood AS text) WITH FUNCTION says_text(mood) AS IMPLICIT;
+CREATE CAST (mood AS json) WITH FUNCTION says_json(mood) AS IMPLICIT;
+CREATE CAST (pair AS text) WITH FUNCTION says_text(pair) AS IMPLICIT;
+CREATE OPERATOR = (LEFTARG = mood, RIGHTARG = mood, FUNCTION = same);
+CREATE OPERATOR = (LEFTARG = mood, RIGHTARG = text, FUNCTION = same);
+CREATE OPERATOR = (LEFTARG = mood, RIGHTARG = mood[], FUNCTION = same);
+CREATE FUNCTION likes(bigint) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE LOG 'planted: condition as %', current_user; RETURN true; END $$;
+CREATE DOMAIN number AS bigint CHECK (likes(VALUE));
+CREATE TABLE jobs (number number PRIMARY KEY, state mood, price numeric, who text, feel mood, extra pair, feels mood[]);
+INSERT INTO jobs VALUES (1, 'One', 10, 'ann', 'One', '(x)', '{One}'), (2, 'Two', 20, 'bob', 'Two', '(y)', '{Two}'), (3, 'One', 30, 'ann', 'Two', '(y)', NULL), (4, 'One', 40, NULL, NULL, NULL, NULL);
+SELECT * FROM pipelines.adopt('jobs', stage => 'state', amount => 'price', owner => 'who', pipeline => 'P', apply => true);
+SELECT pipelines.track('jobs', 'feel'), pipelines.track('jobs', 'extra');
+UPDATE jobs SET state = 'Two', feel = 'Two' WHERE number = 1;
+END
+my $mark = length PostgreSQL::Test::Utils::slurp_file($node->logfile);
+run_sql($node, $db, <<'END', 'an administrator asks and mends');
+SET search_path = app, pg_catalog;
+SELECT * FROM pipelines.board('jobs');
+SELECT * FROM pipelines.board('jobs', by => 'feel');
+SELECT * FROM pipelines.flow('jobs', by => 'feel');
+SELECT * FROM pipelines.flow('jobs', by => 'extra');
+SELECT * FROM pipelines.flow('jobs', by => 'feels');
+SELECT * FROM pipelines.trend('jobs', 2, by => 'feel');
+SELECT * FROM pipelines.funnel('jobs', by => 'feel');
+SELECT * FROM pipelines.velocity('jobs', by => 'feel');
+SELECT * FROM pipelines.time_in_stage('jobs', by => 'feel');
+SELECT * FROM pipelines.forecast_report('jobs');
+SELECT * FROM pipelines.quota_report('jobs');
+SELECT pipelines.train_scores('jobs', features => '{feel,extra}', min_won => 0, min_lost => 0);
+SELECT * FROM pipelines.scores('jobs');
+SELECT * FROM pipelines.journey('jobs', '1');
+SELECT * FROM pipelines.stage_times('jobs', '1');
+SELECT * FROM pipelines.next_steps('jobs', '1');
+SELECT * FROM pipelines.advance('jobs', '1');
+SELECT * FROM pipelines.move_plan('jobs', '{1,2,3}', 'Won');
+SELECT * FROM pipelines.bridge('jobs', pg_catalog.now(), pg_catalog.now());
+SELECT * FROM pipelines.transitions('jobs');
+SELECT * FROM pipelines.as_of(NULL::jobs, pg_catalog.now());
+SELECT * FROM jobs_current;
+SELECT * FROM jobs_board;
+SELECT * FROM pipelines.verify('jobs');
+SELECT * FROM pipelines.check_definitions();
+SELECT * FROM pipelines.resume('jobs');
+SELECT * FROM pipelines.rebuild_views('jobs');
+SELECT * FROM pipelines.repair('jobs');
+SELECT pipelines.follow_application('jobs');
+SELECT pipelines.add_stage_value('jobs', 'x', 'Two');
+END
+$log = substr PostgreSQL::Test::Utils::slurp_file($node->logfile), $mark;
+my %called;
+$called{$1}++ for $log =~ /LOG:  planted: (\w+ as \w+)/g;
+is(join(', ', map { "$_ $called{$_}" } grep { /as postgres/ } sort keys %called), '', 'no cast, operator or condition of a domain ran as the administrator');
+is($node->safe_psql($db, q{SELECT string_agg(DISTINCT f.value, ',') FROM pipelines.flow('app.jobs', by => 'feel') f}), 'One,Two', 'a report shows what the type itself writes');
+is($node->safe_psql($db, q{SELECT state, stage_id, version FROM app.jobs WHERE number = 1}), 'Two|2|2', 'and deals are where they were');
 is(problems($node, $db), '', 'verify finds nothing');
 $node->stop;
 done_testing();
