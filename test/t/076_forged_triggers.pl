@@ -49,7 +49,7 @@ CREATE TABLE fiscal_period (LIKE plain);
 INSERT INTO fiscal_period SELECT * FROM plain;
 END
 # what sequences gave away is not taken back
-sub kept { return contents($node, $db) =~ s/^\S+_seq \d+$//gmr }
+sub kept { return join "\n", sort grep { !/_seq \d+$/ } split /\n/, contents($node, $db) }
 my $before = kept();
 
 my @functions = split /\n/, $node->safe_psql($db, q{SELECT p.oid::regprocedure FROM pg_proc p WHERE p.pronamespace = 'pipelines'::regnamespace AND p.prorettype = 'trigger'::regtype ORDER BY 1::text});
