@@ -249,7 +249,7 @@ SELECT try($$UPDATE pipelines.fiscal_period SET label = label || 'x'$$), try($$I
 ROLLBACK;
 -- the table of deals says of itself what no condition is
 UPDATE pipelines.tracked_table SET live = 'name' WHERE relation = 'deals'::regclass;
-SELECT try($$SELECT * FROM pipelines.board('deals')$$), try($$SELECT * FROM pipelines.rebuild_views('deals')$$);
+SELECT try($$SELECT * FROM pipelines.board('deals')$$), try($$SELECT * FROM pipelines.flow('deals')$$);
 UPDATE pipelines.tracked_table SET live = NULL WHERE relation = 'deals'::regclass;
 SELECT try($$SELECT pipelines._register_activity('deals_history', 'deals_activity', '{}')$$);
 SELECT try($$SELECT pipelines.follow_application(4294967294::oid::regclass)$$);
