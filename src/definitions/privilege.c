@@ -4,11 +4,12 @@
  *	  Doing something as the owner of a table, without trusting anybody.
  *
  * Owns the switch of the user id around internal reads and writes, and the
- * question whose doing a change is.  The invariant: between run_as() and run_as_end() no name is looked up in a
- * schema other than pg_catalog unless it is qualified, and nothing that runs
- * can escape to the caller's or the owner's other privileges.  Must never be
- * used around code that the caller could choose.  An error in between needs
- * no care: the end of the (sub)transaction restores all three.
+ * question whose doing a change is.  The invariant: between run_as() and
+ * run_as_end() no name is looked up in a schema other than pg_catalog unless it
+ * is qualified, and nothing that runs can escape to the caller's or the owner's
+ * other privileges.  Must never be used around code that the caller could
+ * choose.  An error in between needs no care: the end of the (sub)transaction
+ * restores all three.
  *
  *-------------------------------------------------------------------------
  */
