@@ -185,16 +185,16 @@ BEGIN
 	WHERE m.role ~ '^key[1-9]';
 	RETURN format($sql$WITH %16$sversion AS MATERIALIZED (
 			SELECT r.pipeline_id_, r.stage_id_, r.to_pipeline_, r.to_stage_, r.change_, r.by_, r.currency_, r.first_, r.made_closed_, %17$s AS moved_,
-				r.again_ > 0 AS again_, r.era_, r.first_era_, r.n, r.priced, r.amount, r.priced_before, r.amount_before, r.seconds, r.aged
+				r.again_ > 0 AS again_, %22$s, r.n, r.priced, r.amount, r.priced_before, r.amount_before, r.seconds, r.aged
 			FROM pipelines._sums_rows((
-				SELECT pipelines._sums(12, r.pipeline_id_, r.stage_id_, r.to_pipeline_, r.to_stage_, r.change_, CAST(r.by_ AS text), %1$s, r.first_, r.made_closed_, r.%18$s,
-					%19$s, CASE WHEN r.made_closed_ THEN %20$s END,
+				SELECT pipelines._sums(%23$s, r.pipeline_id_, r.stage_id_, r.to_pipeline_, r.to_stage_, r.change_, CAST(r.by_ AS text), %1$s, r.first_, r.made_closed_, r.%18$s,
+					%20$s
 					r.again_, x.amount, y.amount, r.seconds_)
 				FROM (SELECT m.*, %2$s AS seconds_ FROM (%3$s) m%4$s WHERE m.exited_ > $2) r
 				CROSS JOIN LATERAL (SELECT %5$s AS amount) x
 				CROSS JOIN LATERAL (SELECT %6$s AS amount) y
 				WHERE true%7$s
-			)) AS r(pipeline_id_ integer, stage_id_ integer, to_pipeline_ integer, to_stage_ integer, change_ text, by_ text, currency_ text, first_ boolean, made_closed_ boolean, %18$s boolean, era_ integer, first_era_ integer,
+			)) AS r(pipeline_id_ integer, stage_id_ integer, to_pipeline_ integer, to_stage_ integer, change_ text, by_ text, currency_ text, first_ boolean, made_closed_ boolean, %18$s boolean,%24$s
 				n bigint, again_ bigint, priced bigint, amount numeric, priced_before bigint, amount_before numeric, aged bigint, seconds double precision)
 		), begun AS MATERIALIZED (
 			SELECT r.pipeline_id_, r.stage_id_, r.by_, %1$s AS currency_, r.again_, r.closed_, %21$s AS era_, count(*) AS n, count(x.amount) AS priced, sum(x.amount) AS amount
@@ -265,7 +265,11 @@ BEGIN
 		CASE WHEN seen
 			 THEN 'r.ended_ AND (r.stage_id_ <> r.to_stage_ OR r.pipeline_id_ <> r.to_pipeline_ OR r.to_stage_ IS NULL OR r.change_ IN (''close'', ''reopen''))'
 			 ELSE 'r.moved_' END,
-		CASE WHEN seen THEN 'ended_' ELSE 'moved_' END, format(era, 'r.exited_'), format(era, 'r.began_'), format(era, 'r.at_'));
+		CASE WHEN seen THEN 'ended_' ELSE 'moved_' END, format(era, 'r.exited_'),
+		-- two more to group by, where there is more than one era
+		CASE WHEN eras THEN format('%s, CASE WHEN r.made_closed_ THEN %s END,', format(era, 'r.exited_'), format(era, 'r.began_')) ELSE '' END,
+		format(era, 'r.at_'), CASE WHEN eras THEN 'r.era_, r.first_era_' ELSE '0 AS era_, 0 AS first_era_' END, CASE WHEN eras THEN 12 ELSE 10 END,
+		CASE WHEN eras THEN ' era_ integer, first_era_ integer,' ELSE '' END);
 END
 $$;
 COMMENT ON FUNCTION pipelines._flow_events(regclass, text, boolean, text, boolean, boolean, boolean) IS
