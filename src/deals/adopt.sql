@@ -637,7 +637,7 @@ BEGIN
 		SELECT (array_agg(CASE WHEN a.type IN ('json', 'jsonb')
 							-- translated names: English, else any
 							THEN format('coalesce(l.%1$I ->> ''en_US'', l.%1$I ->> ''en'', (SELECT min(x.value) FROM jsonb_each_text(l.%1$I::jsonb) x))', a.attname)
-							ELSE format('l.%I::text', a.attname) END
+							ELSE pipelines._text_of(lookup, 'l', a.attname) END
 						  ORDER BY w.n) FILTER (WHERE w.part = 'label'))[1],
 			   (array_agg(format('l.%I', a.attname) ORDER BY w.n) FILTER (WHERE w.part = 'order' AND a.number))[1],
 			   (array_agg(format('l.%I', a.attname) ORDER BY w.n) FILTER (WHERE w.part = 'won' AND a.type = 'boolean'))[1],
@@ -654,16 +654,16 @@ BEGIN
 		JOIN (SELECT a.attname, pipelines._plain_type(a.atttypid) AS type,
 					 pipelines._plain_type(a.atttypid) IN ('smallint', 'integer', 'bigint', 'numeric', 'real', 'double precision') AS number
 			  FROM pg_attribute a WHERE a.attrelid = lookup AND a.attnum > 0 AND NOT a.attisdropped) a ON a.attname = w.name;
-		picklist := format('SELECT l.%1$I::text AS value, row_number() OVER (ORDER BY %2$s) AS place, %3$s AS label,
+		picklist := format('SELECT %8$s AS value, row_number() OVER (ORDER BY %2$s) AS place, %3$s AS label,
 				CASE WHEN %4$s THEN ''won'' WHEN %5$s THEN ''lost'' END AS given_outcome, %6$s AS given_probability
 			FROM %7$s l',
 			facts ->> 'lookup_key', concat_ws(', ', order_column, 'l.' || quote_ident(facts ->> 'lookup_key')),
-			coalesce(label_column, format('l.%I::text', facts ->> 'lookup_key')),
+			coalesce(label_column, pipelines._text_of(lookup, 'l', (facts ->> 'lookup_key')::name)),
 			coalesce(won_column, 'false'), coalesce(lost_column, 'false'),
 			CASE WHEN probability_column IS NULL THEN 'NULL::numeric'
 				ELSE format('CASE WHEN l.%1$I BETWEEN 0 AND 100 THEN round(l.%1$I::numeric * %2$s, 2) END', probability_column,
 							CASE pipelines._adoption_scale(lookup, probability_column) WHEN 'fraction' THEN 100 ELSE 1 END) END,
-			lookup);
+			lookup, pipelines._text_of(lookup, 'l', (facts ->> 'lookup_key')::name));
 	ELSE
 		picklist := 'SELECT NULL::text AS value, NULL::bigint AS place, NULL::text AS label, NULL::text AS given_outcome, NULL::numeric AS given_probability WHERE false';
 	END CASE;
@@ -676,12 +676,12 @@ BEGIN
 	RETURN QUERY EXECUTE format($sql$
 		WITH listed AS (%1$s),
 		present AS (
-			SELECT coalesce(d.%2$I::text, '') AS value, count(*) AS rows, %3$s AS usual
+			SELECT coalesce(%2$s, '') AS value, count(*) AS rows, %3$s AS usual
 			FROM %4$s d GROUP BY 1
 		)
 		SELECT coalesce(l.value, p.value), l.place, coalesce(l.label, p.value), coalesce(p.rows, 0), l.value IS NOT NULL,
 			   l.given_outcome, l.given_probability, p.usual
-		FROM listed l FULL JOIN present p ON p.value = l.value$sql$, picklist, stage, usual, deals);
+		FROM listed l FULL JOIN present p ON p.value = l.value$sql$, picklist, pipelines._text_of(deals, 'd', stage::name), usual, deals);
 	GET DIAGNOSTICS many = ROW_COUNT;
 	IF many > 5000 THEN
 		RAISE EXCEPTION 'column "%" of table % has % different values', stage, deals, many
@@ -762,8 +762,8 @@ BEGIN
 	IF outcome_column IS NOT NULL THEN
 		EXECUTE format($sql$
 			SELECT jsonb_agg(jsonb_build_object('value', x.value, 'rows', x.rows) ORDER BY x.value COLLATE "C")
-			FROM (SELECT coalesce(d.%I::text, '') AS value, count(*) AS rows FROM %s d GROUP BY 1
-				  ORDER BY 2 DESC LIMIT 101) x$sql$, outcome_column, deals)
+			FROM (SELECT coalesce(%s, '') AS value, count(*) AS rows FROM %s d GROUP BY 1
+				  ORDER BY 2 DESC LIMIT 101) x$sql$, pipelines._text_of(deals, 'd', outcome_column::name), deals)
 		INTO outcomes;
 		IF jsonb_array_length(outcomes) > 100 THEN
 			RAISE EXCEPTION 'column "%" of table % has more than 100 different values', outcome_column, deals
@@ -1108,11 +1108,12 @@ BEGIN
 	EXECUTE format($sql$
 		SELECT string_agg(format('"%%s" (%%s rows)', x.value, x.rows), ', ' ORDER BY x.rows DESC, x.value COLLATE "C") FILTER (WHERE x.n <= 20), sum(x.rows)
 		FROM (SELECT v.value, sum(v.rows) AS rows, row_number() OVER (ORDER BY sum(v.rows) DESC, v.value COLLATE "C") AS n
-			  FROM (SELECT coalesce(d.%1$I::text, '') AS value, %2$s AS outcome, count(*) AS rows FROM %3$s d GROUP BY 1, 2) v
+			  FROM (SELECT coalesce(%1$s, '') AS value, %2$s AS outcome, count(*) AS rows FROM %3$s d GROUP BY 1, 2) v
 			  WHERE NOT EXISTS (SELECT FROM pipelines.adoption_plan a WHERE a.relation = %4$s AND a.part = 'stage' AND a.value = v.value AND a.stage IS NOT NULL)
 				AND NOT EXISTS (SELECT FROM pipelines.adoption_plan a WHERE a.relation = %4$s AND a.part = 'outcome' AND a.value = v.outcome AND a.stage IS NOT NULL)
 			  GROUP BY v.value) x$sql$,
-		stage, CASE WHEN outcome IS NULL THEN 'NULL::text' ELSE format('coalesce(d.%I::text, '''')', outcome) END,
+		pipelines._text_of(deals, 'd', stage::name),
+		CASE WHEN outcome IS NULL THEN 'NULL::text' ELSE format('coalesce(%s, '''')', pipelines._text_of(deals, 'd', outcome::name)) END,
 		deals, deals::oid)
 	INTO found, many;
 	IF many > 0 THEN

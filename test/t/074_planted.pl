@@ -130,11 +130,23 @@ CREATE TABLE jobs (number number PRIMARY KEY, state mood, price numeric, who tex
 INSERT INTO jobs VALUES (1, 'One', 10, 'ann', 'One', '(x)', '{One}'), (2, 'Two', 20, 'bob', 'Two', '(y)', '{Two}'), (3, 'One', 30, 'ann', 'Two', '(y)', NULL), (4, 'One', 40, NULL, NULL, NULL, NULL);
 SELECT * FROM pipelines.adopt('jobs', stage => 'state', amount => 'price', owner => 'who', pipeline => 'P', apply => true);
 SELECT pipelines.track('jobs', 'feel'), pipelines.track('jobs', 'extra');
+CREATE TYPE phase AS ENUM ('One', 'Two', 'Won');
+CREATE FUNCTION says_text(phase) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE LOG 'planted: cast as %', current_user; RETURN enum_out($1); END $$;
+CREATE CAST (phase AS text) WITH FUNCTION says_text(phase) AS IMPLICIT;
+CREATE TABLE phases (phase text PRIMARY KEY, name phase);
+INSERT INTO phases VALUES ('One', 'One'), ('Two', 'Two'), ('Won', 'Won');
+CREATE TABLE tasks (id bigint PRIMARY KEY, state mood, result mood, price numeric);
+CREATE TABLE chores (id bigint PRIMARY KEY, state text REFERENCES phases, price numeric);
+INSERT INTO tasks VALUES (1, 'One', NULL, 1), (2, 'Two', 'Won', 2);
+INSERT INTO chores VALUES (1, 'One', 1), (2, 'Two', 2);
 UPDATE jobs SET state = 'Two', feel = 'Two' WHERE number = 1;
 END
 my $mark = length PostgreSQL::Test::Utils::slurp_file($node->logfile);
 run_sql($node, $db, <<'END', 'an administrator asks and mends');
 SET search_path = app, pg_catalog;
+SELECT * FROM pipelines.adopt('tasks', stage => 'state', outcome => 'result', amount => 'price', pipeline => 'T', apply => true);
+SELECT * FROM pipelines.adopt('chores', stage => 'state', amount => 'price', pipeline => 'C', apply => true);
+UPDATE tasks SET stage_id = pipelines.stage_id('T', 'Two') WHERE id OPERATOR(pg_catalog.=) 1;
 SELECT * FROM pipelines.board('jobs');
 SELECT * FROM pipelines.board('jobs', by => 'feel');
 SELECT * FROM pipelines.flow('jobs', by => 'feel');
