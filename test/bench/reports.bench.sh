@@ -81,10 +81,13 @@ for name in transitions win_rate cycle velocity load flow trend; do
 	measure "$name" "SELECT count(*) FROM pipelines.$name('deals')"
 done
 measure 'flow of all time' "SELECT count(*) FROM pipelines.flow('deals', '-infinity')"
-for name in win_rate cycle; do
+for name in win_rate cycle trend; do
 	measure "$name by owner" "SELECT count(*) FROM pipelines.$name('deals', by => 'owner')"
 done
 measure review "SELECT count(*) FROM pipelines.review('deals')"
+measure 'bridge of three months' "SELECT count(*) FROM pipelines.bridge('deals', now() - interval '90 days')"
+measure 'changes of three months' "SELECT count(*), sum(amount_after) FROM pipelines.changes('deals', now() - interval '90 days')"
+measure stalled "SELECT count(*), sum(cardinality(reasons)) FROM pipelines.stalled('deals')"
 measure 'stalled, without reasons' "SELECT count(*) FROM pipelines.stalled('deals', with_reasons => false)"
 
 sized() { # name, query with %s for the table
