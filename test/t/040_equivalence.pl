@@ -1102,7 +1102,7 @@ sub run_seed
 	my $db = "run_$seed";
 	my $generated = chance(0.4);
 	$model = DealModel->new(spec => \%spec, start => [ $alpha, $stage{Lead} ], graph => \%graph,
-		map => { "$alpha/$stage{Quote}/$beta" => $stage{Sign} }, first => { $alpha => $stage{Lead} });
+		map => { "$alpha/$stage{Quote}/$beta" => $stage{Sign} }, first => { $alpha => $stage{Lead} }, east => $beta);
 	%tables = ();
 	my $sql = '';
 	for my $t (sort keys %forms)

