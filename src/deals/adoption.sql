@@ -256,14 +256,9 @@ $$;
 COMMENT ON FUNCTION pipelines._history_type(regclass, name, oid) IS
 	'The type of a column of T in its history, as SQL text. Raises 0A000 for a type of ours, or one that has to do with it.';
 
--- What the mapping trigger of a table says: for each role, in order, the column
--- that plays it and the one that follows it in the history (NULL where there is
--- no such column any more, or no history).  No rows where there is no such
--- trigger.
 -- A domain's own conditions are code of whoever made it, and decide what may be
 -- stored, not what is looked for.
-CREATE FUNCTION pipelines._base_type(type oid, modifier integer)
-RETURNS text
+CREATE FUNCTION pipelines._beneath_domains(INOUT type oid, INOUT modifier integer)
 LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 100
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -272,7 +267,17 @@ AS $$
 		UNION ALL
 		SELECT t.typbasetype, t.typtypmod FROM base b JOIN pg_type t ON t.oid = b.type WHERE t.typtype = 'd'
 	)
-	SELECT format_type(b.type, b.modifier) FROM base b JOIN pg_type t ON t.oid = b.type WHERE t.typtype <> 'd'
+	SELECT b.type, b.modifier FROM base b JOIN pg_type t ON t.oid = b.type WHERE t.typtype <> 'd'
+$$;
+COMMENT ON FUNCTION pipelines._beneath_domains(oid, integer) IS
+	'The type beneath a domain, or the type itself.';
+
+CREATE FUNCTION pipelines._base_type(type oid, modifier integer)
+RETURNS text
+LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 100
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format_type(b.type, b.modifier) FROM pipelines._beneath_domains($1, $2) b
 $$;
 COMMENT ON FUNCTION pipelines._base_type(oid, integer) IS
 	'The type beneath a domain, or the type itself, as SQL text.';
@@ -285,14 +290,10 @@ RETURNS text
 LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 1000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	WITH RECURSIVE base AS (
-		SELECT t.typtype, t.typbasetype, t.typnamespace FROM pg_type t WHERE t.oid = $2
-		UNION ALL
-		SELECT t.typtype, t.typbasetype, t.typnamespace FROM base b JOIN pg_type t ON t.oid = b.typbasetype WHERE b.typtype = 'd'
-	)
-	SELECT format(CASE b.typnamespace WHEN 'pg_catalog'::regnamespace THEN 'CAST(%1$s AS text)'
+	SELECT format(CASE t.typnamespace WHEN 'pg_catalog'::regnamespace THEN 'CAST(%1$s AS text)'
 					   ELSE 'CASE WHEN pg_catalog.num_nulls(%1$s) = 0 THEN pg_catalog.format(''%%s'', %1$s) END' END, $1)
-	FROM base b WHERE b.typtype <> 'd'
+	FROM pipelines._beneath_domains($2, -1) b
+	JOIN pg_type t ON t.oid = b.type
 $$;
 COMMENT ON FUNCTION pipelines._text_of(text, oid) IS
 	'An expression of a type as text, as SQL text that calls no cast that somebody made.';
@@ -308,6 +309,10 @@ $$;
 COMMENT ON FUNCTION pipelines._text_of(regclass, text, name) IS
 	'A column of a relation as text, as SQL text that calls no cast that somebody made.';
 
+-- What the mapping trigger of a table says: for each role, in order, the column
+-- that plays it and the one that follows it in the history (NULL where there is
+-- no such column any more, or no history).  No rows where there is no such
+-- trigger.
 CREATE FUNCTION pipelines._mapping_trigger(relation regclass, history regclass)
 RETURNS TABLE (n integer, role text, column_name name, history_column name)
 LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10 ROWS 40

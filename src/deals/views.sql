@@ -595,6 +595,17 @@ AS $$
 $$;
 COMMENT ON FUNCTION pipelines._board_view(regclass) IS 'The text of the view T_board.';
 
+-- A day that an instant can be made of, as SQL text: dates go further than those.
+CREATE FUNCTION pipelines._within_instants(day text)
+RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE COST 10
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format('CASE WHEN %1$s <= date ''294276-12-31'' OR %1$s = ''infinity'' THEN %1$s END', $1)
+$$;
+COMMENT ON FUNCTION pipelines._within_instants(text) IS
+	'A day, or NULL where it lies beyond all instants, as SQL text.';
+
 -- The deals whose scores count, as T_forecast takes them: an arm of their own,
 -- which is not begun where no pipeline uses scores.
 CREATE FUNCTION pipelines._forecast_scores(deals regclass)
@@ -605,7 +616,7 @@ AS $$
 	SELECT format($sql$
 			WHERE k.scored IS NOT TRUE
 			UNION ALL
-			SELECT %1$s, date_trunc('month', CASE WHEN %2$s <= date '294276-12-31' OR %2$s = 'infinity' THEN %2$s END::timestamp)::date,
+			SELECT %1$s, date_trunc('month', (%12$s)::timestamp)::date,
 				   CASE WHEN %2$s IS NULL THEN 2 WHEN %2$s < k.today THEN 1 ELSE 0 END,
 				   %3$s, coalesce(%4$s, %5$s), %6$s, coalesce(%7$s, %8$s, k.probability),
 				   CASE WHEN %9$s IS NULL THEN k.counts_as WHEN %9$s = 'omitted' THEN 'done' ELSE 'open' END
@@ -624,7 +635,8 @@ AS $$
 		pipelines._column($1, 'owner', 'text'), pipelines._column($1, 'currency', 'text'), quote_nullable(t.currency) || '::text',
 		pipelines._column($1, 'amount', 'numeric'), pipelines._own_probability($1, 'k.probability'),
 		pipelines._score_text($1, 'k.probability'), pipelines._column($1, 'forecast_category', 'text'),
-		pipelines._deals_source($1, NULL::name[]), pipelines._column($1, 'stage_id'))
+		pipelines._deals_source($1, NULL::name[]), pipelines._column($1, 'stage_id'),
+		pipelines._within_instants(pipelines._column($1, 'expected_close_on', 'date')))
 	FROM pipelines.tracked_table t
 	WHERE t.relation = $1
 $$;
@@ -663,8 +675,7 @@ AS $$
 			   pipelines.forecast(x.amount, x.probability, x.counts_as) AS forecast
 		FROM (
 			SELECT %1$s AS pipeline_id,
-				   date_trunc('month', (CASE WHEN k.closed THEN CASE WHEN %2$s <= date '294276-12-31' OR %2$s = 'infinity' THEN %2$s END
-								  WHEN %3$s <= date '294276-12-31' OR %3$s = 'infinity' THEN %3$s END)::timestamp)::date AS month,
+				   date_trunc('month', (CASE WHEN k.closed THEN %13$s ELSE %14$s END)::timestamp)::date AS month,
 				   CASE WHEN k.closed AND %2$s IS NOT NULL THEN 0
 						WHEN k.closed OR %3$s IS NULL THEN 2
 						WHEN %3$s < k.today THEN 1
@@ -703,7 +714,9 @@ AS $$
 		pipelines._column($1, 'amount', 'numeric'), pipelines._column($1, 'probability', 'numeric'),
 		pipelines._column($1, 'forecast_category', 'text'), pipelines._deals_source($1, pipelines._role_columns($1)),
 		pipelines._column($1, 'stage_id'),
-		CASE WHEN pipelines._scored($1) THEN pipelines._forecast_scores($1) ELSE '' END)
+		CASE WHEN pipelines._scored($1) THEN pipelines._forecast_scores($1) ELSE '' END,
+		pipelines._within_instants(pipelines._column($1, 'closed_on', 'date')),
+		pipelines._within_instants(pipelines._column($1, 'expected_close_on', 'date')))
 	FROM pipelines.tracked_table t
 	WHERE t.relation = $1
 $$;

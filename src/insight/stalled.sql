@@ -8,6 +8,17 @@
 -- _stalls_at() (views.sql).
 -------------------------------------------------------------------------------
 
+-- What the clocks of the limits run from that there are.
+CREATE FUNCTION pipelines._stall_bases(at timestamptz)
+RETURNS text[]
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT ARRAY(SELECT DISTINCT s.stall_basis FROM pipelines._stages_at($1) s WHERE s.stall_limit IS NOT NULL)
+$$;
+COMMENT ON FUNCTION pipelines._stall_bases(timestamptz) IS
+	'The bases of the limits of all stages at an instant.';
+
 -- A deal (d) with the instant at which it stalls (w), as of $1.  ps is its stage.
 -- latest: nobody asks for those that stall after it.
 -- bases: what the clocks of the stages run from.  A last activity is looked for,
@@ -149,7 +160,7 @@ BEGIN
 	RETURN QUERY EXECUTE pipelines._stall_query(deals,
 		CASE WHEN past THEN pipelines._past_source(deals) ELSE pipelines._deals_source(deals, NULL::name[]) END,
 		'coalesce(w.stalled_at <= $1, false)' || CASE WHEN chosen IS NULL THEN '' ELSE format(' AND %s = $3', pipelines._column(deals, 'pipeline_id')) END,
-		ARRAY(SELECT DISTINCT s.stall_basis FROM pipelines._stages_at(as_of) s WHERE s.stall_limit IS NOT NULL), '$1', respect_next_action, with_reasons)
+		pipelines._stall_bases(as_of), '$1', respect_next_action, with_reasons)
 	USING as_of, max_future, chosen;
 END
 $$;
@@ -212,7 +223,7 @@ DECLARE
 		format('coalesce(tstzrange($1, greatest($1, $3), ''(]'') @> w.stalled_at, false) AND '
 			|| CASE WHEN past THEN '($4 IS NULL OR %1$s = $4)' ELSE '%1$s = $4 AND %2$s = $5 AND %3$s >= $6 AND %3$s <= $7' END,
 			pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'), pipelines._column(deals, 'stage_entered_at')),
-		ARRAY(SELECT DISTINCT s.stall_basis FROM pipelines._stages_at(as_of) s WHERE s.stall_limit IS NOT NULL), '$3', respect_next_action, with_reasons, true);
+		pipelines._stall_bases(as_of), '$3', respect_next_action, with_reasons, true);
 	s record;
 BEGIN
 	PERFORM pipelines._need_deals(deals);
