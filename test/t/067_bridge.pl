@@ -499,7 +499,8 @@ sub ask_as_reader
 }
 
 run_sql($node, 'postgres', 'CREATE ROLE reader');
-for my $n (1 .. $programs)
+# some more, where chance has left out too much
+for (my $n = 1; $n <= $programs || (keys %met < 8 && $n <= $programs + 8); $n++)
 {
 	my $program = run_program("p$n", (qw(plain parted renamed))[ ($n + $seed) % 3 ]);
 	load_log($program);
