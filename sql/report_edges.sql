@@ -185,6 +185,56 @@ SELECT l.id, l.state, s.name AS stage FROM listed l JOIN pipelines.stage s USING
 UPDATE log SET id = 10, stage = 'Odd';
 SELECT try($t$SELECT pipelines.import_history('listed', 'log')$t$);
 
+--
+-- Soft deletion by a tracked column (live): what was open plus what came minus what
+-- went is what is open, as bridge() says it; visits and closings end with it
+--
+CREATE TABLE soft (id integer PRIMARY KEY, state text NOT NULL, value numeric, rep text, made timestamptz DEFAULT '2026-01-01', deleted_at timestamptz);
+INSERT INTO soft SELECT n, 'New', 10 * n, 'r' || n % 2 FROM generate_series(1, 10) n;
+SELECT pipelines.create_pipeline('Soft', time_zone => 'UTC', stages => '["New", "Quoted", "Won", "Lost"]') > 0 AS made, pipelines.create_pipeline('Softer', time_zone => 'UTC', stages => '["Start", "Sold", "Gone"]') > 0 AS made;
+SELECT count(*) > 0 AS adopted FROM pipelines.adopt('soft', stage => 'state', amount => 'value', currency => 'EUR', owner => 'rep', pipeline => 'Soft', columns => '{"created_at": "made"}', live => 'deleted_at IS NULL', apply => true);
+SELECT pipelines.track('soft', 'deleted_at');
+SELECT clock_timestamp() AS before, pg_sleep(0.001) \gset
+UPDATE soft SET state = 'Quoted' WHERE id <= 3;
+UPDATE soft SET deleted_at = now() WHERE id = 1;
+UPDATE soft SET deleted_at = now(), state = 'Won' WHERE id = 2;	-- won and deleted at once
+UPDATE soft SET state = 'Won' WHERE id = 3;
+UPDATE soft SET deleted_at = now() WHERE id = 3;
+UPDATE soft SET deleted_at = now() WHERE id = 4;
+UPDATE soft SET state = 'Quoted' WHERE id = 4;					-- no move of a deal
+UPDATE soft SET deleted_at = NULL, value = 44 WHERE id = 4;		-- comes again where it is now
+UPDATE soft SET deleted_at = now(), pipeline_id = pipelines.pipeline_id('Softer'), stage_id = pipelines.stage_id('Softer', 'Start') WHERE id = 5;
+DELETE FROM soft WHERE id = 6;
+UPDATE soft SET deleted_at = now() WHERE id = 7;
+DELETE FROM soft WHERE id = 7;									-- deleted once
+INSERT INTO soft VALUES (11, 'New', 110, 'r1', now(), now());
+UPDATE soft SET deleted_at = NULL WHERE id = 11;
+UPDATE soft SET state = 'Won' WHERE id = 8;
+UPDATE soft SET deleted_at = now() WHERE id = 8;
+UPDATE soft SET deleted_at = NULL WHERE id = 8;					-- won, but once
+SELECT clock_timestamp() AS after \gset
+SELECT pipeline_name, kind, stage_name, to_stage_name, n, amount, mean_age_days > 100 AS old FROM pipelines.flow('soft', :'before');
+SELECT pipeline_name, kind, stage_name, to_stage_name, value, n, amount FROM pipelines.flow('soft', :'before', by => 'rep', as_of => :'after') WHERE kind IN ('new', 'deleted');
+SELECT leg, deals, value FROM pipelines.bridge('soft', :'before') WHERE deals > 0;
+SELECT f.open_at_first + f.came - f.went AS counted, f.left_open, b.deals AS bridged
+FROM (SELECT (SELECT sum(n) FROM pipelines.flow('soft', as_of => :'before') WHERE kind = 'left_open') AS open_at_first,
+		sum(n) FILTER (WHERE kind IN ('new', 'transferred_in', 'reopened')) AS came,
+		sum(n) FILTER (WHERE kind IN ('won', 'lost', 'transferred_out') OR kind = 'deleted' AND stage_name NOT IN ('Won', 'Lost')) AS went,
+		sum(n) FILTER (WHERE kind = 'left_open') AS left_open
+	  FROM pipelines.flow('soft', :'before')) f, pipelines.bridge('soft', :'before') b
+WHERE b.leg = 'end';
+SELECT id, stage_name, running, change, exited_at = (SELECT max(valid_to) FROM soft_history h WHERE h.id = v.id AND h.deleted_at IS NULL) AS when_deleted FROM soft_visits v WHERE id < 9 ORDER BY id, visit;
+SELECT id, outcome, from_stage_name, amount, deleted_at = (SELECT max(valid_to) FROM soft_history h WHERE h.id = c.id AND h.deleted_at IS NULL) AS when_deleted FROM soft_closings c ORDER BY id;
+-- where nothing tells when a row ceased to be a deal, it never was one
+CREATE TABLE untold (id integer PRIMARY KEY, state text NOT NULL, deleted_at timestamptz);
+INSERT INTO untold SELECT n, CASE n WHEN 4 THEN 'Won' ELSE 'New' END FROM generate_series(1, 4) n;
+SELECT count(*) > 0 AS adopted FROM pipelines.adopt('untold', stage => 'state', pipeline => 'Untold', live => 'deleted_at IS NULL', apply => true);
+UPDATE untold SET state = 'Won' WHERE id = 2;
+UPDATE untold SET deleted_at = now() WHERE id IN (1, 2);
+SELECT kind, stage_name, to_stage_name, n FROM pipelines.flow('untold');
+SELECT id, stage_name, running, change FROM untold_visits ORDER BY 1, visit;
+SELECT count(*) FROM untold_closings;
+
 \set ECHO none
 \c :home
 DROP DATABASE regress_pipelines_edges;

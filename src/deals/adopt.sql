@@ -869,7 +869,7 @@ stage: the column that says the stage: an enum, a reference to a table of stages
 key: columns that identify a deal and never change; left out: the primary key.
 amount, currency (or the code of one, as EUR), close_date, owner, probability, outcome (says won or lost where the stage does not), since (says when the stage was entered): columns of the table.
 scale: of the probabilities, percent or fraction (of 1); left out: as they look.
-live: condition that says which rows count as deals in the views, as deleted_at IS NULL: of columns, constants, and immutable functions and operators of pg_catalog.
+live: condition that says which rows count as deals in the views, as deleted_at IS NULL: of columns, constants, and immutable functions and operators of pg_catalog.  Where its columns are tracked (pipelines.track()), the past tells when a row ceased to be a deal; else a row that is none now never was one.
 activity: table of activities with the columns kind and done_at, see use_activities(); left out: T_activity is made.
 columns: {"part": "column"}, parts as the columns that create_deals() makes; a column that is not there is added under that name.
 layout, pipeline: where the deals go; left out: a new pipeline Standard of the layout.

@@ -307,6 +307,40 @@ $$;
 COMMENT ON FUNCTION pipelines._deals_source(regclass, name[]) IS
 	'What stands after FROM for the deals, as SQL text: the table, or those of its rows that tracked_table.live names.';
 
+-- Does the history say by itself which of its versions are deals, so that it tells
+-- when one ceased to be?
+CREATE FUNCTION pipelines._live_is_tracked(deals regclass)
+RETURNS boolean
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT t.live IS NOT NULL AND NOT EXISTS (SELECT FROM pipelines._condition_columns($1, t.live) w
+											  LEFT JOIN pipelines._layout_columns($1) m ON m.attnum = w.attnum
+											  WHERE m.history_attnum IS NULL)
+	FROM pipelines.tracked_table t
+	WHERE t.relation = $1
+$$;
+COMMENT ON FUNCTION pipelines._live_is_tracked(regclass) IS
+	'Is there a condition that says which rows are deals, and are all of its columns tracked?';
+
+-- Rows (d) that are no deals any more, by their tracked columns, and when each
+-- ceased to be one (e.at): after the last version that was one and had what the
+-- row has for a role.
+CREATE FUNCTION pipelines._ceased(deals regclass, same text)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format(E'%s\n\t\tCROSS JOIN LATERAL (SELECT max(h.%I) FROM %s WHERE %s AND c2.met AND %s = %s AND %s = %s) e(at)\n\t\tWHERE NOT c2.met AND e.at IS NOT NULL',
+		pipelines._bridge_from($1, false, NULL), pipelines._own_column(t.history, 'valid_to'), pipelines._bridge_from($1, true, NULL),
+		pipelines._key_match($1, 'h', 'd'), pipelines._column($1, 'episode', NULL, true), pipelines._column($1, 'episode'),
+		pipelines._column($1, $2, NULL, true), pipelines._column($1, $2))
+	FROM pipelines.tracked_table t
+	WHERE t.relation = $1 AND pipelines._live_is_tracked($1)
+$$;
+COMMENT ON FUNCTION pipelines._ceased(regclass, text) IS
+	'What stands after FROM for the rows that are no deals any more, as SQL text; NULL where the history does not tell.';
+
 CREATE FUNCTION pipelines._role_columns(deals regclass)
 RETURNS name[]
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 2000
@@ -758,7 +792,7 @@ AS $$
 		WHERE %27$s
 		UNION ALL
 		SELECT %28$s, %29$s, %30$s, %31$s, %32$s, %33$s, CAST(NULL AS timestamptz), %34$s, %35$s, CAST(NULL AS text)
-		FROM %36$s d
+		FROM %36$s d%37$s
 	) v
 	LEFT JOIN pipelines.pipeline p ON p.pipeline_id = v.pipeline_
 	LEFT JOIN pipelines.stage s ON s.stage_id = v.stage_$sql$,
@@ -775,11 +809,19 @@ AS $$
 		pipelines._column($1, 'stage_id', NULL, true), pipelines._column($1, 'stage_entered_at', NULL, true),
 		pipelines._own_column(t.history, 'valid_to'),
 		pipelines._column($1, 'owner', 'text', true), pipelines._column($1, 'amount', 'numeric', true),
-		pipelines._own_column(t.history, 'change'), t.history, pipelines._visit_ends($1),
+		pipelines._own_column(t.history, 'change'),
+		-- a stay that went on while the row was no deal is to end in its time
+		CASE WHEN pipelines._live_is_tracked($1) THEN CAST(t.history AS text) ELSE pipelines._history_source($1) END,
+		pipelines._visit_ends($1),
 		k.in_deals, pipelines._column($1, 'version'),
 		pipelines._column($1, 'episode'), pipelines._column($1, 'pipeline_id'),
 		pipelines._column($1, 'stage_id'), pipelines._column($1, 'stage_entered_at'),
-		pipelines._column($1, 'owner', 'text'), pipelines._column($1, 'amount', 'numeric'), $1)
+		pipelines._column($1, 'owner', 'text'), pipelines._column($1, 'amount', 'numeric'), pipelines._deals_source($1),
+		format(E'\n\t\tUNION ALL\n\t\tSELECT %s, %s, %s, %s, %s, %s, e.at, %s, %s, CAST(''delete'' AS text)\n\t\tFROM ',
+			   VARIADIC ARRAY[k.in_deals, pipelines._column($1, 'version'), pipelines._column($1, 'episode'), pipelines._column($1, 'pipeline_id'),
+				pipelines._column($1, 'stage_id'), pipelines._column($1, 'stage_entered_at'),
+				pipelines._column($1, 'owner', 'text'), pipelines._column($1, 'amount', 'numeric')])
+			|| pipelines._ceased($1, 'stage_entered_at'))
 	FROM pipelines.tracked_table t
 	CROSS JOIN (SELECT string_agg('v.' || quote_ident(m.column_name), ', ' ORDER BY m.n) AS names,
 					   string_agg(format('h.%I AS %I', m.history_column, m.column_name), ', ' ORDER BY m.n) AS in_history,
@@ -889,7 +931,7 @@ AS $$
 			   %50$s, CAST(NULL AS timestamptz), CAST(NULL AS text), %51$s, %52$s,
 			   %53$s, %54$s, %55$s, %56$s, %57$s, %58$s
 		FROM %59$s d
-		WHERE %51$s IS NOT NULL
+		WHERE %51$s IS NOT NULL%65$s
 	) v
 	LEFT JOIN LATERAL (
 		SELECT %31$s AS pipeline_, %32$s AS stage_, %62$s AS furthest_, %63$s AS probability_, %64$s AS category_,
@@ -944,7 +986,15 @@ AS $$
 		pipelines._deals_source($1, pipelines._role_columns($1)),
 		pipelines._own_column(t.history, 'reason'), k.matches,
 		pipelines._column($1, 'furthest_stage_id', NULL, true), pipelines._column($1, 'probability', 'numeric', true),
-		pipelines._column($1, 'forecast_category', 'text', true))
+		pipelines._column($1, 'forecast_category', 'text', true),
+		format(E'\n\t\tUNION ALL\n\t\tSELECT %s, %s, %s, %s, %s, %s, e.at, CAST(''delete'' AS text), %s, %s, %s, %s, %s, %s, %s, %s\n\t\tFROM ',
+			   VARIADIC ARRAY[k.in_deals, pipelines._column($1, 'version'), pipelines._column($1, 'episode'),
+				pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'), pipelines._column($1, 'changed_at'),
+				pipelines._column($1, 'closed_at', 'timestamptz'), pipelines._column($1, 'closed_on', 'date'),
+				pipelines._column($1, 'close_reason', 'text'), pipelines._column($1, 'close_notes', 'text'),
+				pipelines._column($1, 'competitor', 'text'), pipelines._column($1, 'amount', 'numeric'),
+				pipelines._column($1, 'currency', 'text'), pipelines._column($1, 'owner', 'text')])
+			|| pipelines._ceased($1, 'closed_at'))
 	FROM pipelines.tracked_table t
 	CROSS JOIN (SELECT string_agg('v.' || quote_ident(m.column_name), ', ' ORDER BY m.n) AS names,
 					   string_agg(format('h.%I AS %I', m.history_column, m.column_name), ', ' ORDER BY m.n) AS in_history,

@@ -101,6 +101,7 @@ $$;
 COMMENT ON FUNCTION pipelines.flow(regclass, timestamptz, text, text, text, timestamptz) IS
 'What moved between since (seven days before as_of, if it is not given) and as_of (R-7.2): per pipeline, kind, stages and currency, and by a column of T or an expression over its columns.
 kind: new (into to_stage; a deal that was there when its table was adopted is not); moved (from stage to to_stage, forward, back, on hold or off it); won, lost, disqualified, done: closed; reopened; transferred_out and transferred_in (to and from other pipelines: over all pipelines they cancel); deleted; left_open: what is open or on hold at as_of.  A deal that is made closed is new and closed; one that a single statement closes in another pipeline is transferred and closed there, without a stage that it comes from; one that is reopened so is reopened, without a stage that it goes to, and transferred.
+A row that ceases to be a deal by a condition on tracked columns (adopt(), live) is deleted, and new when it becomes one again while it is open.
 n: moves, not deals; amount: of the deals just before the change (new, left_open: then), unpriced ones have none; mean_age_days: days of 24 hours since their creation.  by: a tracked column as it was until the change; any other of the present row.
 convert_to: a currency that all amounts are converted to, by the rates of the day of the change; else one row per currency.
 Errors: 22023 an instant before the history of an adopted table; 23S01 unknown pipeline; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
@@ -235,7 +236,7 @@ BEGIN
 				  WHERE m.exited_ > $2 AND m.moved_) r
 			WHERE (SELECT p.possible FROM deletion p)%7$s
 			GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
-			UNION ALL
+%25$s			UNION ALL
 			SELECT r.pipeline_id_, r.stage_id_, NULL::integer, NULL::integer, 'left_open'::text, 0, r.by_, r.currency_, r.n, r.priced, r.amount, r.seconds, r.aged
 			FROM pipelines._sums_rows((
 				SELECT pipelines._sums(4, r.pipeline_id_, r.stage_id_, CAST(r.by_ AS text), %1$s, x.amount, %13$s)
@@ -269,7 +270,18 @@ BEGIN
 		-- two more to group by, where there is more than one era
 		CASE WHEN eras THEN format('%s, CASE WHEN r.made_closed_ THEN %s END,', format(era, 'r.exited_'), format(era, 'r.began_')) ELSE '' END,
 		format(era, 'r.at_'), CASE WHEN eras THEN 'r.era_, r.first_era_' ELSE '0 AS era_, 0 AS first_era_' END, CASE WHEN eras THEN 12 ELSE 10 END,
-		CASE WHEN eras THEN ' era_ integer, first_era_ integer,' ELSE '' END);
+		CASE WHEN eras THEN ' era_ integer, first_era_ integer,' ELSE '' END,
+		CASE WHEN pipelines._live_is_tracked(deals)
+			 THEN format($sql$			UNION ALL
+			SELECT r.pipeline_id_, r.stage_id_, r.to_pipeline_, r.to_stage_, r.change_, 0, r.by_, %s, count(*), count(x.amount), sum(x.amount),
+				coalesce(sum(a.seconds) FILTER (WHERE r.change_ = 'delete'), 0), count(*) FILTER (WHERE r.change_ = 'new' OR a.seconds IS NOT NULL)
+			FROM (%s) r
+			CROSS JOIN LATERAL (SELECT %s AS amount) x
+			CROSS JOIN LATERAL (SELECT %s AS seconds) a
+			WHERE true%s
+			GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+$sql$, currency, pipelines._live_changes(deals, by), format(amount, 'r.at_'), format(seconds, 'r.at_', 'r.created_at_'), chosen)
+			 ELSE '' END);
 END
 $$;
 COMMENT ON FUNCTION pipelines._flow_events(regclass, text, boolean, text, boolean, boolean, boolean) IS
@@ -348,6 +360,60 @@ AS $$
 $$;
 COMMENT ON FUNCTION pipelines._beginnings(regclass, text, boolean) IS
 	'Lives that began after the instant $2 and by $1, as SQL text: pipeline_id_, stage_id_, to_pipeline_, by_, currency_, amount_, at_, again_, closed_. Those of the present rows, of which some (again_) may have followed a deletion; or (again) of all versions those that did.';
+
+-- A row that ceases to be a deal, by what tracked_table.live says of its tracked
+-- columns, is deleted; one that becomes a deal again while it is open comes anew.
+-- (One that is closed doesn't: it was not closed a second time.)
+CREATE FUNCTION pipelines._live_changes(deals regclass, by text)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format($sql$
+			SELECT v.next_pipeline_ AS pipeline_id_, CASE WHEN v.live_ THEN v.next_stage_ END AS stage_id_,
+				CASE WHEN NOT v.live_ THEN v.next_pipeline_ END AS to_pipeline_, CASE WHEN NOT v.live_ THEN v.next_stage_ END AS to_stage_,
+				CASE WHEN v.live_ THEN 'delete' ELSE 'new' END AS change_, CASE WHEN v.live_ THEN v.by_ ELSE v.next_by_ END AS by_,
+				CASE WHEN v.live_ THEN v.currency_ ELSE v.next_currency_ END AS currency_,
+				CASE WHEN v.live_ THEN v.amount_ ELSE v.next_amount_ END AS amount_, v.at_, v.created_at_
+			FROM (
+				SELECT a.*, lead(a.version_) OVER w AS next_version_, lead(a.live_) OVER w AS next_live_, lead(a.pipeline_id_) OVER w AS next_pipeline_,
+					lead(a.stage_id_) OVER w AS next_stage_, lead(a.by_) OVER w AS next_by_, lead(a.currency_) OVER w AS next_currency_,
+					lead(a.amount_) OVER w AS next_amount_, lead(a.closed_) OVER w AS next_closed_, max(a.created_) OVER w AS created_at_
+				FROM (%s) a
+				WINDOW w AS (PARTITION BY %s ORDER BY a.version_ ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
+			) v
+			WHERE v.at_ > $2 AND v.at_ <= $1 AND v.change_ <> 'delete' AND v.next_version_ = v.version_ + 1
+				AND v.live_ <> v.next_live_ AND (v.live_ OR NOT v.next_closed_)$sql$,
+		string_agg(format($sql$
+					SELECT %s, %s AS version_, %s AS pipeline_id_, %s AS stage_id_, %s AS by_, coalesce(%s, %L::text) AS currency_,
+						%s AS amount_, %s IS NOT NULL AS closed_, %s AS at_, %s AS change_, c2.met AS live_, %s AS created_
+					FROM %s$sql$,
+			s.keys, s.version, s.pipeline_id, s.stage_id, s.by_, s.currency, t.currency, s.amount, s.closed, s.at, s.change, s.created, s.source),
+			' UNION ALL '),
+		min(k.names))
+	FROM pipelines.tracked_table t
+	CROSS JOIN pipelines._dimension($1, $2) x
+	CROSS JOIN pipelines._dimension_of_past($1, $2) y
+	CROSS JOIN (SELECT string_agg(format('d.%I AS %s_', m.column_name, m.role), ', ' ORDER BY m.n) AS present,
+					   string_agg(format('h.%I AS %s_', m.history_column, m.role), ', ' ORDER BY m.n) AS past,
+					   string_agg(format('a.%s_', m.role), ', ' ORDER BY m.n) AS names
+				FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]') k
+	CROSS JOIN LATERAL (
+		SELECT k.present, pipelines._column($1, 'version'), pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'), x.expression,
+			pipelines._column($1, 'currency', 'text'), pipelines._column($1, 'amount', 'numeric'), pipelines._column($1, 'closed_at'),
+			'CAST(''infinity'' AS timestamptz)', 'CAST(''none'' AS text)', pipelines._column($1, 'created_at', 'timestamptz'),
+			pipelines._bridge_from($1, false, NULL)
+		UNION ALL
+		SELECT k.past, format('h.%I', pipelines._own_column(t.history, 'version')), pipelines._column($1, 'pipeline_id', NULL, true),
+			pipelines._column($1, 'stage_id', NULL, true), y.expression, pipelines._column($1, 'currency', 'text', true),
+			pipelines._column($1, 'amount', 'numeric', true), pipelines._column($1, 'closed_at', NULL, true),
+			format('h.%I', pipelines._own_column(t.history, 'valid_to')), format('h.%I', pipelines._own_column(t.history, 'change')),
+			'CAST(NULL AS timestamptz)', pipelines._bridge_from($1, true, NULL) || y.joined
+	) s(keys, version, pipeline_id, stage_id, by_, currency, amount, closed, at, change, created, source)
+	WHERE t.relation = $1 AND pipelines._live_is_tracked($1)
+$$;
+COMMENT ON FUNCTION pipelines._live_changes(regclass, text) IS
+	'The changes by which rows ceased to be deals, or became some again, between the instants $2 and $1, as SQL text: pipeline_id_, stage_id_, to_pipeline_, to_stage_, change_ (delete, new), by_, currency_, amount_, at_, created_at_; NULL where the history does not tell.';
 
 -- Which week ends fall into the time of a version, as one number to group by.
 CREATE FUNCTION pipelines._ends_within(ends timestamptz[], pipelines integer[], pipeline_id integer, "from" timestamptz, until timestamptz)

@@ -245,9 +245,7 @@ AS $$
 		-- asked where nothing but the columns of T has a name
 		CASE WHEN t.live IS NOT NULL
 			 THEN format(E' CROSS JOIN LATERAL (SELECT (%s\n) AS met FROM (SELECT %s) x) m WHERE coalesce(m.met, %s)', t.live, x.list,
-				CASE WHEN EXISTS (SELECT FROM pipelines._condition_columns($1, t.live) w
-								  LEFT JOIN pipelines._layout_columns($1) m ON m.attnum = w.attnum
-								  WHERE m.history_attnum IS NULL) THEN format('%s IS NULL', k.first) ELSE 'true' END) END)
+				CASE WHEN pipelines._live_is_tracked($1) THEN 'true' ELSE format('%s IS NULL', k.first) END) END)
 	FROM pipelines.tracked_table t
 	CROSS JOIN (SELECT string_agg(format('a.%1$I = c.%1$I', m.column_name), ' AND ' ORDER BY m.n) AS matches,
 					   min(format('c.%I', m.column_name)) AS first
