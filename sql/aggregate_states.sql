@@ -403,6 +403,23 @@ SELECT v.key, s.* FROM (VALUES ('together', 1), ('apart', 1000000)) v(key, facto
 	LATERAL spoilt((SELECT pipelines._instants(n * factor, '2024-01-01') FROM generate_series(1, 4) n)) s ORDER BY 1, 2;
 
 --
+-- Tables of past dates: none for too many versions, keys or versions far apart
+--
+CREATE AGGREGATE dated(bigint, integer, date, boolean, boolean) (SFUNC = pipelines._past_dates_add, STYPE = bytea);
+SELECT length(pipelines._past_dates(n, 1, NULL, NULL, NULL)) AS together, length(pipelines._past_dates(3 * n, 1, '2024-01-01', NULL, NULL)) AS apart,
+	length(pipelines._past_dates(n, 3, '2024-01-01', false, false)) AS gaps, length(pipelines._past_dates(n << 33, 1, '2024-01-01', false, false)) AS far_apart,
+	length(pipelines._past_dates(n - 50, 1, '2024-01-01', false, false)) AS below_zero, length(pipelines._past_dates(n + 9223372036854775707, 1, '2024-01-01', false, false)) AS highest,
+	length(pipelines._past_dates(NULL, 1, '2024-01-01', false, false)) AS no_key, length(pipelines._past_dates(n, NULL, '2024-01-01', false, false)) AS no_version,
+	length(pipelines._past_dates(n, -1, '2024-01-01', false, false)) AS untold, length(pipelines._past_dates(n, 1, NULL, NULL, NULL) FILTER (WHERE false)) AS none
+FROM generate_series(1::bigint, 100) n;
+SELECT length(pipelines._past_dates(n, 1, NULL, NULL, NULL)) AS too_many FROM generate_series(1, 8388609) n;
+SELECT length(pipelines._past_dates_result(pipelines._past_dates_combine(a.s, b.s))) AS of_two,
+	pipelines._past_dates_result(pipelines._past_dates_combine(a.s, b.s)) = pipelines._past_dates_result(pipelines._past_dates_combine(b.s, a.s)) AS in_any_order,
+	pipelines._past_dates_result(pipelines._past_dates_combine(a.s, c.s)) IS NULL AS far_apart
+FROM (SELECT dated(n, 1, '2024-01-01', false, false) AS s FROM generate_series(1, 50) n) a, (SELECT dated(n, 2, '2024-01-02', false, false) AS s FROM generate_series(1, 50) n) b,
+	(SELECT dated(n << 33, 2, '2024-01-02', false, false) AS s FROM generate_series(1::bigint, 50) n) c;
+
+--
 -- What is no state, and what is no question
 --
 CREATE TABLE bad (n integer, b bytea);
@@ -450,13 +467,20 @@ INSERT INTO bad SELECT n, decode(b, 'hex') FROM unnest(ARRAY['', '00', '50447201
 	'50497301' || '0000000000000001' || repeat('00', 8),
 	'50497301' || '0000000000000001' || repeat('00', 8) || '7fffffffffffffff',
 	'50497301' || '0000000000000001' || repeat('00', 16) || '00',
+	'50497401' || '00000000' || '00000000' || 'ffffffffffffffff',
+	'50497401' || '00000000' || '00000000' || '0000000000000002' || '0000000100200005',
+	'50497401' || '00000000' || '00000000' || '0000000000000001' || '0000000100200005' || '00',
+	'50497401' || '00000001' || 'ffffffff' || '0000000000000000',
+	'50497401' || '00000000' || 'ffffffff' || '0000000000000001' || 'ffffffffffffffff',
+	'50497401' || '00000000' || 'ffffffff' || '0000000000000001' || repeat('00', 8),
 	repeat('78', 100000)]) WITH ORDINALITY x(b, n);
 SELECT n, try(format('SELECT pipelines._durations_result(%L)', b)) AS durations FROM bad ORDER BY n;
 SELECT n, try(format('SELECT pipelines._funnel_result(%L)', b)) AS funnel FROM bad ORDER BY n;
 SELECT n, try(format('SELECT pipelines._score_counts_final(%L)', b)) AS scores FROM bad ORDER BY n;
 SELECT n, try(format('SELECT pipelines._instants_result(%L)', b)) AS instants FROM bad ORDER BY n;
+SELECT n, try(format('SELECT pipelines._past_dates_result(%L)', b)) AS past_dates FROM bad ORDER BY n;
 SELECT name, left(try(format('SELECT pipelines.%s(%s%L)', name, CASE WHEN name ~ 'combine' THEN 'NULL, ' ELSE '' END, b)), 5) AS sqlstate, count(*)
-FROM bad, unnest('{_durations_combine,_funnel_combine,_instants_combine,_score_combine,_stay_counts_result,_survival_result,_score_bins_final}'::text[]) name
+FROM bad, unnest('{_durations_combine,_funnel_combine,_instants_combine,_past_dates_combine,_score_combine,_stay_counts_result,_survival_result,_score_bins_final}'::text[]) name
 GROUP BY 1, 2 ORDER BY 1, 2;
 SELECT try(q) FROM unnest(ARRAY[
 	$q$SELECT pipelines._funnel(NULL, 'any', 'created_in', 1::bigint, 1, 1, 1, true, NULL, NULL, NULL)$q$,

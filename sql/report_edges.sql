@@ -84,6 +84,70 @@ SELECT stage_name, stalled_at FROM pipelines.stalled('night', as_of => '2026-03-
 SELECT stage_name, stalled_at FROM pipelines.stalled('night', as_of => '2026-03-29 02:14:59+00');
 SELECT count(*) AS apart FROM pipelines.stalling('night', '2026-03-31', as_of => '2026-03-29 01:00+00') s FULL JOIN (SELECT * FROM night_stalled WHERE stage_entered_at < '2026-04-01') v ON v.deal_id::text = s.deal
 WHERE s.stalled_at IS DISTINCT FROM v.stalled_at;
+-- the same everywhere, with clocks that are changed or have no rules (10 zones, 9 limits)
+CREATE FUNCTION by_calendar(began timestamptz, stall_limit interval, zone text) RETURNS timestamptz LANGUAGE sql AS
+	$$SELECT ((began AT TIME ZONE zone + date_trunc('day', stall_limit)) AT TIME ZONE zone) + (stall_limit - date_trunc('day', stall_limit))$$;
+SELECT count(*) > 100000 AS many, count(*) FILTER (WHERE pipelines._limit_over(b.began, l.stall_limit, z.zone) IS DISTINCT FROM by_calendar(b.began, l.stall_limit, z.zone)) AS different
+FROM unnest('{UTC,CET,EST5EDT,Etc/GMT+12,Europe/London,America/Sao_Paulo,Pacific/Apia,Africa/Casablanca,"EST5EDT,M3.2.0/2,M11.1.0/2",<+03>-3}'::text[]) z(zone),
+	unnest('{1 day,90 minutes,36 hours,14 days 3:00,1 mon,1 year 2 mons 3 days 4:05:06,0.000001 seconds,40000 days,3 days -2:00}'::interval[]) l(stall_limit),
+	(SELECT timestamptz '1955-01-01 00:17+00' + n * interval '47 days 13 minutes 7.1 seconds' FROM generate_series(1, 900) n
+	 UNION ALL
+	 SELECT at FROM unnest('{2026-03-27,2026-10-23,2011-12-28,2012-02-24}'::timestamptz[]) d(day), generate_series(d.day, d.day + interval '4 days', interval '37 minutes') at
+	 UNION ALL
+	 SELECT unnest('{infinity,-infinity,1600-01-01,2499-12-31 12:00+00,2500-01-01,9999-12-31,1699-12-31 23:59:59+00,1700-01-01 00:00+00}'::timestamptz[])) b(began);
+SELECT try($t$SELECT pipelines._limit_over(now(), '1 day', 'no/zone')$t$), try($t$SELECT pipelines._limit_over('294276-12-31', '1 day', 'Europe/Sofia')$t$), pipelines._limit_over(now(), '1 day', NULL) AS none;
+
+--
+-- What the past tells of a stalled deal (S19): of many deals the whole history is
+-- read once; it says what the view says, which reads the past of each
+--
+SELECT pipelines.create_pipeline('Put off', layout => 'put_off', time_zone => 'UTC', stages => '[{"name": "First", "stall_limit": "1 day"},
+	{"name": "Second", "stall_limit": "1 day"}, {"name": "Third", "stall_limit": "1 day"}, "Won", "Lost"]') > 0 AS made;
+SELECT pipelines.create_deals('put_off', layout => 'put_off');
+INSERT INTO put_off (deal_id, created_at, expected_close_on) SELECT n, '2026-01-01', CASE WHEN n % 5 <> 0 THEN date '2026-02-01' END FROM generate_series(1, 60) n;
+UPDATE put_off SET expected_close_on = CASE deal_id % 6 WHEN 0 THEN NULL WHEN 1 THEN date '2026-01-15' WHEN 2 THEN date 'infinity' WHEN 3 THEN date '9999-12-31' ELSE date '2026-03-01' END, source = 'a' WHERE deal_id % 10 <> 9;
+UPDATE put_off SET expected_close_on = CASE deal_id % 7 WHEN 0 THEN NULL WHEN 1 THEN date '2026-02-20' WHEN 2 THEN date '-infinity' WHEN 3 THEN date '0001-01-01' ELSE expected_close_on + 1 END, source = 'b'
+WHERE deal_id % 8 <> 7 AND isfinite(expected_close_on);
+UPDATE put_off SET stage_id = pipelines.stage_id('Put off', 'Third') WHERE deal_id % 9 = 4;	-- jumps over one
+UPDATE put_off SET stage_id = pipelines.stage_id('Put off', 'Second') WHERE deal_id % 27 = 4;	-- after all
+DELETE FROM put_off WHERE deal_id IN (3, 14, 25, 36, 47);
+INSERT INTO put_off (deal_id, expected_close_on) VALUES (14, '2026-01-01'), (36, '2026-12-01'), (47, NULL);
+UPDATE put_off SET expected_close_on = '2026-12-31' WHERE deal_id IN (14, 36);
+UPDATE put_off SET expected_close_on = '2026-12-31' WHERE deal_id = 5;
+SELECT pipelines._past_dates_of('put_off', now() + interval '1 year', false, NULL) ~ '_past_dates' AS at_once, pipelines._past_dates_of('put_off', now() - interval '1 year', false, NULL) AS none_is_stalled;
+SELECT count(*) AS deals, count(DISTINCT s.reasons) AS kinds, count(*) FILTER (WHERE s.reasons::text ~ 'pushed') AS pushed, count(*) FILTER (WHERE s.reasons::text ~ 'skipped') AS skipped
+FROM pipelines.stalled('put_off', as_of => now() + interval '1 year') s;
+DO $$ BEGIN FOR n IN 1..2100 LOOP UPDATE put_off SET expected_close_on = date '2026-01-01' + n WHERE deal_id = 50; END LOOP; END $$;
+CREATE VIEW told AS SELECT d.deal_id, pipelines._past_reasons('put_off_history'::regclass, '{deal_id,version,change,expected_close_on,episode,pipeline_id,stage_id,to_pipeline_id,skipped_stages}',
+		(SELECT array_agg(CAST(k.pipeline_id AS bigint) << 32 | k.stage_id ORDER BY k.position) FROM pipelines.pipeline_stage k),
+		(SELECT array_agg(n.name ORDER BY k.position) FROM pipelines.pipeline_stage k JOIN pipelines.stage n USING (stage_id)),
+		t.dates, d.version, d.expected_close_on, d.episode, d.pipeline_id, d.stage_id, d.deal_id) AS reasons, t.kind
+FROM put_off d, (SELECT 'read' AS kind, NULL::bytea AS dates UNION ALL
+	SELECT 'at once', (SELECT pipelines._past_dates(h.deal_id, h.version, h.expected_close_on, h.change = 'delete', h.skipped_stages IS NOT NULL) FROM put_off_history h) UNION ALL
+	-- of a key of which a version is missing, nothing is told
+	SELECT 'in part', (SELECT pipelines._past_dates(h.deal_id, h.version, h.expected_close_on, h.change = 'delete', h.skipped_stages IS NOT NULL) FROM put_off_history h WHERE (h.deal_id + h.version) % 10 <> 0 OR h.deal_id = 50)) t;
+SELECT a.kind, count(*), count(*) FILTER (WHERE a.reasons IS DISTINCT FROM b.reasons) AS different FROM told a JOIN told b USING (deal_id) WHERE b.kind = 'read' GROUP BY 1 ORDER BY 1;
+SELECT reasons, count(*), min(deal_id) FROM told WHERE kind = 'at once' GROUP BY 1 ORDER BY 2 DESC, 3;
+SET pipelines.event_time = '2024-01-01';
+SELECT pipelines.create_deals('put_off2', layout => 'put_off');
+INSERT INTO put_off2 (deal_id, created_at, expected_close_on) SELECT deal_id, '2024-01-01', '2024-02-01' FROM put_off;
+SET pipelines.event_time = '2024-01-02';
+UPDATE put_off2 SET expected_close_on = '2024-03-01' WHERE deal_id % 3 = 0;
+SET pipelines.event_time = '2024-01-03';
+UPDATE put_off2 SET expected_close_on = '2024-04-01' WHERE deal_id % 2 = 0;
+UPDATE put_off2 SET stage_id = pipelines.stage_id('Put off', 'Third') WHERE deal_id % 5 = 0;
+RESET pipelines.event_time;
+SELECT count(*), count(*) FILTER (WHERE s.reasons IS DISTINCT FROM v.reasons) AS different FROM pipelines.stalled('put_off2') s FULL JOIN put_off2_stalled v ON v.deal_id::text = s.deal;
+-- and of the past, as it was then
+SELECT at, s.reasons, count(*) FROM unnest('{2024-01-02 12:00,2024-01-05 12:00}'::timestamptz[]) at, pipelines.stalled('put_off2', as_of => at) s GROUP BY 1, 2 ORDER BY 1, 2;
+-- spoilt tables: there is an error, or what is looked up lies in it
+SELECT b.kind, count(*), count(*) FILTER (WHERE r ~ '^22P03: invalid table of past dates') AS refused, count(*) FILTER (WHERE r !~ '^(22P03: .*|rows: 1)$') AS otherwise
+FROM (SELECT pipelines._past_dates(n, 1, '2026-01-01', false, false) AS t FROM generate_series(1, 4) n) t,
+	LATERAL (SELECT 'a byte' AS kind, set_byte(t.t, n, v) AS b FROM generate_series(0, length(t.t) - 1) n, unnest('{0,1,64,128,255}'::integer[]) v
+		UNION ALL SELECT 'cut', substr(t.t, 1, n) FROM generate_series(0, length(t.t) - 1) n
+		UNION ALL SELECT 'longer', t.t || decode(repeat('00', n), 'hex') FROM generate_series(1, 20) n) b,
+	LATERAL try(format('SELECT array_agg(pipelines._past_reasons(''put_off_history'', ''{deal_id,version,change,expected_close_on,episode,pipeline_id,stage_id,to_pipeline_id,skipped_stages}'', NULL, NULL, %L, 2, ''2027-01-01'', 1, 1, 1, n)::text) FROM generate_series(-9::bigint, 9) n', b.b)) r
+GROUP BY 1 ORDER BY 1;
 
 --
 -- Dates without end, and beyond what instants reach, break no report

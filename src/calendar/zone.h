@@ -11,6 +11,10 @@
 #include "datatype/timestamp.h"
 #include "pgtime.h"
 
+/* the table knows what clocks did from 1700-01-01 on and before 2500-01-01 */
+#define ZONE_TABLE_BEGIN	(INT64CONST(-9467020800) * USECS_PER_SEC)
+#define ZONE_TABLE_END		(INT64CONST(15778540800) * USECS_PER_SEC)
+
 /* from each instant on the clocks are that far ahead of UTC */
 typedef struct ZoneTable
 {

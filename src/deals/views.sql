@@ -1019,6 +1019,12 @@ $$;
 COMMENT ON FUNCTION pipelines._age_began(text) IS
 	'Since when a limit by age runs, as SQL text.';
 
+CREATE FUNCTION pipelines._limit_over(began timestamptz, stall_limit interval, zone text) RETURNS timestamptz
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 2
+AS 'MODULE_PATHNAME', 'pipelines_limit_over';
+COMMENT ON FUNCTION pipelines._limit_over(timestamptz, interval, text) IS
+	'The instant at which a limit is over: its days and months by the calendar in a time zone, then its hours.  Raises 22023 for what is no time zone, 22008 for instants out of range.';
+
 -- When the limit of a stage (an alias) is over for what began at an instant, as
 -- SQL text.  Days and months of a limit are those of the calendar in the zone,
 -- its hours go by, whatever clocks show; of business time, first the business days, then the business hours count
@@ -1032,8 +1038,7 @@ AS $$
 		'(pipelines.add_business_days(CAST(%1$s AT TIME ZONE %3$s AS date), CAST(extract(day FROM %2$s.stall_limit) AS integer), %4$s)'
 		' + CAST(%1$s AT TIME ZONE %3$s AS time)) AT TIME ZONE %3$s,'
 		' %2$s.stall_limit - make_interval(days => CAST(extract(day FROM %2$s.stall_limit) AS integer)), %4$s)'
-		' ELSE (((%1$s AT TIME ZONE %3$s) + date_trunc(''day'', %2$s.stall_limit)) AT TIME ZONE %3$s)'
-		' + (%2$s.stall_limit - date_trunc(''day'', %2$s.stall_limit)) END', $1, $2, $3, $4)
+		' ELSE pipelines._limit_over(%1$s, %2$s.stall_limit, %3$s) END', $1, $2, $3, $4)
 $$;
 COMMENT ON FUNCTION pipelines._stalls_at(text, text, text, text) IS
 	'The instant at which a limit is over, as SQL text.';

@@ -7,7 +7,8 @@
  * and the stages that it jumped over (S19).  The same is written in SQL in
  * views.sql, as correlated subqueries; these PostgreSQL leaves to one process,
  * and they look at the past of a deal up to four times.  Here it is one range
- * of the index on key and version, by however many processes.
+ * of the index on key and version, by however many processes; or nothing but a
+ * look into a table (past_dates.c), where there is one that tells it.
  *
  * Invariant: the answer is that of the SQL, for the snapshot of the query that
  * asks.  It is given only where the current user could read the history by
@@ -31,6 +32,7 @@
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "fmgr.h"
+#include "insight/past_dates.h"
 #include "miscadmin.h"
 #include "parser/parse_coerce.h"
 #include "utils/acl.h"
@@ -49,12 +51,13 @@ PG_FUNCTION_INFO_V1(pipelines_past_reasons);
 #define ARG_COLUMNS		1
 #define ARG_STAGES		2
 #define ARG_NAMES		3
-#define ARG_VERSION		4
-#define ARG_EXPECTED	5
-#define ARG_EPISODE		6
-#define ARG_PIPELINE	7
-#define ARG_STAGE		8
-#define ARG_KEY			9
+#define ARG_DATES		4
+#define ARG_VERSION		5
+#define ARG_EXPECTED	6
+#define ARG_EPISODE		7
+#define ARG_PIPELINE	8
+#define ARG_STAGE		9
+#define ARG_KEY			10
 
 /* the columns of the history that are read, in the order of their argument */
 typedef enum PastColumn
@@ -217,21 +220,10 @@ make_reader(FunctionCallInfo fcinfo)
 /* what was seen of a deal's past so far */
 typedef struct Past
 {
-	bool		has_expected;	/* of the row before, in this life of the key */
-	DateADT		expected;
-	int			pushes;
+	PastDates	dates;
 	List	   *skipped;		/* stages jumped over in the present episode */
 	List	   *visited;		/* and those where it was */
 } Past;
-
-static void
-see_expected(Past *past, Datum expected, bool isnull)
-{
-	if (!isnull && past->has_expected && DatumGetDateADT(expected) > past->expected)
-		past->pushes++;
-	past->has_expected = !isnull;
-	past->expected = isnull ? 0 : DatumGetDateADT(expected);
-}
 
 static void
 see_skipped(Past *past, Datum stages)
@@ -259,15 +251,12 @@ see_row(Past *past, const PastRow *row, FunctionCallInfo fcinfo)
 {
 	text	   *change = DatumGetTextPP(row->values[PAST_CHANGE]);
 
-	/* with a deletion a life ends, of which the next one knows nothing */
 	if (VARSIZE_ANY_EXHDR(change) == strlen("delete") &&
 		memcmp(VARDATA_ANY(change), "delete", strlen("delete")) == 0)
-	{
-		past->has_expected = false;
-		past->pushes = 0;
-	}
+		see_end_of_life(&past->dates);
 	else
-		see_expected(past, row->values[PAST_EXPECTED], row->nulls[PAST_EXPECTED]);
+		see_expected(&past->dates, !row->nulls[PAST_EXPECTED],
+					 DatumGetDateADT(row->values[PAST_EXPECTED]));
 
 	if (row_says(row, PAST_EPISODE, fcinfo, ARG_EPISODE) &&
 		row_says(row, PAST_PIPELINE, fcinfo, ARG_PIPELINE))
@@ -312,7 +301,36 @@ read_past(const PastReader *reader, FunctionCallInfo fcinfo, Past *past)
 	ExecDropSingleTupleTableSlot(slot);
 	index_close(index, AccessShareLock);
 	table_close(history, AccessShareLock);
-	see_expected(past, PG_GETARG_DATUM(ARG_EXPECTED), PG_ARGISNULL(ARG_EXPECTED));
+}
+
+/* the same of a table that was made of the whole history, if it tells all of it */
+static bool
+known_past(const PastReader *reader, FunctionCallInfo fcinfo, Past *past)
+{
+	bytea	   *table;
+	int64		key;
+	bool		found;
+
+	if (PG_ARGISNULL(ARG_DATES) || reader->nkeys != 1)
+		return false;
+	switch (reader->subtype[0])
+	{
+		case INT2OID:
+			key = PG_GETARG_INT16(ARG_KEY);
+			break;
+		case INT4OID:
+			key = PG_GETARG_INT32(ARG_KEY);
+			break;
+		case INT8OID:
+			key = PG_GETARG_INT64(ARG_KEY);
+			break;
+		default:
+			return false;
+	}
+	table = PG_GETARG_BYTEA_PP(ARG_DATES);
+	found = find_past_dates(table, key, PG_GETARG_INT32(ARG_VERSION), &past->dates);
+	PG_FREE_IF_COPY(table, ARG_DATES);
+	return found;
 }
 
 /* the names of what was skipped and not visited later, in the order of all names */
@@ -349,8 +367,9 @@ name_skipped(const Past *past, FunctionCallInfo fcinfo, ArrayBuildState *reasons
 /*
  * Arguments: the history; the names of its columns, first those of the key,
  * then those of PastColumn; all stages, each with its pipeline as one number,
- * and their names, in the order in which they are to be told; version,
- * expected closing, episode, pipeline and stage of the deal; its key.
+ * and their names, in the order in which they are to be told; a table of
+ * _past_dates() or NULL; version, expected closing, episode, pipeline and stage
+ * of the deal; its key.
  *
  * NULL where this history can't be read like that.  Without a version nothing
  * is read.
@@ -374,9 +393,11 @@ pipelines_past_reasons(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(ARG_VERSION))
 		return PointerGetDatum(construct_empty_array(TEXTOID));
 
-	read_past(reader, fcinfo, &past);
-	if (past.pushes > 0)
-		reasons = accumArrayResult(reasons, CStringGetTextDatum(psprintf("pushed_%d_times", past.pushes)),
+	if (!known_past(reader, fcinfo, &past))
+		read_past(reader, fcinfo, &past);
+	see_expected(&past.dates, !PG_ARGISNULL(ARG_EXPECTED), PG_GETARG_DATEADT(ARG_EXPECTED));
+	if (past.dates.pushes > 0)
+		reasons = accumArrayResult(reasons, CStringGetTextDatum(psprintf("pushed_%d_times", past.dates.pushes)),
 								   false, TEXTOID, CurrentMemoryContext);
 	if (!PG_ARGISNULL(ARG_PIPELINE))
 		reasons = name_skipped(&past, fcinfo, reasons);

@@ -52,29 +52,61 @@ $$;
 COMMENT ON FUNCTION pipelines._stall_from(regclass, text, text[], text) IS
 	'The FROM clause of the deals that have a limit, with the instant at which each stalls, as SQL text.';
 
+-- What all versions say of expected closings, at once: see past_dates.c.
+
+CREATE FUNCTION pipelines._past_dates_add(bytea, key bigint, version integer, expected date, deleted boolean, skipped boolean) RETURNS bytea
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1
+AS 'MODULE_PATHNAME', 'pipelines_past_dates_add';
+COMMENT ON FUNCTION pipelines._past_dates_add(bytea, bigint, integer, date, boolean, boolean) IS
+	'Transition function of _past_dates.';
+
+CREATE FUNCTION pipelines._past_dates_combine(bytea, bytea) RETURNS bytea
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1
+AS 'MODULE_PATHNAME', 'pipelines_past_dates_combine';
+COMMENT ON FUNCTION pipelines._past_dates_combine(bytea, bytea) IS
+	'Combine function of _past_dates.  Raises 22P03 for what is no state of it.';
+
+CREATE FUNCTION pipelines._past_dates_result(bytea) RETURNS bytea
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
+AS 'MODULE_PATHNAME', 'pipelines_past_dates_result';
+COMMENT ON FUNCTION pipelines._past_dates_result(bytea) IS
+	'Final function of _past_dates.';
+
+CREATE AGGREGATE pipelines._past_dates(key bigint, version integer, expected date, deleted boolean, skipped boolean) (
+	SFUNC = pipelines._past_dates_add,
+	STYPE = bytea,
+	COMBINEFUNC = pipelines._past_dates_combine,
+	FINALFUNC = pipelines._past_dates_result,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE pipelines._past_dates(bigint, integer, date, boolean, boolean) IS
+	'A table for _past_reasons(): how often expected closings were put off, by keys.  NULL where there are more than 8388608 versions, or keys or versions are far apart.  Keys whose versions have gaps or jumped over stages are not told.';
+
 CREATE FUNCTION pipelines._past_reasons(history regclass, columns text[], stages bigint[], names text[],
-	version integer, expected date, episode integer, pipeline_id integer, stage_id integer, VARIADIC key "any")
+	dates bytea, version integer, expected date, episode integer, pipeline_id integer, stage_id integer, VARIADIC key "any")
 RETURNS text[]
 LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
 AS 'MODULE_PATHNAME', 'pipelines_past_reasons';
-COMMENT ON FUNCTION pipelines._past_reasons(regclass, text[], bigint[], text[], integer, date, integer, integer, integer, "any") IS
-	'How often the closing of a deal was put off, and which stages it jumped over, by the versions in a history before the given one; NULL where the caller can''t read this history by its index.  columns: those of the key, then version, change, expected_close_on, episode, pipeline_id, stage_id, to_pipeline_id, skipped_stages.  stages: all there are, pipeline << 32 | stage, in the order in which their names are to be told.';
+COMMENT ON FUNCTION pipelines._past_reasons(regclass, text[], bigint[], text[], bytea, integer, date, integer, integer, integer, "any") IS
+	'How often the closing of a deal was put off, and which stages it jumped over, by the versions in a history before the given one; NULL where the caller can''t read this history by its index.  columns: those of the key, then version, change, expected_close_on, episode, pipeline_id, stage_id, to_pipeline_id, skipped_stages.  stages: all there are, pipeline << 32 | stage, in the order in which their names are to be told. dates: a table of _past_dates() or NULL.  Raises 22P03 for what is no such table.';
 
 -- What the past of a deal (d) tells, said by _past_reasons(), where that can
 -- read the history of this table.
-CREATE FUNCTION pipelines._past_reasons_of(deals regclass)
+CREATE FUNCTION pipelines._past_reasons_of(deals regclass, dates text DEFAULT NULL)
 RETURNS text
-LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE COST 10000
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	said CONSTANT text := (
-		SELECT format($sql$pipelines._past_reasons(CAST(%1$s AS regclass), CAST(%2$L AS text[]),
+	call_begin text;
+	call_end text;
+	readable boolean;
+BEGIN
+	SELECT format($sql$pipelines._past_reasons(CAST(%s AS regclass), CAST(%L AS text[]),
 			(SELECT array_agg(CAST(k.pipeline_id AS bigint) << 32 | k.stage_id ORDER BY k.position, n.name)
 			 FROM pipelines.pipeline_stage k JOIN pipelines.stage n ON n.stage_id = k.stage_id),
 			(SELECT array_agg(n.name ORDER BY k.position, n.name)
-			 FROM pipelines.pipeline_stage k JOIN pipelines.stage n ON n.stage_id = k.stage_id),
-			%3$s, %4$s, %5$s, %6$s, %7$s, %8$s)$sql$,
+			 FROM pipelines.pipeline_stage k JOIN pipelines.stage n ON n.stage_id = k.stage_id), $sql$,
 			quote_literal(CAST(t.history AS oid)),
 			array_agg(m.history_column ORDER BY m.n)
 				|| ARRAY[pipelines._own_column(t.history, 'version'), pipelines._own_column(t.history, 'change')]
@@ -82,30 +114,67 @@ DECLARE
 						 FROM unnest(ARRAY['expected_close_on', 'episode', 'pipeline_id', 'stage_id']) WITH ORDINALITY u(role, n)
 						 LEFT JOIN pipelines._roles(deals) o ON o.role = u.role
 						 ORDER BY u.n)
-				|| ARRAY[pipelines._own_column(t.history, 'to_pipeline_id'), pipelines._own_column(t.history, 'skipped_stages')],
+				|| ARRAY[pipelines._own_column(t.history, 'to_pipeline_id'), pipelines._own_column(t.history, 'skipped_stages')]),
+		format(', %s, %s, %s, %s, %s, %s)',
 			pipelines._column(deals, 'version'), pipelines._column(deals, 'expected_close_on', 'date'), pipelines._column(deals, 'episode'),
 			pipelines._column(deals, 'pipeline_id'), pipelines._column(deals, 'stage_id'),
 			string_agg('d.' || quote_ident(m.column_name), ', ' ORDER BY m.n))
-		FROM pipelines.tracked_table t
-		CROSS JOIN pipelines._roles(deals) m
-		WHERE t.relation = deals AND m.role ~ '^key[1-9]' AND NOT pipelines._secured(deals)
-		GROUP BY t.history);
-	readable boolean;
-BEGIN
-	IF said IS NOT NULL THEN
-		EXECUTE format('SELECT %s IS NOT NULL FROM (SELECT (CAST(NULL AS %s)).*) d', said, deals) INTO readable;
+	INTO call_begin, call_end
+	FROM pipelines.tracked_table t
+	CROSS JOIN pipelines._roles(deals) m
+	WHERE t.relation = deals AND m.role ~ '^key[1-9]' AND NOT pipelines._secured(deals)
+	GROUP BY t.history;
+	IF call_begin IS NOT NULL THEN
+		EXECUTE format('SELECT %s IS NOT NULL FROM (SELECT (CAST(NULL AS %s)).*) d', call_begin || 'NULL' || call_end, deals) INTO readable;
 	END IF;
-	RETURN CASE WHEN readable THEN said END;
+	RETURN CASE WHEN readable THEN call_begin || coalesce(dates, 'NULL') || call_end END;
 END
 $$;
-COMMENT ON FUNCTION pipelines._past_reasons_of(regclass) IS
-	'A call of _past_reasons() for each deal, as SQL text; NULL where the caller can''t read the history like that.';
+COMMENT ON FUNCTION pipelines._past_reasons_of(regclass, text) IS
+	'A call of _past_reasons() for each deal, as SQL text; NULL where the caller can''t read the history like that. dates: as of _past_dates_of(), or NULL.';
+
+-- To read the whole history once takes about as long as to go to the past of one
+-- deal for each twenty of its versions.
+CREATE FUNCTION pipelines._past_dates_of(deals regclass, at timestamptz, past boolean, chosen integer)
+RETURNS text
+LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100000
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	history CONSTANT regclass := (SELECT t.history FROM pipelines.tracked_table t WHERE t.relation = deals);
+	expected CONSTANT text := pipelines._column(deals, 'expected_close_on', 'date', true);
+	versions CONSTANT float8 := (SELECT CASE WHEN c.reltuples > 0 THEN c.reltuples ELSE pg_relation_size(c.oid) / 200 END FROM pg_class c WHERE c.oid = history);
+	pages CONSTANT float8 := (SELECT greatest(sum(pg_relation_size(p.relid)) / current_setting('block_size')::integer, 1) FROM pipelines._parts(deals) p);
+	share CONSTANT float8 := least(100, 5000 / pages);
+	stalled bigint;
+BEGIN
+	IF versions > 8388608 OR NOT pipelines._key_is_number(deals) THEN
+		RETURN NULL;
+	END IF;
+	-- the past is read as a whole anyway; of the present, some pages tell
+	IF NOT past THEN
+		EXECUTE format('SELECT count(*) FROM %s WHERE coalesce(w.stalled_at <= $1, false) AND ($2 IS NULL OR %s = $2)',
+			pipelines._stall_from(deals, format('(SELECT * FROM %s TABLESAMPLE SYSTEM (%s) REPEATABLE (0))', deals, share), pipelines._stall_bases(at), '$1'),
+			pipelines._column(deals, 'pipeline_id'))
+		INTO stalled USING at, chosen;
+		IF stalled * 100 / share < versions / 20 THEN
+			RETURN NULL;
+		END IF;
+	END IF;
+	RETURN format('(SELECT pipelines._past_dates(CAST(%s AS bigint), h.%I, %s, h.%I = ''delete'', h.%I IS NOT NULL) FROM %s h%s)',
+		pipelines._column(deals, 'key1', NULL, true), pipelines._own_column(history, 'version'), expected, pipelines._own_column(history, 'change'),
+		pipelines._own_column(history, 'skipped_stages'), history,
+		CASE WHEN past THEN format(' WHERE h.%I <= $1', pipelines._own_column(history, 'valid_to')) ELSE '' END);
+END
+$$;
+COMMENT ON FUNCTION pipelines._past_dates_of(regclass, timestamptz, boolean, integer) IS
+	'The table of _past_dates() as SQL text; NULL where so few deals are stalled that it doesn''t pay, or the history is too large for it. past: at is not the present ($1); chosen: a pipeline, or NULL.';
 
 -- What stalled() and stalling() ask.  The inner query, which is sorted, is never
 -- put into the outer one: so the instant is worked out once a deal, not wherever
 -- it is used.
 CREATE FUNCTION pipelines._stall_query(deals regclass, source text, condition text, bases text[], latest text, respect_next_action boolean,
-	with_reasons boolean, ahead boolean DEFAULT false)
+	with_reasons boolean, ahead boolean DEFAULT false, dates text DEFAULT NULL)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
@@ -125,7 +194,7 @@ AS $$
 		pipelines._key_as_text($1, 'd', false), pipelines._column($1, 'owner', 'text'), pipelines._column($1, 'amount', 'numeric'),
 		pipelines._column($1, 'currency', 'text'), t.currency, pipelines._column($1, 'stage_entered_at'),
 		n.at, e.source,
-		CASE WHEN $7 THEN pipelines._reasons($1, '$1', pipelines._past_reasons_of($1), EXISTS (SELECT FROM pipelines.deal_type))
+		CASE WHEN $7 THEN pipelines._reasons($1, '$1', pipelines._past_reasons_of($1, $9), EXISTS (SELECT FROM pipelines.deal_type))
 			 ELSE 'CAST(NULL AS text[])' END,
 		pipelines._stall_from($1, $2, $4, $5)
 			-- worked out once a deal
@@ -139,8 +208,8 @@ AS $$
 	CROSS JOIN (SELECT CASE WHEN $6 AND $8 THEN 'e' ELSE 'w' END) e(source)
 	WHERE t.relation = $1
 $$;
-COMMENT ON FUNCTION pipelines._stall_query(regclass, text, text, text[], text, boolean, boolean, boolean) IS
-	'The query of stalled() and stalling(), as SQL text: the deals of a source that have a limit and fulfil a condition, as of $1. $2: how far off a next action may be that is respected: at $1, or ahead, when the limit is over or at $1 if that is later; a deal stalls then when the action was due.';
+COMMENT ON FUNCTION pipelines._stall_query(regclass, text, text, text[], text, boolean, boolean, boolean, text) IS
+	'The query of stalled() and stalling(), as SQL text: the deals of a source that have a limit and fulfil a condition, as of $1. $2: how far off a next action may be that is respected: at $1, or ahead, when the limit is over or at $1 if that is later; a deal stalls then when the action was due. dates: as of _past_dates_of(), or NULL.';
 
 CREATE FUNCTION pipelines.stalled(deals regclass, pipeline text DEFAULT NULL, respect_next_action boolean DEFAULT false,
 	max_future interval DEFAULT NULL, with_reasons boolean DEFAULT true, as_of timestamptz DEFAULT now())
@@ -160,7 +229,8 @@ BEGIN
 	RETURN QUERY EXECUTE pipelines._stall_query(deals,
 		CASE WHEN past THEN pipelines._past_source(deals) ELSE pipelines._deals_source(deals, NULL::name[]) END,
 		'coalesce(w.stalled_at <= $1, false)' || CASE WHEN chosen IS NULL THEN '' ELSE format(' AND %s = $3', pipelines._column(deals, 'pipeline_id')) END,
-		pipelines._stall_bases(as_of), '$1', respect_next_action, with_reasons)
+		pipelines._stall_bases(as_of), '$1', respect_next_action, with_reasons,
+		dates => CASE WHEN with_reasons THEN pipelines._past_dates_of(deals, as_of, past, chosen) END)
 	USING as_of, max_future, chosen;
 END
 $$;

@@ -1,0 +1,153 @@
+/*-------------------------------------------------------------------------
+ *
+ * limits.c
+ *	  When a limit by the calendar is over.
+ *
+ * Owns _limit_over(): the days and months of a limit are those of the calendar
+ * where the pipeline is, its hours go by, whatever clocks show (R-4.2).
+ *
+ * Invariant: the answer is that of
+ *
+ *		((began AT TIME ZONE zone + date_trunc('day', limit)) AT TIME ZONE zone)
+ *			+ (limit - date_trunc('day', limit))
+ *
+ * which is what is computed wherever it isn't plain: where clocks are changed
+ * around the end, where months count, for what is an abbreviation rather than a
+ * zone.  Reports ask it of each deal, and those functions look for the zone by
+ * its name, and for what its clocks show by its rules, each time anew.
+ *
+ * Must never look at the session's time zone.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "calendar/zone.h"
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(pipelines_limit_over);
+
+/* zones that one place in a query knows at a time */
+#define ZONES_KEPT		8
+
+/* plain are limits of no more than a century */
+#define PLAIN_DAYS		36525
+#define PLAIN_TIME		(PLAIN_DAYS * USECS_PER_DAY)
+
+/* no clock is ever changed by more than a day */
+#define CLOCK_MARGIN	(2 * USECS_PER_DAY)
+
+typedef struct NamedZone
+{
+	text	   *name;
+	ZoneTable  *table;			/* NULL: it is no plain zone */
+} NamedZone;
+
+typedef struct KnownZones
+{
+	int			n;
+	int			next;			/* the place of the next one */
+	NamedZone	zones[ZONES_KEPT];
+} KnownZones;
+
+/*
+ * Only a name with a slash (Europe/Sofia) is never taken for an abbreviation,
+ * which comes first, and of which some are zones, too, with other clocks (CET).
+ */
+static ZoneTable *
+plain_zone(const text *name)
+{
+	char	   *string = text_to_cstring(name);
+	pg_tz	   *tz = NULL;
+
+	if (strcmp(string, "UTC") == 0 ||
+		(strchr(string, '/') != NULL && strlen(string) <= TZ_STRLEN_MAX))
+		tz = pg_tzset(string);
+	pfree(string);
+	return tz != NULL ? zone_table(tz) : NULL;
+}
+
+static const ZoneTable *
+find_zone(FunctionCallInfo fcinfo, text *name)
+{
+	KnownZones *known = fcinfo->flinfo->fn_extra;
+	NamedZone  *zone;
+	MemoryContext old_context;
+
+	if (known == NULL)
+		known = fcinfo->flinfo->fn_extra = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt,
+																  sizeof(KnownZones));
+	for (int i = 0; i < known->n; i++)
+	{
+		zone = &known->zones[i];
+		if (VARSIZE_ANY_EXHDR(zone->name) == VARSIZE_ANY_EXHDR(name) &&
+			memcmp(VARDATA_ANY(zone->name), VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name)) == 0)
+			return zone->table;
+	}
+
+	zone = &known->zones[known->next];
+	if (known->next < known->n)
+	{
+		pfree(zone->name);
+		if (zone->table != NULL)
+		{
+			pfree(zone->table->since);
+			pfree(zone->table->ahead);
+			pfree(zone->table);
+		}
+	}
+	known->n = Max(known->n, known->next + 1);
+	known->next = (known->next + 1) % ZONES_KEPT;
+	memset(zone, 0, sizeof(NamedZone));
+	old_context = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+	zone->name = cstring_to_text_with_len(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
+	zone->table = plain_zone(name);
+	MemoryContextSwitchTo(old_context);
+	return zone->table;
+}
+
+/* as many days later at the same time of the day, where clocks are left alone */
+static bool
+days_later(const ZoneTable *zone, TimestampTz began, int32 days, TimestampTz *over)
+{
+	TimestampTz at = began + days * USECS_PER_DAY;
+	int64		ahead = zone->ahead[zone_line(zone, began)];
+	int			line = zone_line(zone, at);
+
+	if (at >= ZONE_TABLE_END - CLOCK_MARGIN ||
+		(line > 0 && at - CLOCK_MARGIN < zone->since[line]) ||
+		(line < zone->n - 1 && at + CLOCK_MARGIN >= zone->since[line + 1]))
+		return false;
+	*over = at + ahead - zone->ahead[line];
+	return true;
+}
+
+/*
+ * pipelines_limit_over(began timestamptz, stall_limit interval, zone text) -> timestamptz
+ */
+Datum
+pipelines_limit_over(PG_FUNCTION_ARGS)
+{
+	TimestampTz began = PG_GETARG_TIMESTAMPTZ(0);
+	Interval   *limit = PG_GETARG_INTERVAL_P(1);
+	text	   *name = PG_GETARG_TEXT_PP(2);
+	const ZoneTable *zone = find_zone(fcinfo, name);
+	TimestampTz over;
+	Datum		days;
+	Datum		at;
+
+	if (likely(zone != NULL && began >= ZONE_TABLE_BEGIN && began < ZONE_TABLE_END &&
+			   limit->month == 0 && limit->day >= 0 && limit->day <= PLAIN_DAYS &&
+			   limit->time >= -PLAIN_TIME && limit->time <= PLAIN_TIME &&
+			   days_later(zone, began, limit->day, &over)))
+		PG_RETURN_TIMESTAMPTZ(over + limit->time);
+
+	days = DirectFunctionCall2(interval_trunc, CStringGetTextDatum("day"), IntervalPGetDatum(limit));
+	at = DirectFunctionCall2(timestamptz_zone, PointerGetDatum(name), TimestampTzGetDatum(began));
+	at = DirectFunctionCall2(timestamp_pl_interval, at, days);
+	at = DirectFunctionCall2(timestamp_zone, PointerGetDatum(name), at);
+	return DirectFunctionCall2(timestamptz_pl_interval, at,
+							   DirectFunctionCall2(interval_mi, IntervalPGetDatum(limit), days));
+}
