@@ -1104,17 +1104,27 @@ BEGIN
 		action := 'given to the owner of the deals';
 		RETURN NEXT;
 	END IF;
+	-- columns may have exchanged their names: first those are put aside that bear
+	-- one that another column is to have
 	FOR part IN
-		SELECT r.role, r.column_name, r.history_column
-		FROM pipelines._roles(_follow_changes.deals) r
-		WHERE r.role NOT IN ('version', 'changed_at') AND r.history_column <> r.column_name
-		ORDER BY r.n
+		WITH renamed AS MATERIALIZED (
+			SELECT r.n, r.column_name, r.history_column, 'pipelines_aside_' || r.n AS aside
+			FROM pipelines._roles(_follow_changes.deals) r
+			WHERE r.role NOT IN ('version', 'changed_at') AND r.history_column <> r.column_name
+		), disputed AS (
+			SELECT r.* FROM renamed r WHERE r.history_column IN (SELECT o.column_name FROM renamed o)
+		)
+		SELECT 1 AS pass, d.n, d.history_column, d.history_column AS present, d.aside AS wanted FROM disputed d
+		UNION ALL
+		SELECT 2, r.n, r.history_column, coalesce((SELECT d.aside FROM disputed d WHERE d.n = r.n), r.history_column), r.column_name
+		FROM renamed r
+		ORDER BY 1, 2
 	LOOP
-		PERFORM pipelines._make_room(registration.history, part.column_name);
-		EXECUTE format('ALTER TABLE %s RENAME COLUMN %I TO %I',
-					   registration.history, part.history_column, part.column_name);
+		PERFORM pipelines._make_room(registration.history, part.wanted);
+		EXECUTE format('ALTER TABLE %s RENAME COLUMN %I TO %I', registration.history, part.present, part.wanted);
+		CONTINUE WHEN part.pass = 1;
 		item := format('column %I of %s', part.history_column, registration.history);
-		action := format('renamed to %I', part.column_name);
+		action := format('renamed to %I', part.wanted);
 		changed := true;
 		RETURN NEXT;
 	END LOOP;
