@@ -496,7 +496,7 @@ BEGIN
 
 	-- which rows count as deals
 	IF arguments ->> 'live' IS NOT NULL THEN
-		IF NOT pipelines._is_condition(deals, arguments ->> 'live', format('what says which rows of table "%s" count as deals', relation.relname)) THEN
+		IF NOT pipelines._is_condition(deals, arguments ->> 'live', pipelines._live_name(deals)) THEN
 			RAISE EXCEPTION 'live is not a condition: %', arguments ->> 'live'
 				USING ERRCODE = 'syntax_error',
 					  HINT = 'For example live => ''deleted_at IS NULL''.';

@@ -1575,6 +1575,7 @@ DECLARE
 	step record;
 	done text[];
 	healthy boolean;
+	condition text;
 	many bigint;
 BEGIN
 	IF deals_table IS NOT NULL THEN
@@ -1660,8 +1661,13 @@ BEGIN
 			done := ARRAY[ARRAY['policies', 'problem: ' || SQLERRM]];
 		END;
 		BEGIN
-			SELECT done || array_agg(ARRAY[x.item, x.action]) INTO done
-			FROM pipelines._create_views(registration.relation, false) x;
+			condition := pipelines._live_problem(registration.relation);
+			IF condition IS NULL THEN
+				SELECT done || array_agg(ARRAY[x.item, x.action]) INTO done
+				FROM pipelines._create_views(registration.relation, false) x;
+			ELSE
+				done := done || ARRAY[ARRAY['which rows count as deals', 'problem: ' || condition]];
+			END IF;
 		EXCEPTION WHEN feature_not_supported OR duplicate_table OR duplicate_function OR insufficient_privilege THEN
 			done := done || ARRAY[ARRAY['views', 'problem: ' || SQLERRM]];
 		END;

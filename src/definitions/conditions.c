@@ -240,6 +240,7 @@ resolve_column(ParseState *pstate, ColumnRef *reference)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
 				 errmsg("column \"%s\" does not exist", name),
+				 errdetail("It is named in %s.", reading->what),
 				 errhint("%s looks at columns of the deals table, by their names or by ours (amount, owner, ...).",
 						 reading->wants_value ? "An expression" : "A condition")));
 	att = TupleDescAttr(reading->desc, attnum - 1);

@@ -371,6 +371,11 @@ BEGIN
 	IF FOUND AND EXISTS (SELECT FROM pipelines._verify_shape(deals, history) t WHERE t.problem IN ('column missing', 'column has another type')) THEN
 		RETURN;
 	END IF;
+	-- without it no report and no view can be had
+	RETURN QUERY SELECT NULL::text, NULL::integer, 'which rows count as deals is unknown',
+			format('a condition over columns of %s', deals), l.problem
+		FROM pipelines._live_problem(deals) l(problem)
+		WHERE l.problem IS NOT NULL;
 	RETURN QUERY EXECUTE pipelines._verify_query(deals, history);
 END
 $function$;

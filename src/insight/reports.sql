@@ -245,7 +245,7 @@ AS $$
 		-- asked where nothing but the columns of T has a name
 		CASE WHEN t.live IS NOT NULL
 			 THEN format(E' CROSS JOIN LATERAL (SELECT (%s\n) AS met FROM (SELECT %s) x) m WHERE coalesce(m.met, %s)', t.live, x.list,
-				CASE WHEN EXISTS (SELECT FROM pipelines._condition_columns($1, t.live) w
+				CASE WHEN EXISTS (SELECT FROM pipelines._condition_columns($1, t.live, pipelines._live_name($1)) w
 								  LEFT JOIN pipelines._layout_columns($1) m ON m.attnum = w.attnum
 								  WHERE m.history_attnum IS NULL) THEN format('%s IS NULL', k.first) ELSE 'true' END) END)
 	FROM pipelines.tracked_table t
