@@ -210,6 +210,13 @@ AS 'MODULE_PATHNAME', 'pipelines_plain_type';
 COMMENT ON FUNCTION pipelines._plain_type(oid) IS
 	'The type below all domains, without a length, as SQL text.';
 
+CREATE FUNCTION pipelines._is_ordered(type oid)
+RETURNS boolean
+LANGUAGE c STABLE STRICT PARALLEL SAFE COST 5
+AS 'MODULE_PATHNAME', 'pipelines_is_ordered';
+COMMENT ON FUNCTION pipelines._is_ordered(oid) IS
+	'Has the type a default operator class for B-tree indexes, so that a column of it can be part of a primary key? NULL: there is no such type.';
+
 -- What a type is made of: what a domain is over, an array or a range is of, and
 -- the columns of a row.
 CREATE FUNCTION pipelines._type_is_ours(type oid)

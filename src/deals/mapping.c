@@ -69,6 +69,7 @@
 PG_FUNCTION_INFO_V1(pipelines_mapping_trigger);
 PG_FUNCTION_INFO_V1(pipelines_own_column);
 PG_FUNCTION_INFO_V1(pipelines_plain_type);
+PG_FUNCTION_INFO_V1(pipelines_is_ordered);
 
 static const char *const role_names[NUM_ROLES] = {
 	[ROLE_PIPELINE_ID] = "pipeline_id",
@@ -1366,4 +1367,18 @@ pipelines_plain_type(PG_FUNCTION_ARGS)
 	if (!get_typisdefined(type))
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(format_type_extended(getBaseType(type), -1, FORMAT_TYPE_TYPEMOD_GIVEN)));
+}
+
+/*
+ * _is_ordered(type)
+ */
+Datum
+pipelines_is_ordered(PG_FUNCTION_ARGS)
+{
+	Oid			type = PG_GETARG_OID(0);
+
+	if (!get_typisdefined(type))
+		PG_RETURN_NULL();
+	/* of arrays and rows, it asks about what they consist of, too */
+	PG_RETURN_BOOL(OidIsValid(lookup_type_cache(getBaseType(type), TYPECACHE_CMP_PROC)->cmp_proc));
 }
