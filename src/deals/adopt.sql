@@ -321,7 +321,7 @@ BEGIN
 		BEGIN
 			EXECUTE format('SELECT d.%1$I = d.%1$I FROM %2$s d WHERE false', part.name, deals);
 		EXCEPTION WHEN undefined_function OR ambiguous_function THEN
-			RAISE EXCEPTION 'column "%" of table % can''t be part of the key: type % has no equality operator in pg_catalog', part.name, deals, part.type
+			RAISE EXCEPTION 'column "%" of table % can''t be part of the key: no operator of pg_catalog compares values of type %', part.name, deals, part.type
 				USING ERRCODE = 'undefined_function',
 					  DETAIL = 'Views and reports find the history of a deal by its key, with operators of PostgreSQL alone.',
 					  HINT = 'Name a unique index on columns of other types by key => ....';
