@@ -336,6 +336,46 @@ SELECT try('SELECT pipelines.adopt(''keyless'', stage => ''s'', key => ''{id}'',
 SELECT try('SELECT pipelines.adopt(''keyless'', stage => ''s'', key => ''{id}'', live => ''d IS NULL) OR (true'')');
 SELECT try('SELECT pipelines.adopt(''keyless'', stage => ''s'', key => ''{id}'', live => ''true; DROP TABLE keyless'')');
 SELECT try('SELECT pipelines.adopt(''keyless'', stage => ''s'', key => ''{id}'', live => ''1, 2'')');
+-- a key that no primary key can be of, since only an operator class that is named orders it
+\set ECHO none
+SET client_min_messages = warning;
+CREATE TYPE ticket;
+CREATE FUNCTION ticket_in(cstring) RETURNS ticket LANGUAGE internal IMMUTABLE STRICT AS 'int4in';
+CREATE FUNCTION ticket_out(ticket) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'int4out';
+CREATE TYPE ticket (INPUT = ticket_in, OUTPUT = ticket_out, LIKE = integer);
+CREATE FUNCTION ticket_lt(ticket, ticket) RETURNS boolean LANGUAGE internal IMMUTABLE STRICT AS 'int4lt';
+CREATE FUNCTION ticket_le(ticket, ticket) RETURNS boolean LANGUAGE internal IMMUTABLE STRICT AS 'int4le';
+CREATE FUNCTION ticket_eq(ticket, ticket) RETURNS boolean LANGUAGE internal IMMUTABLE STRICT AS 'int4eq';
+CREATE FUNCTION ticket_ge(ticket, ticket) RETURNS boolean LANGUAGE internal IMMUTABLE STRICT AS 'int4ge';
+CREATE FUNCTION ticket_gt(ticket, ticket) RETURNS boolean LANGUAGE internal IMMUTABLE STRICT AS 'int4gt';
+CREATE FUNCTION ticket_cmp(ticket, ticket) RETURNS integer LANGUAGE internal IMMUTABLE STRICT AS 'btint4cmp';
+CREATE OPERATOR < (LEFTARG = ticket, RIGHTARG = ticket, FUNCTION = ticket_lt);
+CREATE OPERATOR <= (LEFTARG = ticket, RIGHTARG = ticket, FUNCTION = ticket_le);
+CREATE OPERATOR = (LEFTARG = ticket, RIGHTARG = ticket, FUNCTION = ticket_eq);
+CREATE OPERATOR >= (LEFTARG = ticket, RIGHTARG = ticket, FUNCTION = ticket_ge);
+CREATE OPERATOR > (LEFTARG = ticket, RIGHTARG = ticket, FUNCTION = ticket_gt);
+CREATE OPERATOR CLASS by_number FOR TYPE ticket USING btree AS
+	OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, FUNCTION 1 ticket_cmp(ticket, ticket);
+CREATE DOMAIN ticket_number AS ticket;
+\set ECHO all
+CREATE TABLE ticketed (id ticket NOT NULL, number ticket_number NOT NULL, name text NOT NULL, s text);
+CREATE UNIQUE INDEX ON ticketed (id by_number);
+CREATE UNIQUE INDEX ON ticketed (number by_number, name);
+CREATE UNIQUE INDEX ON ticketed (name text_pattern_ops);
+SELECT k, try(format('SELECT pipelines.adopt(''ticketed'', stage => ''s'', key => %L)', k)) FROM unnest('{"{id}", "{name,number}"}'::text[]) k;
+INSERT INTO ticketed VALUES ('1', '2', 'first', 'New'), ('2', '3', 'second', 'Won');
+-- another operator class than the default one doesn't matter where there is one
+SELECT count(*) > 0 AS adopted FROM pipelines.adopt('ticketed', stage => 's', key => '{name}', apply => true);
+UPDATE ticketed SET s = 'Won' WHERE name = 'first';
+SELECT name, version, change FROM ticketed_history;
+SELECT * FROM problems('ticketed');
+-- nor one whose equality is not PostgreSQL's own
+CREATE OPERATOR CLASS by_itself DEFAULT FOR TYPE ticket USING btree AS
+	OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, FUNCTION 1 ticket_cmp(ticket, ticket);
+CREATE TABLE numbered (id ticket_number PRIMARY KEY, list ticket[] NOT NULL UNIQUE, s text);
+SELECT try('SELECT pipelines.adopt(''numbered'', stage => ''s'')');
+SELECT try('SELECT pipelines.adopt(''numbered'', stage => ''s'', key => ''{list}'')');
+RESET client_min_messages;
 CREATE TABLE keyless_history ();
 SELECT try('SELECT pipelines.adopt(''keyless'', stage => ''s'', key => ''{id}'')');
 -- an empty table gets the stages of the standard template

@@ -501,6 +501,12 @@ SELECT try(q) FROM unnest(ARRAY[
 	$q$SELECT pipelines._score_bins(jsonb_build_object('ages', (SELECT jsonb_agg(n) FROM generate_series(1, 3000) n), 'features', '[]'::jsonb,
 		'stages', (SELECT jsonb_agg(jsonb_build_array(n, n, 0, 0)) FROM generate_series(1, 3000) n), 'counts', '[]'::jsonb), now(), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)$q$]) q;
 
+-- a forecast of few rows, whose weighted sum is too large: without integers of 128 bits it would not be
+SELECT count(*) FROM (WITH RECURSIVE d(n, s) AS (SELECT 0, pipelines.forecast(1e12, 99.99, 'open') UNION ALL SELECT n + 1, s OPERATOR(pipelines.+) s FROM d WHERE n < 51)
+	SELECT n, pipelines.deals(s) FROM d) x;
+SELECT try($$SELECT count(*) FROM (WITH RECURSIVE d(n, s) AS (SELECT 0, pipelines.forecast(9e14, 99.99, 'open') UNION ALL SELECT n + 1, s OPERATOR(pipelines.+) s FROM d WHERE n < 51)
+	SELECT n, pipelines.deals(s) FROM d) x$$);
+
 \set ECHO none
 \c :home
 SET client_min_messages = warning;

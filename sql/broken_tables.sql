@@ -164,6 +164,33 @@ SELECT try($$SELECT pipelines._funnel('{1,1,0,0}', 'any', NULL, 1::bigint, 1, 1,
 SELECT try($$SELECT pipelines._funnel('{1,1,0,0}', NULL, 'created_in', 1::bigint, 1, 1, 1, true, 'open', true, NULL)$$);
 SELECT try($$SELECT pipelines._funnel(NULL, 'any', 'created_in', '1'::text, 1, 1, 1, true, 'open', true, NULL)$$);
 
+-- the condition that says which rows are deals names a column that is there no more:
+-- whatever reads it says that, and what doesn't goes on
+CREATE TABLE orders (id integer PRIMARY KEY, state text, value numeric, close date, rep text, gone boolean);
+INSERT INTO orders VALUES (1, 'Lead', 1, '2026-01-01', 'ann', NULL), (2, 'Lead', 2, '2026-01-01', 'bob', true);
+SELECT count(*) > 0 AS adopted FROM pipelines.adopt('orders', stage => 'state', amount => 'value', close_date => 'close', owner => 'rep',
+	live => 'gone IS NULL', pipeline => 'Sales', apply => true);
+UPDATE orders SET state = 'Talks';
+SELECT count(*) FROM orders_current;
+ALTER TABLE orders DROP COLUMN gone CASCADE;
+SELECT r AS report, try(format('SELECT * FROM pipelines.%s', r)) FROM unnest(ARRAY['stalled(''orders'')', 'stalling(''orders'', now() + interval ''1 year'')', 'funnel(''orders'')',
+	'transitions(''orders'')', 'win_rate(''orders'')', 'cycle(''orders'')', 'velocity(''orders'')', 'flow(''orders'')', 'load(''orders'')', 'review(''orders'')', 'trend(''orders'')',
+	'journey(''orders'', ''1'')', 'board(''orders'')', 'changes(''orders'', (SELECT tracked_since FROM pipelines.tracked_table WHERE relation = ''orders''::regclass), now())', 'bridge(''orders'', (SELECT tracked_since FROM pipelines.tracked_table WHERE relation = ''orders''::regclass), now())',
+	'forecast_report(''orders'')', 'forecast_deals(''orders'')', 'quota_report(''orders'')', 'train_scores(''orders'')', 'scores(''orders'')',
+	'calibration(''orders'', (SELECT tracked_since FROM pipelines.tracked_table WHERE relation = ''orders''::regclass))', 'forecast_accuracy(''orders'')', 'time_in_stage(''orders'')', 'stage_times(''orders'', ''1'')', 'candidates(''orders'')',
+	'next_steps(''orders'', ''1'')', 'totals(''orders'')', 'as_of(NULL::orders, now())', 'move_plan(''orders'', ''{1}'', ''Sold'')', 'rebuild_views(''orders'')',
+	'bridge(''orders'', (SELECT tracked_since FROM pipelines.tracked_table WHERE relation = ''orders''::regclass), now(), filter => ''value > 1'')']) r;
+-- a filter of the caller's is told as his
+SELECT try($$SELECT * FROM pipelines.bridge('deals', now() - interval '1 day', now(), filter => 'gone IS NULL')$$);
+UPDATE orders SET state = 'Sold' WHERE id = 1;
+SELECT deal, problem, expected, found FROM pipelines.verify('orders');
+SELECT item, action FROM pipelines.resume('orders');
+UPDATE pipelines.tracked_table SET live = 'rep <> ''bob''' WHERE relation = 'orders'::regclass;
+SELECT count(*) > 0 AS views FROM pipelines.resume('orders');
+SELECT id, stage_name FROM orders_current;
+SELECT * FROM problems('orders');
+DROP TABLE orders, orders_history CASCADE;
+
 -- nothing of all that remained
 SELECT * FROM problems();
 SELECT * FROM problems('parts');

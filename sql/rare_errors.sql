@@ -48,10 +48,6 @@ $$;
 SELECT doubled('pipelines.forecast(g, 50.0, ''open'')');
 SELECT doubled('pipelines.converted_sum(g, ''EUR'', ''EUR'', ''2026-01-01'', ''spot'')');
 SELECT doubled('pipelines._weighted_add(NULL, 1, 50)', 'pipelines._weighted_combine(s, s)');
--- fewer rows, of amounts whose weighted sum is too large first
-SELECT try($$WITH RECURSIVE d(n, s) AS (SELECT 0, pipelines.forecast(1e12, 99.99, 'open') UNION ALL SELECT n + 1, s OPERATOR(pipelines.+) s FROM d WHERE n < 51)
-	SELECT n, pipelines.deals(s) FROM d WHERE n = 51$$), try($$WITH RECURSIVE d(n, s) AS (SELECT 0, pipelines.forecast(9e14, 99.99, 'open') UNION ALL SELECT n + 1, s OPERATOR(pipelines.+) s FROM d WHERE n < 51)
-	SELECT n, pipelines.deals(s) FROM d$$);
 
 -- values that no function of ours made: who may do anything casts what he likes
 CREATE CAST (path AS pipelines.forecast) WITHOUT FUNCTION;
@@ -211,10 +207,6 @@ SET ROLE regress_rare_clerk;
 SELECT try($$SELECT pipelines.clone_pipeline('Secret', 'Copy')$$);
 SELECT try($$SELECT pipelines.change_outcome('Secret', 'Target', 'on_hold')$$);
 SELECT try($$SELECT pipelines._redefine_outcome(s.pipeline_id, s.stage_id, 'on_hold', 50, NULL) FROM pipelines.pipeline_stage s JOIN pipelines.stage t USING (stage_id) WHERE t.name = 'Target'$$);
-RESET ROLE;
-GRANT DELETE ON pipelines.pipeline TO regress_rare_clerk;
-SET ROLE regress_rare_clerk;
-SELECT try($$SELECT pipelines.clone_pipeline('Secret', 'Copy')$$);
 RESET ROLE;
 SELECT p.name, s.outcome FROM pipelines.pipeline p JOIN pipelines.pipeline_stage s USING (pipeline_id) WHERE p.name <> 'Sales' ORDER BY 1, s.position;
 -- with the privilege for all pipelines, but not for this one

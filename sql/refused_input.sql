@@ -222,6 +222,14 @@ SELECT call, try('SELECT * FROM pipelines.' || call) FROM unnest('{"forecast_acc
 	"calibration(''deals'', ''2026-01-01'', as_of => NULL)", "calibration(''deals'', ''2026-01-01'', new_only => NULL)", "journey(''deals'', NULL)", "secure_quotas(NULL)", "secure_quotas(secured => NULL)"}'::text[]) WITH ORDINALITY u(call, n) ORDER BY n;
 SELECT (SELECT count(*) FROM pipelines.board) AS boards, (SELECT count(*) FROM pipelines.score_model) AS models,
 	(SELECT count(*) FROM pg_policy WHERE polrelid = 'pipelines.quota'::regclass) AS policies;
+-- an expression for the present user that is none, is more than one, or names what is not there
+SELECT who, try(format('SELECT pipelines.secure_quotas(%L)', who)) FROM unnest(ARRAY[')', '', 'current_user)::text); SELECT (1', 'current_user, session_user',
+	'current_user;', 'current_user FROM pg_class', 'current_user AS me', '1 +', 'a) + (b', '/* me', 'nobody', 'nobody()', '1', 'generate_series(1, 2)::text', 'max(owner)', '''x''::integer::text']) WITH ORDINALITY u(who, n) ORDER BY n;
+SELECT try($$SELECT pipelines.secure_quotas(')', secured => false)$$);
+SELECT count(*) FROM pg_policy WHERE polrelid = 'pipelines.quota'::regclass;
+SELECT pipelines.secure_quotas('(SELECT current_user::text) -- me');
+SELECT polname, pg_get_expr(polwithcheck, polrelid) ~ 'CURRENT_USER' AS asks FROM pg_policy WHERE polrelid IN ('pipelines.quota'::regclass, 'pipelines.submission'::regclass) ORDER BY 1;
+SELECT pipelines.secure_quotas(secured => false);
 -- what is looked up with must be of some type
 SELECT try($$SELECT pipelines._lookup('SELECT $1', 'a')$$), try($$SELECT pipelines._lookup('SELECT $1', 'a'::text, NULL)$$),
 	try($$SELECT pipelines._lookup('SELECT $1', CAST('a' AS text))$$);

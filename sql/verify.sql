@@ -126,6 +126,52 @@ SELECT * FROM broken('CREATE TABLE child () INHERITS (deals)');
 SELECT * FROM broken('ALTER TABLE deals_history ADD COLUMN forgotten text');
 SELECT * FROM broken('ALTER TABLE deals_history DROP COLUMN reason CASCADE');
 SELECT * FROM broken('ALTER TABLE deals DROP COLUMN amount CASCADE');
+-- columns of the history that its owner changed, by which each change of a deal is refused, or remembered wrongly
+SELECT * FROM broken('ALTER TABLE deals_history RENAME amount TO value');
+SELECT * FROM broken('ALTER TABLE deals_history RENAME owner TO name');
+SELECT * FROM broken('ALTER TABLE deals_history RENAME deal_id TO "Deal"');
+SELECT * FROM broken('ALTER TABLE deals_history RENAME amount TO x', 'ALTER TABLE deals_history RENAME cost TO amount', 'ALTER TABLE deals_history RENAME x TO cost');
+SELECT * FROM broken('ALTER TABLE deals_history DROP COLUMN amount CASCADE');
+SELECT * FROM broken('ALTER TABLE deals_history DROP COLUMN amount CASCADE', 'ALTER TABLE deals_history ADD amount text');
+SELECT * FROM broken('ALTER TABLE deals_history DROP COLUMN deal_id CASCADE');
+SELECT * FROM broken('ALTER TABLE deals_history DROP COLUMN reason CASCADE', 'ALTER TABLE deals_history ADD reason integer');
+-- the deals and their history may have other names for a column
+SELECT * FROM broken('ALTER TABLE deals RENAME amount TO value');
+SELECT * FROM broken('ALTER TABLE deals RENAME amount TO value', 'ALTER TABLE deals_history RENAME amount TO value');
+SELECT * FROM broken('CREATE DOMAIN price AS numeric', 'DROP TRIGGER pipelines_columns ON deals', 'ALTER TABLE deals DROP amount CASCADE, ADD amount price',
+	'SELECT pipelines.resume(''deals'')');
+CREATE ROLE regress_verify_other;
+SELECT * FROM broken('ALTER TABLE deals_history OWNER TO regress_verify_other');
+SELECT * FROM broken('GRANT regress_verify_other TO CURRENT_USER', 'ALTER TABLE deals OWNER TO regress_verify_other');
+DROP ROLE regress_verify_other;
+-- the past of a column isn't mixed with that of another one; resume() mends it
+BEGIN;
+ALTER TABLE deals_history RENAME owner TO name;
+SAVEPOINT renamed;
+UPDATE deals SET name = 'not an owner' WHERE deal_id = 1;
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK TO renamed;
+SELECT item, action FROM pipelines.resume('deals');
+SELECT * FROM pipelines.verify('deals');
+UPDATE deals SET owner = 'ann' WHERE deal_id = 1;
+ALTER TABLE deals_history RENAME amount TO x;
+ALTER TABLE deals_history RENAME cost TO amount;
+ALTER TABLE deals_history RENAME x TO cost;
+SELECT item, action FROM pipelines.resume('deals');
+SELECT * FROM pipelines.verify('deals');
+UPDATE deals SET amount = 77 WHERE deal_id = 1;
+SELECT version, change, owner, amount, cost FROM deals_history WHERE deal_id = 1 ORDER BY version;
+-- the same on the other side
+ALTER TABLE deals RENAME amount TO x;
+ALTER TABLE deals RENAME cost TO amount;
+ALTER TABLE deals RENAME x TO cost;
+UPDATE deals SET cost = 78, amount = 1 WHERE deal_id = 1;
+SELECT * FROM pipelines.verify('deals');
+SELECT item, action FROM pipelines.resume('deals');
+UPDATE deals SET cost = 79 WHERE deal_id = 1;
+SELECT version, change, owner, amount, cost FROM deals_history WHERE deal_id = 1 ORDER BY version;
+SELECT * FROM pipelines.verify('deals');
+ROLLBACK;
 SELECT problem, expected ~ '^relation \d+, as', found FROM broken('DROP TABLE deals_history CASCADE');
 SELECT * FROM pipelines.verify('pipelines.stage');
 \echo :LAST_ERROR_SQLSTATE
@@ -149,6 +195,11 @@ SELECT * FROM pipelines.verify('parted');
 ALTER TABLE parted_2 DISABLE TRIGGER pipelines_after;
 SELECT * FROM pipelines.verify('parted');
 ALTER TABLE parted_2 ENABLE TRIGGER pipelines_after;
+BEGIN;
+ALTER TABLE parted_history RENAME tenant_id TO tenant;
+SELECT * FROM pipelines.verify('parted');
+UPDATE parted SET amount = 6;
+ROLLBACK;
 BEGIN;
 ALTER TABLE parted_history DISABLE TRIGGER ALL;
 DELETE FROM parted_history WHERE tenant_id = 2 AND deal_id = 1;

@@ -7,6 +7,8 @@
 # (test/isolation); TAP (test/t); the demo, which must play through.  Two lanes
 # run at a time: pg_regress, isolation and demo on a cluster of their own, and the
 # TAP files, which make their own, two at a time.
+# `all` runs pg_regress twice more: with a library that has no integers of 128 bits,
+# and with an extension that was updated to a next version (test/upgrade/next.pl).
 #
 # Counted are every regress file, every isolation spec, every single TAP
 # assertion, and the demo as one; house rules, build and preparation only count
@@ -298,15 +300,27 @@ fi
 if [ -n "${TEST_AFTER:-}" ]; then
 	(cd "$tree" && as_user bash -c "$TEST_AFTER") || not_ok "$TEST_AFTER"
 fi
-if [ "$extent" = all ] && wants regress && [ -z "${TEST_COPT:-}" ]; then
-	heading 'Without integers of 128 bits, which not every compiler has'
-	# all but the test that reads states with such integers, which are refused there
-	TEST_COPT=-DPIPELINES_NO_INT128 ONLY=regress REGRESS_TESTS="$(listed regress | sed 's/ *aggregate_states//')" bash "$root/test/check.sh" quick >"$scratch/narrow.log" 2>&1 </dev/null
-	if [ $? -eq 0 ]; then
-		ok "regress: $(tail -n 1 "$scratch/narrow.log")"
+# The regress files once more, in a run of their own.  What stands before its name
+# is set for it.
+again() { # name, heading, settings
+	local name=$1 said=$2 log=$scratch/$1.log
+	shift 2
+	heading "$said"
+	if env "$@" ONLY=regress bash "$root/test/check.sh" quick >"$log" 2>&1 </dev/null; then
+		ok "regress, $name: $(tail -n 1 "$log")"
 	else
-		not_ok 'regress without integers of 128 bits'
-		tail -n 60 "$scratch/narrow.log"
+		not_ok "regress, $name"
+		tail -n 60 "$log"
 	fi
+}
+if [ "$extent" = all ] && wants regress && [ -z "${TEST_COPT:-}" ]; then
+	# all but the test that reads states with such integers, which are refused there
+	again 'narrow' 'Without integers of 128 bits, which not every compiler has' \
+		TEST_COPT=-DPIPELINES_NO_INT128 REGRESS_TESTS="$(listed regress | sed 's/ *aggregate_states//')"
+fi
+if [ "$extent" = all ] && wants regress && [ -z "${TEST_BEFORE:-}${TEST_INSTALL:-}" ] && [ -n "$settings" ]; then
+	again 'updated' 'With an extension that was updated from the version before' \
+		TEST_BEFORE="perl test/upgrade/next.pl '$pg_config'" \
+		TEST_AFTER="grep -q 'pipelines is now at version' ../server/log"
 fi
 summary

@@ -304,6 +304,29 @@ BEGIN
 									(SELECT string_agg(quote_ident(k.name), ', ') FROM unnest(key) k(name)));
 		END IF;
 	END IF;
+	-- a unique index may have an operator class of its own, the primary key of the history
+	-- has none; and views and reports know the operators of pg_catalog alone
+	FOR part IN
+		SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type, pipelines._is_ordered(a.atttypid) AS ordered
+		FROM unnest(key) WITH ORDINALITY k(name, n)
+		JOIN pg_attribute a ON a.attrelid = deals AND a.attname = k.name AND a.attnum > 0
+		ORDER BY k.n
+	LOOP
+		IF NOT part.ordered THEN
+			RAISE EXCEPTION 'column "%" of table % can''t be part of the key: type % has no default operator class for B-tree indexes', part.name, deals, part.type
+				USING ERRCODE = 'undefined_object',
+					  DETAIL = 'The history of the deals gets a primary key, which begins with the key of the deals and uses such operator classes.',
+					  HINT = 'Name a unique index on columns of other types by key => ....';
+		END IF;
+		BEGIN
+			EXECUTE format('SELECT d.%1$I = d.%1$I FROM %2$s d WHERE false', part.name, deals);
+		EXCEPTION WHEN undefined_function OR ambiguous_function THEN
+			RAISE EXCEPTION 'column "%" of table % can''t be part of the key: no operator of pg_catalog compares values of type %', part.name, deals, part.type
+				USING ERRCODE = 'undefined_function',
+					  DETAIL = 'Views and reports find the history of a deal by its key, with operators of PostgreSQL alone.',
+					  HINT = 'Name a unique index on columns of other types by key => ....';
+		END;
+	END LOOP;
 	IF stage.attname = ANY (key) THEN
 		RAISE EXCEPTION 'column "%" of table % can''t be both the stage and part of the key', stage.attname, deals
 			USING ERRCODE = 'invalid_parameter_value',
@@ -496,7 +519,7 @@ BEGIN
 
 	-- which rows count as deals
 	IF arguments ->> 'live' IS NOT NULL THEN
-		IF NOT pipelines._is_condition(deals, arguments ->> 'live', format('what says which rows of table "%s" count as deals', relation.relname)) THEN
+		IF NOT pipelines._is_condition(deals, arguments ->> 'live', pipelines._live_name(deals)) THEN
 			RAISE EXCEPTION 'live is not a condition: %', arguments ->> 'live'
 				USING ERRCODE = 'syntax_error',
 					  HINT = 'For example live => ''deleted_at IS NULL''.';

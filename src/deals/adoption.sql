@@ -210,6 +210,13 @@ AS 'MODULE_PATHNAME', 'pipelines_plain_type';
 COMMENT ON FUNCTION pipelines._plain_type(oid) IS
 	'The type below all domains, without a length, as SQL text.';
 
+CREATE FUNCTION pipelines._is_ordered(type oid)
+RETURNS boolean
+LANGUAGE c STABLE STRICT PARALLEL SAFE COST 5
+AS 'MODULE_PATHNAME', 'pipelines_is_ordered';
+COMMENT ON FUNCTION pipelines._is_ordered(oid) IS
+	'Has the type a default operator class for B-tree indexes, so that a column of it can be part of a primary key? NULL: there is no such type.';
+
 -- What a type is made of: what a domain is over, an array or a range is of, and
 -- the columns of a row.
 CREATE FUNCTION pipelines._type_is_ours(type oid)
@@ -1104,17 +1111,27 @@ BEGIN
 		action := 'given to the owner of the deals';
 		RETURN NEXT;
 	END IF;
+	-- columns may have exchanged their names: first those are put aside that bear
+	-- one that another column is to have
 	FOR part IN
-		SELECT r.role, r.column_name, r.history_column
-		FROM pipelines._roles(_follow_changes.deals) r
-		WHERE r.role NOT IN ('version', 'changed_at') AND r.history_column <> r.column_name
-		ORDER BY r.n
+		WITH renamed AS MATERIALIZED (
+			SELECT r.n, r.column_name, r.history_column, 'pipelines_aside_' || r.n AS aside
+			FROM pipelines._roles(_follow_changes.deals) r
+			WHERE r.role NOT IN ('version', 'changed_at') AND r.history_column <> r.column_name
+		), disputed AS (
+			SELECT r.* FROM renamed r WHERE r.history_column IN (SELECT o.column_name FROM renamed o)
+		)
+		SELECT 1 AS pass, d.n, d.history_column, d.history_column AS present, d.aside AS wanted FROM disputed d
+		UNION ALL
+		SELECT 2, r.n, r.history_column, coalesce((SELECT d.aside FROM disputed d WHERE d.n = r.n), r.history_column), r.column_name
+		FROM renamed r
+		ORDER BY 1, 2
 	LOOP
-		PERFORM pipelines._make_room(registration.history, part.column_name);
-		EXECUTE format('ALTER TABLE %s RENAME COLUMN %I TO %I',
-					   registration.history, part.history_column, part.column_name);
+		PERFORM pipelines._make_room(registration.history, part.wanted);
+		EXECUTE format('ALTER TABLE %s RENAME COLUMN %I TO %I', registration.history, part.present, part.wanted);
+		CONTINUE WHEN part.pass = 1;
 		item := format('column %I of %s', part.history_column, registration.history);
-		action := format('renamed to %I', part.column_name);
+		action := format('renamed to %I', part.wanted);
 		changed := true;
 		RETURN NEXT;
 	END LOOP;
@@ -1565,6 +1582,7 @@ DECLARE
 	step record;
 	done text[];
 	healthy boolean;
+	condition text;
 	many bigint;
 BEGIN
 	IF deals_table IS NOT NULL THEN
@@ -1650,8 +1668,13 @@ BEGIN
 			done := ARRAY[ARRAY['policies', 'problem: ' || SQLERRM]];
 		END;
 		BEGIN
-			SELECT done || array_agg(ARRAY[x.item, x.action]) INTO done
-			FROM pipelines._create_views(registration.relation, false) x;
+			condition := pipelines._live_problem(registration.relation);
+			IF condition IS NULL THEN
+				SELECT done || array_agg(ARRAY[x.item, x.action]) INTO done
+				FROM pipelines._create_views(registration.relation, false) x;
+			ELSE
+				done := done || ARRAY[ARRAY['which rows count as deals', 'problem: ' || condition]];
+			END IF;
 		EXCEPTION WHEN feature_not_supported OR duplicate_table OR duplicate_function OR insufficient_privilege THEN
 			done := done || ARRAY[ARRAY['views', 'problem: ' || SQLERRM]];
 		END;

@@ -69,6 +69,7 @@
 PG_FUNCTION_INFO_V1(pipelines_mapping_trigger);
 PG_FUNCTION_INFO_V1(pipelines_own_column);
 PG_FUNCTION_INFO_V1(pipelines_plain_type);
+PG_FUNCTION_INFO_V1(pipelines_is_ordered);
 
 static const char *const role_names[NUM_ROLES] = {
 	[ROLE_PIPELINE_ID] = "pipeline_id",
@@ -796,6 +797,29 @@ history_is_plain(const DealsTable *table, Relation rel, Relation history)
 }
 
 /*
+ * The column of the deals table that a column of the history is a copy of, by the
+ * history's own mapping trigger; InvalidAttrNumber where that says nothing.
+ */
+static AttrNumber
+copied_column(const DealsTable *table, const Trigger *mapping, AttrNumber history_attnum)
+{
+	for (int i = 0; mapping != NULL && i < Min(mapping->tgnargs, mapping->tgnattr); i++)
+	{
+		size_t		length = strcspn(mapping->tgargs[i], "=");
+
+		if (mapping->tgattr[i] != history_attnum)
+			continue;
+		for (int p = 0; p < table->nparts; p++)
+		{
+			if (strlen(table->parts[p].name) == length &&
+				strncmp(table->parts[p].name, mapping->tgargs[i], length) == 0)
+				return table->parts[p].attnum;
+		}
+	}
+	return InvalidAttrNumber;
+}
+
+/*
  * Match the columns of the history with those of the deals table.  A column
  * of the history is its own, or the copy of a column of the deals table: the
  * one that the mapping trigger says, else the one of the same name.
@@ -806,6 +830,7 @@ match_history(DealsTable *table, Relation rel, char **history_column)
 	TupleDesc	tupdesc = RelationGetDescr(rel);
 	Relation	history = table_open(table->history, AccessShareLock);
 	TupleDesc	hdesc = RelationGetDescr(history);
+	Trigger    *mapping = find_trigger(history, COLUMNS_TRIGGER);
 
 	/* whoever may write tracked_table must not write through it to others' tables */
 	if (!has_privs_of_role(table->owner, history->rd_rel->relowner))
@@ -849,6 +874,7 @@ match_history(DealsTable *table, Relation rel, char **history_column)
 		Form_pg_attribute hatt = TupleDescAttr(hdesc, h);
 		Form_pg_attribute att;
 		AttrNumber	attnum = InvalidAttrNumber;
+		AttrNumber	copied;
 		TrackedColumn *tracked;
 		bool		own = false;
 
@@ -869,6 +895,24 @@ match_history(DealsTable *table, Relation rel, char **history_column)
 		}
 		if (attnum == InvalidAttrNumber)
 			attnum = find_column(tupdesc, NameStr(hatt->attname));
+
+		/*
+		 * Its own mapping follows it when it is renamed.  Whoever reads the past
+		 * goes by that: nothing else may be put there, whatever it is called now.
+		 */
+		copied = copied_column(table, mapping, hatt->attnum);
+		if (copied != InvalidAttrNumber && copied != attnum)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("column \"%s\" of history \"%s\" was renamed",
+							NameStr(hatt->attname), RelationGetRelationName(history)),
+					 errdetail("It keeps the past of column \"%s\" of deals table \"%s\".",
+							   NameStr(TupleDescAttr(tupdesc, copied - 1)->attname),
+							   RelationGetRelationName(rel)),
+					 errhint("SELECT pipelines.resume('%s') renames it back.",
+							 quote_qualified_identifier(get_namespace_name(get_rel_namespace(table->root)),
+														get_rel_name(table->root))),
+					 errtablecol(history, hatt->attnum)));
 		if (attnum == InvalidAttrNumber)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
@@ -1323,4 +1367,18 @@ pipelines_plain_type(PG_FUNCTION_ARGS)
 	if (!get_typisdefined(type))
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(format_type_extended(getBaseType(type), -1, FORMAT_TYPE_TYPEMOD_GIVEN)));
+}
+
+/*
+ * _is_ordered(type)
+ */
+Datum
+pipelines_is_ordered(PG_FUNCTION_ARGS)
+{
+	Oid			type = PG_GETARG_OID(0);
+
+	if (!get_typisdefined(type))
+		PG_RETURN_NULL();
+	/* of arrays and rows, it asks about what they consist of, too */
+	PG_RETURN_BOOL(OidIsValid(lookup_type_cache(getBaseType(type), TYPECACHE_CMP_PROC)->cmp_proc));
 }

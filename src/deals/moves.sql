@@ -290,7 +290,7 @@ BEGIN
 	IF target IS NULL THEN
 		RETURN;
 	END IF;
-	LOCK TABLE pipelines.pipeline IN SHARE ROW EXCLUSIVE MODE;
+	PERFORM pipelines._await_definers();
 	SELECT o.* INTO p FROM pipelines.pipeline AS o WHERE o.pipeline_id = target;
 	IF p.is_standard THEN
 		SELECT string_agg(o.name, ', ' ORDER BY o.name) INTO others FROM pipelines.pipeline AS o

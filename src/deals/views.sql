@@ -274,6 +274,16 @@ $$;
 COMMENT ON FUNCTION pipelines._column(regclass, text, text, boolean) IS
 	'A column of a deals table or its history by role, as SQL text.';
 
+CREATE FUNCTION pipelines._live_name(deals regclass)
+RETURNS text
+LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 10
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format('what says which rows of table "%s" count as deals (live)', c.relname) FROM pg_class c WHERE c.oid = $1
+$$;
+COMMENT ON FUNCTION pipelines._live_name(regclass) IS
+	'How errors call the condition live of a deals table, which stands in pipelines.tracked_table.';
+
 -- What views read as the deals: the table, or its rows that count as deals.
 -- wanted: the columns that are needed of it; NULL: all.  The condition stands in
 -- tracked_table, which is not the deals' owner's: it is looked at each time
@@ -290,9 +300,8 @@ BEGIN
 	IF condition IS NULL THEN
 		RETURN deals::text;
 	END IF;
-	IF NOT pipelines._is_condition(deals, condition, (SELECT format('what says which rows of table "%s" count as deals', c.relname)
-													  FROM pg_class c WHERE c.oid = _deals_source.deals)) THEN
-		RAISE EXCEPTION 'what says which rows of table % count as deals is not a condition', deals
+	IF NOT pipelines._is_condition(deals, condition, pipelines._live_name(deals)) THEN
+		RAISE EXCEPTION '% is not a condition', pipelines._live_name(deals)
 			USING ERRCODE = 'syntax_error',
 				  DETAIL = condition,
 				  HINT = 'Mend the column live of pipelines.tracked_table.';
@@ -314,7 +323,7 @@ RETURNS boolean
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT t.live IS NOT NULL AND NOT EXISTS (SELECT FROM pipelines._condition_columns($1, t.live) w
+	SELECT t.live IS NOT NULL AND NOT EXISTS (SELECT FROM pipelines._condition_columns($1, t.live, pipelines._live_name($1)) w
 											  LEFT JOIN pipelines._layout_columns($1) m ON m.attnum = w.attnum
 											  WHERE m.history_attnum IS NULL)
 	FROM pipelines.tracked_table t
@@ -340,6 +349,23 @@ AS $$
 $$;
 COMMENT ON FUNCTION pipelines._ceased(regclass, text) IS
 	'What stands after FROM for the rows that are no deals any more, as SQL text; NULL where the history does not tell.';
+
+-- A column that it names may have been dropped since.
+CREATE FUNCTION pipelines._live_problem(deals regclass)
+RETURNS text
+LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE COST 2000
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM pipelines._deals_source(deals, '{}');
+	RETURN NULL;
+EXCEPTION WHEN syntax_error_or_access_rule_violation OR data_exception OR feature_not_supported THEN
+	RETURN format('%s; mend the column live of pipelines.tracked_table: %s', SQLERRM,
+				  (SELECT t.live FROM pipelines.tracked_table t WHERE t.relation = _live_problem.deals));
+END
+$$;
+COMMENT ON FUNCTION pipelines._live_problem(regclass) IS
+	'What is wrong with the condition that says which rows of a deals table count as deals, in words; NULL: nothing.';
 
 CREATE FUNCTION pipelines._role_columns(deals regclass)
 RETURNS name[]

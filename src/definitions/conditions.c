@@ -240,6 +240,7 @@ resolve_column(ParseState *pstate, ColumnRef *reference)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
 				 errmsg("column \"%s\" does not exist", name),
+				 errdetail("It is named in %s.", reading->what),
 				 errhint("%s looks at columns of the deals table, by their names or by ours (amount, owner, ...).",
 						 reading->wants_value ? "An expression" : "A condition")));
 	att = TupleDescAttr(reading->desc, attnum - 1);
@@ -384,19 +385,19 @@ check_resolved(Node *node, void *context)
 	return expression_tree_walker(node, check_resolved, context);
 }
 
-/* 'SELECT <text>': what stands in the select list, if nothing else is there */
+/* what stands in the select list of 'SELECT <text>'; NIL if anything else is there */
 static List *
-select_list(Reading *reading)
+bare_select_list(Reading *reading, const char *command)
 {
 	List	   *statements;
 	SelectStmt *select;
 	ListCell   *lc;
 
 	reading->being_parsed = true;
-	statements = compat_raw_parser(psprintf("SELECT %s", reading->text));
+	statements = compat_raw_parser(command);
 	reading->being_parsed = false;
 	if (list_length(statements) != 1)
-		not_a_condition(reading);
+		return NIL;
 	select = (SelectStmt *) linitial_node(RawStmt, statements)->stmt;
 	if (!IsA(select, SelectStmt) || select->op != SETOP_NONE || select->targetList == NIL ||
 		select->distinctClause != NIL || select->intoClause != NULL ||
@@ -406,16 +407,29 @@ select_list(Reading *reading)
 		select->sortClause != NIL || select->limitOffset != NULL ||
 		select->limitCount != NULL || select->lockingClause != NIL ||
 		select->withClause != NULL)
-		not_a_condition(reading);
+		return NIL;
 	foreach(lc, select->targetList)
 	{
 		ResTarget  *target = lfirst_node(ResTarget, lc);
 
 		if (target->name != NULL || target->indirection != NIL)
-			not_a_condition(reading);
-		(void) check_raw(target->val, reading);
+			return NIL;
 	}
 	return select->targetList;
+}
+
+/* the same, of nothing but what may be in a condition */
+static List *
+select_list(Reading *reading)
+{
+	List	   *targets = bare_select_list(reading, psprintf("SELECT %s", reading->text));
+	ListCell   *lc;
+
+	if (targets == NIL)
+		not_a_condition(reading);
+	foreach(lc, targets)
+		(void) check_raw(lfirst_node(ResTarget, lc)->val, reading);
+	return targets;
 }
 
 /* names only; a single one of type boolean is a condition */
@@ -603,4 +617,26 @@ condition_parse(const char *text, TupleDesc desc, ColumnResolver resolve, void *
 	AtEOXact_GUC(true, nest_level);
 	error_context_stack = callback.previous;
 	return condition;
+}
+
+void
+expression_check(const char *text, const char *what, const char *example)
+{
+	Reading		reading = {text, what, NULL, NULL, NULL, NULL, false, NIL, true, false};
+	ErrorContextCallback callback;
+
+	callback.callback = reading_error_callback;
+	callback.arg = &reading;
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+
+	/* by itself, so that no parenthesis closes ours, and within them, without a semicolon */
+	if (list_length(bare_select_list(&reading, psprintf("SELECT %s", text))) != 1 ||
+		list_length(bare_select_list(&reading, psprintf("SELECT (%s\n)", text))) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("%s is not one expression", what),
+				 errdetail("It is \"%s\".", text),
+				 errhint("Give an expression such as %s.", example)));
+	error_context_stack = callback.previous;
 }

@@ -44,4 +44,11 @@ extern Expr *expression_parse(const char *text, TupleDesc desc,
 							  ColumnResolver resolve, void *arg,
 							  const char *what, Oid wanted);
 
+/*
+ * Is this one expression, whatever it is made of?  Nothing is looked up.  Then it
+ * can stand in parentheses, followed by a new line, and mean no more than that.
+ * Raises 42601 if it is not.
+ */
+extern void expression_check(const char *text, const char *what, const char *example);
+
 #endif							/* PIPELINES_CONDITIONS_H */

@@ -128,6 +128,18 @@ $$;
 COMMENT ON FUNCTION pipelines._stage_plan(jsonb) IS
 'The stages that create_pipeline() was given, completed: outcome guessed from the name, open stages spread evenly from 10 to 90 percent. Raises 22023 for what it can''t read.';
 
+-- Not a lock on the table: VACUUM, ANALYZE and changes of other pipelines would wait
+-- for it, too.  A plain INSERT is not held up; constraints see to what it may do.
+CREATE FUNCTION pipelines._await_definers()
+RETURNS void
+LANGUAGE sql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 100
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT pg_advisory_xact_lock(('pipelines.pipeline'::regclass::oid::bigint << 32) | 1)
+$$;
+COMMENT ON FUNCTION pipelines._await_definers() IS
+	'Waits until no other transaction is making or archiving a pipeline, and makes others wait until the end of this one.';
+
 CREATE FUNCTION pipelines.create_pipeline(name text, template text DEFAULT NULL, stages jsonb DEFAULT NULL,
 	layout text DEFAULT NULL, code text DEFAULT NULL, kind text DEFAULT NULL, mode text DEFAULT 'free',
 	override_policy text DEFAULT 'keep', transfer_policy text DEFAULT 'error', time_zone text DEFAULT NULL,
@@ -197,7 +209,7 @@ BEGIN
 	PERFORM pipelines._require_setup();
 
 	-- two first pipelines of a layout made at once would both become the standard one
-	LOCK TABLE pipelines.pipeline IN SHARE ROW EXCLUSIVE MODE;
+	PERFORM pipelines._await_definers();
 
 	SELECT l.layout_id INTO in_layout FROM pipelines.layout AS l WHERE l.name = layout_name;
 	IF NOT FOUND THEN

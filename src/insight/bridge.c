@@ -1799,6 +1799,7 @@ pipelines_condition_columns(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	Oid			relid = PG_GETARG_OID(0);
 	char	   *filter = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	char	   *what = text_to_cstring(PG_GETARG_TEXT_PP(2));
 	NamesUsed	used = {layout_require(relid), NULL, NIL, NIL};
 	Relation	rel = relation_open(relid, AccessShareLock);
 	Condition  *condition;
@@ -1807,14 +1808,14 @@ pipelines_condition_columns(PG_FUNCTION_ARGS)
 
 	compat_materialize(fcinfo);
 	used.desc = RelationGetDescr(rel);
-	condition = condition_parse(filter, used.desc, condition_column, &used, "the filter");
+	condition = condition_parse(filter, used.desc, condition_column, &used, what);
 	relation_close(rel, AccessShareLock);
 
 	/* what a backslash means is a setting's to say */
 	if (condition->expr == NULL || strchr(filter, '\\') != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("the filter is not a condition"),
+				 errmsg("%s is not a condition", what),
 				 errdetail("It is \"%s\".", filter),
 				 errhint("Give one condition over columns of the deals, such as \"amount > 1000\", without backslashes.")));
 	forboth(name, used.names, attnum, used.attnums)

@@ -67,12 +67,12 @@ $$;
 COMMENT ON FUNCTION pipelines.definitions_as_of(anyelement, timestamptz) IS
 'A definition table (pipelines, stages, maps, rates, quotas, ...: all that have a twin <table>_history) as it was at an instant: SELECT * FROM pipelines.definitions_as_of(NULL::pipelines.pipeline_stage, ''2026-03-03''). The first version of a row counts for all times before it, as everywhere in reports. changed_at is the beginning of the version. A NULL instant gives no rows. Errors: 42804 (not a row of a table), 42809 (not a definition table with a past). Runs with the rights of the caller.';
 
-CREATE FUNCTION pipelines._condition_columns(deals regclass, condition text, OUT name text, OUT attnum smallint)
+CREATE FUNCTION pipelines._condition_columns(deals regclass, condition text, what text, OUT name text, OUT attnum smallint)
 RETURNS SETOF record
 LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100 ROWS 5
 AS 'MODULE_PATHNAME', 'pipelines_condition_columns';
-COMMENT ON FUNCTION pipelines._condition_columns(regclass, text) IS
-'What a condition over a table of deals calls columns (their names, or the parts that they play), and which they are. Raises 42601, 42703, 42804 and 0A000 for what is not a condition of immutable functions of pg_catalog.';
+COMMENT ON FUNCTION pipelines._condition_columns(regclass, text, text) IS
+'What a condition over a table of deals calls columns (their names, or the parts that they play), and which they are. what: how errors call it. Raises 42601, 42703, 42804 and 0A000 for what is not a condition of immutable functions of pg_catalog.';
 
 -- The deals or their history as one arm of a query: FROM and the columns of a
 -- deal that conditions look at.  A column that is not tracked is that of the
@@ -99,7 +99,8 @@ BEGIN
 		   coalesce(bool_or(m.history_column IS NULL), false) AND of_history
 	INTO columns, present
 	FROM (SELECT DISTINCT k.name, k.attnum
-		  FROM unnest(ARRAY[filter, registration.live]) c (text), pipelines._condition_columns(_bridge_from.deals, c.text) k) w
+		  FROM (VALUES (filter, 'the filter'), (registration.live, pipelines._live_name(_bridge_from.deals))) c (text, name),
+			  pipelines._condition_columns(_bridge_from.deals, c.text, c.name) k) w
 	JOIN pg_attribute a ON a.attrelid = _bridge_from.deals AND a.attnum = w.attnum
 	LEFT JOIN pipelines._layout_columns(_bridge_from.deals) m ON m.attnum = a.attnum;
 	IF present THEN

@@ -22,6 +22,7 @@ typedef struct MappedColumn
 	char	   *role;
 	AttrNumber	attnum;			/* in T; InvalidAttrNumber for '@...' */
 	AttrNumber	history_attnum; /* in T_history, InvalidAttrNumber if absent */
+	const char *copied_as;		/* as T's mapping calls it there, or NULL */
 } MappedColumn;
 
 /* what tracked_table says about T, together with the mapping */

@@ -4,12 +4,13 @@
 CREATE FUNCTION pipelines._layout_columns(deals pg_catalog.regclass,
 		OUT role pg_catalog.text, OUT attnum pg_catalog.int2,
 		OUT column_name pg_catalog.text,
-		OUT history_attnum pg_catalog.int2, OUT history_column pg_catalog.text)
+		OUT history_attnum pg_catalog.int2, OUT history_column pg_catalog.text,
+		OUT copied_as pg_catalog.text)
 	RETURNS SETOF record
 	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 100 ROWS 50
 	AS 'MODULE_PATHNAME', 'pipelines_layout_columns';
 COMMENT ON FUNCTION pipelines._layout_columns(pg_catalog.regclass) IS
-'Mapped columns of a table of deals: role, column, column of the history (NULL where there is none); roles beginning with @ are the columns that the history has of its own. Follows renames.';
+'Mapped columns of a table of deals: role, column, column of the history (NULL where there is none); roles beginning with @ are the columns that the history has of its own. Follows renames; copied_as is what the column of the history was called when the mapping was made (NULL: it has no role).';
 
 CREATE FUNCTION pipelines._as_of_body(deals pg_catalog.regclass)
 	RETURNS pg_catalog.text
@@ -151,33 +152,69 @@ CREATE FUNCTION pipelines._verify_triggers(deals pg_catalog.regclass, history pg
 COMMENT ON FUNCTION pipelines._verify_triggers(pg_catalog.regclass, pg_catalog.regclass) IS
 'Part of verify(): triggers that are missing, altered or not enabled as they must be.';
 
+-- What _deal_before() and the writing of the history refuse to work with, among
+-- other things: as long as there is such a row, changes of deals are errors, or
+-- leave no trace.
 CREATE FUNCTION pipelines._verify_shape(deals pg_catalog.regclass, history pg_catalog.regclass,
 		OUT problem pg_catalog.text, OUT expected pg_catalog.text, OUT found pg_catalog.text)
 	RETURNS SETOF record
 	LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 1000 ROWS 5
 	SET search_path = pg_catalog, pg_temp
 	AS $function$
+	WITH mapped AS MATERIALIZED (
+		SELECT m.* FROM pipelines._layout_columns($1) m
+	)
 	SELECT 'inheritance child', 'declarative partitions, or none',
 		format('%s, whose rows have no history', i.inhrelid::regclass)
 	FROM pg_catalog.pg_inherits i
 		JOIN pg_catalog.pg_class c ON c.oid = i.inhparent AND c.relkind = 'r'
 	WHERE i.inhparent = $1
 	UNION ALL
+	SELECT 'history of another owner', format('%s owned by %s, as the deals are', $2, d.relowner::regrole),
+		format('owned by %s; pipelines.resume(%L) gives it to the owner of the deals', h.relowner::regrole, $1::text)
+	FROM pg_catalog.pg_class d, pg_catalog.pg_class h
+	WHERE d.oid = $1 AND h.oid = $2 AND NOT pg_has_role(d.relowner, h.relowner, 'USAGE')
+	UNION ALL
 	SELECT 'column missing', format('a column of %s that is its %s', $1, m.role), 'none'
-	FROM pipelines._layout_columns($1) m
+	FROM mapped m
 	WHERE m.column_name IS NULL AND m.role !~ '^@'
 	UNION ALL
 	SELECT 'column missing', format('column %s of %s', substr(m.role, 2), $2), 'none'
-	FROM pipelines._layout_columns($1) m
+	FROM mapped m
 	WHERE m.history_column IS NULL AND m.role ~ '^@'
+	UNION ALL
+	SELECT 'column missing', format('column %I of %s, as %s has it', m.copied_as, $2, $1),
+		format('none; pipelines.resume(%L) says what to do', $1::text)
+	FROM mapped m
+	WHERE m.history_column IS NULL AND m.copied_as IS NOT NULL AND m.column_name IS NOT NULL
 	UNION ALL
 	SELECT 'column missing', format('column %I of %s, as its history has it', a.attname, $1), 'none'
 	FROM pg_catalog.pg_attribute a
 	WHERE a.attrelid = $2 AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
-		AND NOT EXISTS (SELECT FROM pipelines._layout_columns($1) m WHERE m.history_attnum = a.attnum)
+		AND NOT EXISTS (SELECT FROM mapped m WHERE m.history_attnum = a.attnum)
+	UNION ALL
+	-- it may be called as it was, or as the column of the deals is called now
+	SELECT 'column renamed', format('column %I of %s', m.copied_as, $2),
+		format('%I; pipelines.resume(%L) renames it', m.history_column, $1::text)
+	FROM mapped m
+	WHERE m.history_column <> m.copied_as AND m.history_column <> m.column_name
+	UNION ALL
+	SELECT 'column has another type', format('column %I of %s with type %s, as %s has it', h.attname, $2, pipelines._plain_type(a.atttypid), $1),
+		format('type %s; pipelines.resume(%L) says what to do', format_type(h.atttypid, NULL), $1::text)
+	FROM mapped m
+		JOIN pg_catalog.pg_attribute a ON a.attrelid = $1 AND a.attnum = m.attnum
+		JOIN pg_catalog.pg_attribute h ON h.attrelid = $2 AND h.attnum = m.history_attnum
+	WHERE h.atttypid <> a.atttypid AND format_type(h.atttypid, NULL) <> pipelines._plain_type(a.atttypid)
+	UNION ALL
+	SELECT 'column has another type', format('column %I of %s with type %s', h.attname, $2, format_type(c.type::regtype, NULL)),
+		format('type %s', format_type(h.atttypid, NULL))
+	FROM mapped m
+		JOIN pipelines._history_columns() c ON '@' || c.name = m.role
+		JOIN pg_catalog.pg_attribute h ON h.attrelid = $2 AND h.attnum = m.history_attnum
+	WHERE h.atttypid <> c.type::regtype
 	$function$;
 COMMENT ON FUNCTION pipelines._verify_shape(pg_catalog.regclass, pg_catalog.regclass) IS
-'Part of verify(): columns that are missing on one side, and children whose rows would be lost.';
+'Part of verify(): columns that are missing on one side, were renamed or have another type, a history of another owner, and children whose rows would be lost.';
 
 -- The replay: each version against the one before it, in one pass over both
 -- tables.  The present row is the last version.
@@ -331,9 +368,14 @@ BEGIN
 	END IF;
 	RETURN QUERY SELECT NULL::text, NULL::integer, t.problem, t.expected, t.found
 		FROM pipelines._verify_shape(deals, history) t;
-	IF FOUND AND EXISTS (SELECT FROM pipelines._verify_shape(deals, history) t WHERE t.problem = 'column missing') THEN
+	IF FOUND AND EXISTS (SELECT FROM pipelines._verify_shape(deals, history) t WHERE t.problem IN ('column missing', 'column has another type')) THEN
 		RETURN;
 	END IF;
+	-- without it no report and no view can be had
+	RETURN QUERY SELECT NULL::text, NULL::integer, 'which rows count as deals is unknown',
+			format('a condition over columns of %s', deals), l.problem
+		FROM pipelines._live_problem(deals) l(problem)
+		WHERE l.problem IS NOT NULL;
 	RETURN QUERY EXECUTE pipelines._verify_query(deals, history);
 END
 $function$;

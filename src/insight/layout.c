@@ -182,6 +182,7 @@ add_column(DealsLayout *layout, char *role, AttrNumber attnum, AttrNumber histor
 	column->role = role;
 	column->attnum = attnum;
 	column->history_attnum = history_attnum;
+	column->copied_as = NULL;
 	layout->columns = lappend(layout->columns, column);
 	return column;
 }
@@ -222,8 +223,12 @@ read_roles(DealsLayout *layout, Trigger *mapping, Trigger *history_mapping,
 		/* these two are the history's own, under other names */
 		if (strcmp(column->role, "version") != 0 &&
 			strcmp(column->role, "changed_at") != 0)
+		{
 			column->history_attnum =
 				history_attribute(history_mapping, history, argument);
+			if (argument[length] == '=' && argument[length + 1] != '\0')
+				column->copied_as = pstrdup(argument + length + 1);
+		}
 	}
 }
 
@@ -292,6 +297,7 @@ layout_read(Oid relid)
 			MappedColumn *own = palloc(sizeof(MappedColumn));
 
 			own->role = psprintf("@%s", own_names[i]);
+			own->copied_as = NULL;
 			own->attnum = InvalidAttrNumber;
 			own->history_attnum = own_column(RelationGetDescr(history), own_names[i]);
 			layout->own = lappend(layout->own, own);
@@ -364,8 +370,8 @@ pipelines_layout_columns(PG_FUNCTION_ARGS)
 	foreach(cell, columns)
 	{
 		MappedColumn *column = lfirst(cell);
-		Datum		values[5] = {0};
-		bool		nulls[5] = {false, true, true, true, true};
+		Datum		values[6] = {0};
+		bool		nulls[6] = {false, true, true, true, true, true};
 		char	   *name = NULL;
 		char	   *history_name = NULL;
 
@@ -386,6 +392,11 @@ pipelines_layout_columns(PG_FUNCTION_ARGS)
 			values[3] = Int16GetDatum(column->history_attnum);
 			values[4] = CStringGetTextDatum(history_name);
 			nulls[3] = nulls[4] = false;
+		}
+		if (column->copied_as != NULL)
+		{
+			values[5] = CStringGetTextDatum(column->copied_as);
+			nulls[5] = false;
 		}
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}

@@ -27,6 +27,7 @@
 #include "utils/ruleutils.h"
 
 PG_FUNCTION_INFO_V1(pipelines_expression);
+PG_FUNCTION_INFO_V1(pipelines_need_expression);
 
 typedef struct Names
 {
@@ -100,4 +101,15 @@ pipelines_expression(PG_FUNCTION_ARGS)
 								deparse_context_for("d", RelationGetRelid(rel)), true, false);
 	relation_close(rel, AccessShareLock);
 	PG_RETURN_TEXT_P(cstring_to_text(result));
+}
+
+/*
+ * _need_expression(expression, what, example)
+ */
+Datum
+pipelines_need_expression(PG_FUNCTION_ARGS)
+{
+	expression_check(text_to_cstring(PG_GETARG_TEXT_PP(0)), text_to_cstring(PG_GETARG_TEXT_PP(1)),
+					 text_to_cstring(PG_GETARG_TEXT_PP(2)));
+	PG_RETURN_VOID();
 }

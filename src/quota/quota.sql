@@ -13,7 +13,14 @@ AS 'MODULE_PATHNAME', 'pipelines_expression';
 COMMENT ON FUNCTION pipelines._expression(regclass, text, regtype, text, text[], text[]) IS
 	'An expression over the columns of deals (d) as SQL text, written anew from what was read. roles are other names for columns; what says in errors where it stands. Errors: 42601, 42703, 42804, 0A000.';
 
--- The same by the parts of a deals table: whatever its columns are called.
+CREATE FUNCTION pipelines._need_expression(expression text, what text, example text)
+RETURNS void
+LANGUAGE c STABLE STRICT PARALLEL SAFE COST 100
+AS 'MODULE_PATHNAME', 'pipelines_need_expression';
+COMMENT ON FUNCTION pipelines._need_expression(text, text, text) IS
+	'Raises 42601 if a text is not one expression, which can stand in parentheses and a new line; nothing in it is looked up. what says in errors where it stands; example is one.';
+
+-- _expression() by the parts of a deals table: whatever its columns are called.
 CREATE FUNCTION pipelines._deal_expression(deals regclass, expression text, type regtype, what text)
 RETURNS text
 LANGUAGE sql STABLE STRICT PARALLEL SAFE COST 2000
@@ -99,10 +106,10 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM pipelines._drop_policies(relation, '{pipelines_visible,pipelines_say}'::name[]);
-	EXECUTE format('CREATE POLICY pipelines_visible ON %s FOR SELECT USING (visible_to IS NULL OR made_by = (%s)'
+	EXECUTE format(E'CREATE POLICY pipelines_visible ON %s FOR SELECT USING (visible_to IS NULL OR made_by = (%s\n)'
 		' OR EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname = ANY (visible_to) AND pg_catalog.pg_has_role(r.oid, ''MEMBER'')))',
 		relation, who);
-	EXECUTE format('CREATE POLICY pipelines_say ON %s FOR INSERT WITH CHECK (made_by = (%s) AND role_name = session_user)',
+	EXECUTE format(E'CREATE POLICY pipelines_say ON %s FOR INSERT WITH CHECK (made_by = (%s\n) AND role_name = session_user)',
 		relation, who);
 	EXECUTE format('COMMENT ON POLICY pipelines_visible ON %s IS %L', relation, 'Made by pipelines: seen by who said it and by the roles that are named.');
 	EXECUTE format('COMMENT ON POLICY pipelines_say ON %s IS %L', relation, 'Made by pipelines: nobody speaks in the name of others.');
@@ -397,22 +404,42 @@ LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	condition text := format('pipelines.may_set_quota(owner, unit_id, (%s)::text)', who);
+	condition text := format(E'pipelines.may_set_quota(owner, unit_id, (%s\n)::text)', who);
 	c record;
+	problem text;
 BEGIN
 	IF who IS NULL OR secured IS NULL THEN
 		RAISE EXCEPTION 'who and secured must not be null'
 			USING ERRCODE = 'null_value_not_allowed';
 	END IF;
+	PERFORM pipelines._need_expression(who, 'the expression for the present user (who)', 'current_user or current_setting(''app.user'')');
 	PERFORM pipelines._require_setup();
 	PERFORM pipelines._drop_policies('pipelines.quota'::regclass,
 		'{pipelines_read_quota,pipelines_set_quota,pipelines_revise_quota,pipelines_drop_quota}'::name[]);
 	IF secured THEN
 		CREATE POLICY pipelines_read_quota ON pipelines.quota FOR SELECT
 			USING (pipeline_id IS NULL OR EXISTS (SELECT FROM pipelines.pipeline AS p WHERE p.pipeline_id = quota.pipeline_id));
-		EXECUTE format('CREATE POLICY pipelines_set_quota ON pipelines.quota FOR INSERT WITH CHECK (%s)', condition);
-		EXECUTE format('CREATE POLICY pipelines_revise_quota ON pipelines.quota FOR UPDATE USING (%s) WITH CHECK (%1$s)', condition);
-		EXECUTE format('CREATE POLICY pipelines_drop_quota ON pipelines.quota FOR DELETE USING (%s)', condition);
+	END IF;
+	-- what is still wrong with the expression, only those find out who use it
+	BEGIN
+		IF secured THEN
+			EXECUTE format('CREATE POLICY pipelines_set_quota ON pipelines.quota FOR INSERT WITH CHECK (%s)', condition);
+			EXECUTE format('CREATE POLICY pipelines_revise_quota ON pipelines.quota FOR UPDATE USING (%s) WITH CHECK (%1$s)', condition);
+			EXECUTE format('CREATE POLICY pipelines_drop_quota ON pipelines.quota FOR DELETE USING (%s)', condition);
+		END IF;
+		PERFORM pipelines._say_policies('pipelines.adjustment'::regclass, who);
+		PERFORM pipelines._say_policies('pipelines.submission'::regclass, who);
+	EXCEPTION
+		WHEN insufficient_privilege THEN
+			RAISE;
+		WHEN syntax_error_or_access_rule_violation OR invalid_text_representation OR feature_not_supported THEN
+			GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT;
+			RAISE EXCEPTION 'the expression for the present user (who) can''t be used: %', problem
+				USING ERRCODE = SQLSTATE,
+					  DETAIL = format('It is "%s".', who),
+					  HINT = 'Give an expression of a text, such as current_user or current_setting(''app.user''); what is not of pg_catalog needs its schema.';
+	END;
+	IF secured THEN
 		FOR c IN
 			SELECT p.polname FROM pg_policy p
 			WHERE p.polrelid = 'pipelines.quota'::regclass AND p.polname ~ '^pipelines_(read|set|revise|drop)_quota$'
@@ -423,9 +450,7 @@ BEGIN
 	ELSIF NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = 'pipelines.quota'::regclass) THEN
 		ALTER TABLE pipelines.quota DISABLE ROW LEVEL SECURITY;
 	END IF;
-	PERFORM pipelines._say_policies('pipelines.adjustment'::regclass, who);
-	PERFORM pipelines._say_policies('pipelines.submission'::regclass, who);
 END
 $$;
 COMMENT ON FUNCTION pipelines.secure_quotas(text, boolean) IS
-	'Policy template (R-6.6): row security on pipelines.quota by which managers set the quotas of those below them and nobody their own, see may_set_quota(). who: expression for the present user, as owners of deals are named, such as current_setting(''app.user''). It also says in whose name adjustments and submissions are made. secured => false takes it away. The privileges to write are granted apart: GRANT INSERT, UPDATE, DELETE ON pipelines.quota TO ... For the owner of the definitions (42501).';
+	'Policy template (R-6.6): row security on pipelines.quota by which managers set the quotas of those below them and nobody their own, see may_set_quota(). who: expression for the present user, as owners of deals are named, such as current_setting(''app.user''). It also says in whose name adjustments and submissions are made. secured => false takes it away. The privileges to write are granted apart: GRANT INSERT, UPDATE, DELETE ON pipelines.quota TO ... For the owner of the definitions (42501). Errors: 42601 where who is not one expression, else what is wrong with it.';

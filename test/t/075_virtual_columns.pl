@@ -71,7 +71,7 @@ refused(q{SELECT * FROM pipelines.adopt('jobs', stage => 'state', amount => 'gro
 	qr/column "gross" of table public\.jobs can't be the column for amount: it is a virtual generated column\nHINT:  Its value is stored nowhere, so that it has no past\.  Make it a stored one, or leave it out\./, 'the amount');
 refused(q{SELECT * FROM pipelines.adopt('jobs', stage => 'state', outcome => 'said')}, '0A000', qr/column "said" of table public\.jobs can't be the column for application_outcome: it is a generated column/, 'the outcome');
 refused(q{SELECT * FROM pipelines.adopt('jobs', stage => 'state', key => '{id,gross}')}, '55000|42P16|0A000|23502', qr/jobs/, 'the key');
-refused(q{SELECT * FROM pipelines.adopt('jobs', stage => 'state', live => 'gross > 5')}, '0A000', qr/what says which rows of table "jobs" count as deals uses more than a condition may\nDETAIL:  Column "gross" is a virtual generated column/, 'which rows count');
+refused(q{SELECT * FROM pipelines.adopt('jobs', stage => 'state', live => 'gross > 5')}, '0A000', qr/what says which rows of table "jobs" count as deals \(live\) uses more than a condition may\nDETAIL:  Column "gross" is a virtual generated column/, 'which rows count');
 run_sql($node, $db, q{SELECT * FROM pipelines.adopt('jobs', stage => 'state', amount => 'price', pipeline => 'Sales', apply => true); UPDATE jobs SET state = 'Offer' WHERE id = 1}, 'it is adopted with them');
 is($node->safe_psql($db, 'SELECT id, state, gross, said, version FROM jobs ORDER BY 1'), "1|Offer|12.0|Offer!|2\n2|Won|24.0|Won!|1", 'and its deals move');
 
