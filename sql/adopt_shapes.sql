@@ -395,6 +395,20 @@ CALL pipelines.adopt_in_batches('pages', 1);
 RESET client_min_messages;
 SELECT count(*), count(stage_id) AS filled, min(version) AS version FROM pages;
 
+-- accounts by whatever name (S35), and what boards show of a deal
+CREATE TABLE sale (id integer PRIMARY KEY, state text, worth numeric, customer_id integer, concern integer, subject text);
+INSERT INTO sale VALUES (1, 'New', 10, 7, 70, 'one'), (2, 'New', 20, 7, 70, 'two'), (3, 'Won', 30, 8, 70, 'three'), (4, 'New', 40, 9, NULL, 'four');
+SELECT * FROM pipelines.adopt('sale', stage => 'state', amount => 'worth', currency => 'EUR', pipeline => 'Sale', columns => '{"account": "customer_id", "parent_account": "concern", "name": "subject"}')
+WHERE item ~ 'customer_id|concern|subject';
+SELECT count(*) > 0 AS adopted FROM pipelines.apply_adoption('sale');
+SELECT account, deals, open_deals, open_amount, won_amount, parent_account, customer_open_amount, customer_won_amount FROM sale_accounts ORDER BY 1;
+SELECT card ->> 'name' AS name, card ->> 'account' AS account FROM pipelines.board('sale') b, jsonb_array_elements(b.card_list) card ORDER BY 1;
+DROP VIEW sale_accounts;
+SELECT * FROM pipelines.resume('sale');
+SELECT account, deals FROM sale_accounts ORDER BY 1;
+CREATE TABLE sale2 (id integer PRIMARY KEY, state text);
+SELECT try($$SELECT pipelines.adopt('sale2', stage => 'state', columns => '{"account": "nobody"}')$$);
+
 \c :home
 SET client_min_messages = warning;
 DROP DATABASE regress_pipelines_adopt_shapes;

@@ -210,6 +210,7 @@ DECLARE
 	facts jsonb := '{}';
 	columns jsonb := '{}';
 	additions jsonb := '{}';
+	named jsonb := '{}';
 	remarks text[] := '{}';
 	wanted jsonb;
 	part record;
@@ -364,12 +365,18 @@ BEGIN
 		SELECT w.key, w.value, true, 2 FROM jsonb_each_text(nullif(arguments -> 'columns', 'null')) w
 		ORDER BY n, role
 	LOOP
+		-- what views show, and nothing else looks at
+		IF part.role IN ('name', 'account', 'parent_account') THEN
+			attribute := pipelines._adoption_column(deals, part.name, part.role);
+			named := named || jsonb_build_object(part.role, part.name);
+			CONTINUE;
+		END IF;
 		IF part.role NOT LIKE 'application\_%'
 			AND part.role NOT IN (SELECT c.role FROM pipelines._deal_columns() c WHERE c.mapped)
 		THEN
 			RAISE EXCEPTION 'there is no part "%" for a column of deals', part.role
 				USING ERRCODE = 'invalid_parameter_value',
-					  DETAIL = format('Parts: %s.', (SELECT string_agg(c.role, ', ' ORDER BY c.n) FROM pipelines._deal_columns() c WHERE c.mapped)),
+					  DETAIL = format('Parts: name, account, parent_account, %s.', (SELECT string_agg(c.role, ', ' ORDER BY c.n) FROM pipelines._deal_columns() c WHERE c.mapped)),
 					  HINT = 'columns => is an object: {"part": "column"}.';
 		END IF;
 		IF columns ? part.role OR additions ? part.role THEN
@@ -528,7 +535,7 @@ BEGIN
 		facts := facts || jsonb_build_object('live', arguments ->> 'live');
 	END IF;
 
-	RETURN facts || jsonb_build_object('key', to_jsonb(key), 'columns', columns, 'add', additions,
+	RETURN facts || jsonb_build_object('key', to_jsonb(key), 'columns', columns, 'add', additions, 'named', named,
 									   'remarks', to_jsonb(remarks), 'stage_type', plain);
 END
 $$;
@@ -894,7 +901,7 @@ amount, currency (or the code of one, as EUR), close_date, owner, probability, o
 scale: of the probabilities, percent or fraction (of 1); left out: as they look.
 live: condition that says which rows count as deals in the views, as deleted_at IS NULL: of columns, constants, and immutable functions and operators of pg_catalog.  Where its columns are tracked (pipelines.track()), the past tells when a row ceased to be a deal; else a row that is none now never was one.
 activity: table of activities with the columns kind and done_at, see use_activities(); left out: T_activity is made.
-columns: {"part": "column"}, parts as the columns that create_deals() makes; a column that is not there is added under that name.
+columns: {"part": "column"}, parts as the columns that create_deals() makes, and parent_account; a column that is not there is added under that name (but none for name, account and parent_account, which are only shown).
 layout, pipeline: where the deals go; left out: a new pipeline Standard of the layout.
 history: name of the table for the past, in the same schema; left out: T_history.
 Fills pipelines.adoption_plan, one row per value; what was edited there stays. apply_adoption() and adopt_in_batches() do what it says. Reads the table once or twice. Returns what would be done, or was.
@@ -964,7 +971,7 @@ BEGIN
 			   format('is %s%s', CASE e.key WHEN 'application_stage' THEN 'the stage' WHEN 'application_outcome' THEN 'the outcome'
 						WHEN 'application_since' THEN 'the instant at which the stage was entered' ELSE e.key END,
 					  CASE WHEN e.key = 'probability' THEN ', in ' || (facts ->> 'scale') END)
-		FROM jsonb_each_text(facts -> 'columns') e
+		FROM (SELECT * FROM jsonb_each_text(facts -> 'columns') UNION ALL SELECT * FROM jsonb_each_text(facts -> 'named')) e
 		ORDER BY e.key NOT LIKE 'application%', e.key
 	LOOP
 		RETURN NEXT;
@@ -1261,7 +1268,7 @@ BEGIN
 	PERFORM pipelines._register_adoption(deals,
 		jsonb_strip_nulls(jsonb_build_object('stage', facts -> 'columns' ->> 'application_stage',
 			'outcome', facts -> 'columns' ->> 'application_outcome', 'open_outcome', nullif(open_outcome, ''),
-			'pipeline', target_pipeline, 'scale', facts ->> 'scale', 'added', (SELECT jsonb_agg(e.value) FROM jsonb_each_text(facts -> 'add') e),
+			'pipeline', target_pipeline, 'scale', facts ->> 'scale', 'named', nullif(facts -> 'named', '{}'), 'added', (SELECT jsonb_agg(e.value) FROM jsonb_each_text(facts -> 'add') e),
 			'unfilled', true)),
 		facts ->> 'live');
 	IF facts ? 'make_activity' THEN

@@ -128,9 +128,9 @@ BEGIN
 			FROM pipelines._roles(board.deals) r
 			WHERE r.column_name IS NOT NULL AND r.role IN ('owner', 'source', 'pipeline_id', 'stage_id', 'amount', 'currency',
 				'quantity', 'expected_close_on', 'closed_on', 'next_action_at', 'stage_entered_at', 'version')) AS fields,
-		   (SELECT string_agg(format('%L, d.%I', a.attname, a.attname), ', ' ORDER BY a.attnum)
-			FROM pg_attribute a
-			WHERE a.attrelid = board.deals AND a.attname IN ('name', 'account', 'title') AND NOT a.attisdropped) AS texts,
+		   (SELECT string_agg(format('%L, d.%I', w.part, a.attname), ', ' ORDER BY a.attnum)
+			FROM unnest(ARRAY['name', 'account', 'title']) w(part)
+			JOIN pg_attribute a ON a.attrelid = board.deals AND a.attname = pipelines._shown_column(board.deals, w.part)) AS texts,
 		   (SELECT string_agg(format('%L, %s', replace(c.name, 'pipelines_', ''), c.expression), ', ' ORDER BY c.n)
 			FROM pipelines._current_columns(board.deals) c
 			WHERE c.n > 10000 AND c.name ~ '^(pipelines_)?(stage_name|outcome|effective_probability|weighted|days_in_stage)$') AS figures

@@ -154,17 +154,30 @@ $$;
 COMMENT ON FUNCTION pipelines._daily_list(regclass) IS
 	'The columns with which the daily views begin, as SQL text.';
 
--- A column that plays no part, by its name, or NULL.
-CREATE FUNCTION pipelines._named_column(deals regclass, name text)
+-- A column that is only shown: the one that adopt() was told, or the one of that name.
+CREATE FUNCTION pipelines._shown_column(deals regclass, part text)
+RETURNS name
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT a.attname
+	FROM pipelines.tracked_table t
+	JOIN pg_attribute a ON a.attrelid = t.relation AND a.attname = coalesce(t.application -> 'named' ->> $2, $2) AND a.attnum > 0 AND NOT a.attisdropped
+	WHERE t.relation = $1
+$$;
+COMMENT ON FUNCTION pipelines._shown_column(regclass, text) IS
+	'The column of a deals table that is its name, account or parent_account; NULL: there is none.';
+
+CREATE FUNCTION pipelines._shown(deals regclass, part text)
 RETURNS text
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT coalesce((SELECT format('CAST(d.%I AS text)', a.attname) FROM pg_attribute a
-					 WHERE a.attrelid = $1 AND a.attname = $2 AND a.attnum > 0 AND NOT a.attisdropped), 'CAST(NULL AS text)')
+	SELECT CASE WHEN c IS NULL THEN 'CAST(NULL AS text)' ELSE format('CAST(d.%I AS text)', c) END
+	FROM pipelines._shown_column($1, $2) c
 $$;
-COMMENT ON FUNCTION pipelines._named_column(regclass, text) IS
-	'A column of the deals (d) by its name, as text, as SQL text; NULL where there is none.';
+COMMENT ON FUNCTION pipelines._shown(regclass, text) IS
+	'That column of the deals (d) as text, as SQL text; NULL where there is none.';
 
 -- A column of the table of activities (a), or NULL; and how it is joined.
 CREATE FUNCTION pipelines._activity_column(deals regclass, part text, type text)
@@ -217,7 +230,7 @@ BEGIN
 	INTO its
 	FROM pipelines.tracked_table t
 	CROSS JOIN (SELECT array_agg(m.column_name) AS taken FROM pipelines._roles($1) m WHERE m.role ~ '^key[1-9]') k
-	CROSS JOIN (SELECT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = $1 AND a.attname = 'parent_account' AND NOT a.attisdropped) AS has_parents) w
+	CROSS JOIN (SELECT pipelines._shown_column($1, 'parent_account') IS NOT NULL AS has_parents) w
 	WHERE t.relation = $1;
 	IF kind = 'accounts' THEN
 		RETURN format($sql$
@@ -235,11 +248,11 @@ BEGIN
 				array_agg(DISTINCT %7$s) FILTER (WHERE ps.outcome IN ('open', 'on_hold') AND %7$s IS NOT NULL) AS owners,
 				%9$s AS parent_account%8$s
 			GROUP BY 1, 2) a$sql$,
-			pipelines._named_column($1, 'account'),
+			pipelines._shown($1, 'account'),
 			pipelines._column($1, 'currency', 'text'), its.currency, pipelines._column($1, 'amount', 'numeric'),
 			pipelines._column($1, 'expected_close_on', 'date'), pipelines._column($1, 'changed_at'), pipelines._column($1, 'owner', 'text'),
 			pipelines._deal_from($1),
-			CASE WHEN its.has_parents THEN format('(array_agg(%1$s ORDER BY %2$s DESC, %1$s) FILTER (WHERE %1$s IS NOT NULL))[1]', pipelines._named_column($1, 'parent_account'), pipelines._column($1, 'changed_at'))
+			CASE WHEN its.has_parents THEN format('(array_agg(%1$s ORDER BY %2$s DESC, %1$s) FILTER (WHERE %1$s IS NOT NULL))[1]', pipelines._shown($1, 'parent_account'), pipelines._column($1, 'changed_at'))
 				 ELSE 'CAST(NULL AS text)' END,
 			-- without parents a customer is one account, which a condition then finds by an index
 			(SELECT string_agg(format(CASE WHEN its.has_parents THEN 'CAST(sum(a.%1$s) OVER (PARTITION BY coalesce(a.parent_account, a.account), a.currency) AS %2$s)' ELSE 'a.%1$s' END
