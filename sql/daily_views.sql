@@ -337,6 +337,13 @@ INSERT INTO deals_activity (deal_id, kind, direction, done_at) VALUES (1, 'mail'
 SELECT deal_id, stage_name, round(days_waiting, 1) AS days_waiting, last_in_at FROM deals_unanswered;
 -- S87
 SELECT deal_id, stage_name, outcome, round(days_idle) AS days_idle FROM deals_dormant;
+-- one for which something is planned sleeps no more, unless that is missed or done
+BEGIN;
+INSERT INTO deals_activity (deal_id, kind, due_at, done_at) SELECT deal_id, 'call', now() + interval '1 day', NULL FROM deals_dormant;
+SELECT count(*) AS sleeping FROM deals_dormant;
+UPDATE deals_activity SET due_at = now() - interval '1 day' WHERE kind = 'call';
+SELECT count(*) > 0 AS missed FROM deals_dormant;
+ROLLBACK;
 -- each view of a report is the report by its defaults
 SELECT (SELECT count(*) FROM deals_funnel) = (SELECT count(*) FROM pipelines.funnel('deals')) AS funnel,
 	(SELECT sum(n) FROM deals_transitions) = (SELECT sum(n) FROM pipelines.transitions('deals')) AS transitions,

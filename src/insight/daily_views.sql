@@ -272,9 +272,11 @@ BEGIN
 		RETURN format($sql$
 			SELECT %1$s, x.last_at AS %5$s, round((extract(epoch FROM now() - x.last_at) / 86400)::numeric, 2) AS %6$s%2$s
 			CROSS JOIN LATERAL (SELECT %3$s AS last_at) x
-			WHERE ps.outcome IN ('open', 'on_hold') AND x.last_at < now() - interval '90 days' AND (%4$s >= now()) IS NOT TRUE$sql$,
+			WHERE ps.outcome IN ('open', 'on_hold') AND x.last_at < now() - interval '90 days' AND (%4$s >= now()) IS NOT TRUE
+				AND NOT EXISTS (SELECT FROM %7$s AND %8$s >= now() AND %9$s IS NULL)$sql$,
 			pipelines._daily_list($1), pipelines._deal_from($1), pipelines._last_activity($1, 'now()'),
-			pipelines._column($1, 'next_action_at', 'timestamptz'), pipelines._free_name(its.taken, 'last_activity_at'), pipelines._free_name(its.taken, 'days_idle'));
+			pipelines._column($1, 'next_action_at', 'timestamptz'), pipelines._free_name(its.taken, 'last_activity_at'), pipelines._free_name(its.taken, 'days_idle'),
+			pipelines._activity_source($1), pipelines._activity_column($1, 'due_at', 'timestamptz'), pipelines._activity_column($1, 'done_at', 'timestamptz'));
 	ELSIF kind = 'due' THEN
 		RETURN format($sql$
 			SELECT %1$s, x.what AS %12$s, x.kind AS %13$s, x.subject AS %14$s, x.due_at AS %15$s, x.due_at < now() AS %16$s, coalesce(x.owner, %2$s) AS %17$s%3$s
