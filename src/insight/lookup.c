@@ -19,6 +19,7 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 PG_FUNCTION_INFO_V1(pipelines_lookup);
@@ -83,8 +84,8 @@ plan_of(FunctionCallInfo fcinfo, const char *text)
 }
 
 /*
- * Arguments: the text of a query for one text, then its parameters.  The first
- * row counts; without one, NULL.
+ * Arguments: the text of a query for one value of the type that is returned, then
+ * its parameters.  The first row counts; without one, NULL.
  */
 Datum
 pipelines_lookup(PG_FUNCTION_ARGS)
@@ -92,9 +93,12 @@ pipelines_lookup(PG_FUNCTION_ARGS)
 	Datum		values[FUNC_MAX_ARGS];
 	char		nulls[FUNC_MAX_ARGS];
 	char	   *query;
+	Oid			type = get_fn_expr_rettype(fcinfo->flinfo);
 	SPIPlanPtr	plan;
 	Datum		result = (Datum) 0;
 	bool		isnull = true;
+	int16		length;
+	bool		byval;
 
 	if (get_fn_expr_variadic(fcinfo->flinfo))
 		ereport(ERROR,
@@ -115,16 +119,17 @@ pipelines_lookup(PG_FUNCTION_ARGS)
 	plan = plan_of(fcinfo, query);
 	if (SPI_execute_plan(plan, values, nulls, true, 1) != SPI_OK_SELECT ||
 		SPI_tuptable->tupdesc->natts != 1 ||
-		SPI_gettypeid(SPI_tuptable->tupdesc, 1) != TEXTOID)
+		SPI_gettypeid(SPI_tuptable->tupdesc, 1) != type)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("a look-up is not a query for one text"),
+				 errmsg("a look-up is not a query for one %s", format_type_be(type)),
 				 errdetail("It is: %s", query)));
 	if (SPI_processed > 0)
 	{
 		result = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+		get_typlenbyval(type, &length, &byval);
 		if (!isnull)
-			result = SPI_datumTransfer(result, false, -1);
+			result = SPI_datumTransfer(result, byval, length);
 	}
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");

@@ -257,14 +257,18 @@ AS $$
 				OR EXISTS (SELECT FROM pg_attribute h WHERE h.attrelid = t.history AND h.attname = a.attname AND h.attnum > 0 AND NOT h.attisdropped)
 			THEN format('a.%I', a.attname)
 			WHEN m.role = 'created_at'
-			THEN format('coalesce(c.%1$I, (SELECT f.%2$I FROM %3$s f WHERE %4$s AND f.%5$I = %6$s)) AS %1$I', a.attname,
-						pipelines._own_column(t.history, 'valid_from'), t.history,
-						pipelines._key_match($1, 'f', 'a'), pipelines._own_column(t.history, 'version'),
-						CASE WHEN life.expression IS NULL THEN '1' ELSE format('coalesce(l.ends_[%s], 0) + 1', life.expression) END)
+			-- as a subquery it would leave all of the report to one process
+			THEN format('coalesce(c.%1$I, pipelines._lookup_instant(%2$L, %3$s, %4$s)) AS %1$I', a.attname,
+						format('SELECT f.%I FROM %s f WHERE %s AND f.%I = $%s', pipelines._own_column(t.history, 'valid_from'), t.history,
+							   f.matches, pipelines._own_column(t.history, 'version'), f.many + 1),
+						f.keys, CASE WHEN life.expression IS NULL THEN '1' ELSE format('coalesce(l.ends_[%s], 0) + 1', life.expression) END)
 			ELSE format('c.%I', a.attname) END, ', ' ORDER BY a.attnum) AS list
 		FROM pipelines.tracked_table t
 		JOIN pg_attribute a ON a.attrelid = t.relation AND a.attnum > 0 AND NOT a.attisdropped
 		LEFT JOIN pipelines._roles($1) m ON m.column_name = a.attname
+		CROSS JOIN (SELECT count(*) AS many, string_agg(format('a.%I', k.column_name), ', ' ORDER BY k.n) AS keys,
+						   string_agg(format('f.%I = $%s', k.history_column, k.place), ' AND ' ORDER BY k.n) AS matches
+					FROM (SELECT r.*, row_number() OVER (ORDER BY r.n) AS place FROM pipelines._roles($1) r WHERE r.role ~ '^key[1-9]') k) f
 		WHERE t.relation = $1) x
 	WHERE t.relation = $1
 $$;
@@ -334,6 +338,13 @@ LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
 AS 'MODULE_PATHNAME', 'pipelines_lookup';
 COMMENT ON FUNCTION pipelines._lookup(text, "any") IS
 	'The first row of a query for one text, which may only read; $1 and so on are the parameters.  With the rights of the caller.  Raises 42804 for other queries, 42P18 for a parameter without a type.';
+
+-- Not volatile: the planner may leave it out where nobody wants to know.
+CREATE FUNCTION pipelines._lookup_instant(query text, VARIADIC parameters "any") RETURNS timestamptz
+LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
+AS 'MODULE_PATHNAME', 'pipelines_lookup';
+COMMENT ON FUNCTION pipelines._lookup_instant(text, "any") IS
+	'The first row of a query for one instant, which may only read; $1 and so on are the parameters.  With the rights of the caller.  Raises 42804 for other queries, 42P18 for a parameter without a type.';
 
 -- The same for a row of T or of the past (d), at the time that counts: a closed
 -- deal that was changed after its closing says what it said then.
