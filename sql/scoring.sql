@@ -130,11 +130,24 @@ SELECT category, bucket, deals, amount, weighted FROM pipelines.forecast_report(
 SELECT deal, probability FROM pipelines.review('deals', since => '2024-02-01') WHERE outcome = 'open' ORDER BY deal::bigint;
 -- what a stage or a deal is taken for comes before a score
 SELECT deal, probability FROM pipelines.forecast_deals('deals', 'weighted', overdue => 'carry', overrides => '[{"stage": "Lead", "probability": 1}, {"deal": "9", "probability": 2}]') ORDER BY 1;
--- of the past, by what was known then
+-- of the past, by what was known then; whether scores counted then, the pipelines of then say (R-2.33)
 SELECT sum(weighted) AS weighted, count(*) FROM (SELECT round(d.amount * s.effective_probability / 100, 6) AS weighted
 	FROM pipelines.as_of(NULL::deals, '2024-02-09') d JOIN pipelines.scores('deals', as_of => '2024-02-09') s ON s.deal = d.deal_id::text) x;
 SELECT round(weighted, 6) AS weighted, n FROM pipelines.load('deals', NULL, as_of => '2024-02-09');
 SELECT round(sum(weighted), 6) AS weighted, sum(deals_count) FROM pipelines.board('deals', as_of => '2024-02-09') WHERE outcome = 'open';
+SELECT round(sum(weighted), 6) AS weighted FROM pipelines.forecast_report('deals', 'weighted', by => '{}', overdue => 'carry', as_of => '2024-02-09');
+SELECT round(sum(weighted), 6) AS weighted FROM pipelines.forecast_report('deals', 'weighted', by => '{}', overdue => 'carry', as_of => '2024-02-09', definitions => 'current');
+SELECT deal, probability FROM pipelines.review('deals', since => '2024-02-01', as_of => '2024-02-09') WHERE outcome = 'open' ORDER BY deal::bigint;
+-- as if they always had
+ALTER TABLE pipelines.pipeline_history DISABLE TRIGGER USER;
+UPDATE pipelines.pipeline_history SET use_scores = true;
+ALTER TABLE pipelines.pipeline_history ENABLE ALWAYS TRIGGER pipelines_guard;
+SELECT sum(weighted) AS weighted, count(*) FROM (SELECT round(d.amount * s.effective_probability / 100, 6) AS weighted
+	FROM pipelines.as_of(NULL::deals, '2024-02-09') d JOIN pipelines.scores('deals', as_of => '2024-02-09') s ON s.deal = d.deal_id::text) x;
+SELECT round(weighted, 6) AS weighted, n FROM pipelines.load('deals', NULL, as_of => '2024-02-09');
+SELECT round(sum(weighted), 6) AS weighted, sum(deals_count) FROM pipelines.board('deals', as_of => '2024-02-09') WHERE outcome = 'open';
+SELECT round(sum(weighted), 6) AS weighted FROM pipelines.forecast_report('deals', 'weighted', by => '{}', overdue => 'carry', as_of => '2024-02-09');
+SELECT deal, probability FROM pipelines.review('deals', since => '2024-02-01', as_of => '2024-02-09') WHERE outcome = 'open' ORDER BY deal::bigint;
 SELECT count(*) FROM (TABLE before EXCEPT TABLE deals) x;
 SELECT count(*) FROM deals_history WHERE version > 3;
 -- a feature reaches the views

@@ -547,17 +547,20 @@ $$;
 COMMENT ON FUNCTION pipelines._scored(regclass) IS
 	'Are there scores for the deals of a table?';
 
--- Do scores count in reports on the table?  Asked when a report's query is made:
--- where they don't, it knows nothing of them.
-CREATE FUNCTION pipelines._scores_count(deals regclass)
+-- Do scores count in reports on the table, by the pipelines as they were at an
+-- instant (NULL: now)?  Asked when a report's query is made: where they don't, it
+-- knows nothing of them.
+CREATE FUNCTION pipelines._scores_count(deals regclass, at timestamptz)
 RETURNS boolean
 LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 2000
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT pipelines._scores_used() AND pipelines._scored($1)
+	SELECT CASE WHEN $2 < now() THEN EXISTS (SELECT FROM pipelines.definitions_as_of(NULL::pipelines.pipeline, $2) p WHERE p.use_scores)
+				ELSE pipelines._scores_used() END
+		AND pipelines._scored($1)
 $$;
-COMMENT ON FUNCTION pipelines._scores_count(regclass) IS
-	'Are there scores for the deals of a table, and does any pipeline use them?';
+COMMENT ON FUNCTION pipelines._scores_count(regclass, timestamptz) IS
+	'Are there scores for the deals of a table, and did any pipeline use them at an instant (NULL: now)?';
 
 -- By how much scores make the weighted sums of T_board more or less: a pass of
 -- its own over the deals of the pipelines that use scores, if there are any.

@@ -49,7 +49,7 @@ AS $$
 #variable_conflict use_column
 DECLARE
 	present CONSTANT boolean := NOT pipelines._is_past(as_of, true);
-	scored CONSTANT boolean := NOT present AND pipelines._scores_count(deals);
+	scored CONSTANT boolean := NOT present AND pipelines._scores_count(deals, as_of);
 	wanted integer;
 	by_stage CONSTANT boolean := coalesce(board.by, 'stage_id') IN ('stage', 'stage_id');
 	by_pipeline CONSTANT boolean := board.by IN ('pipeline', 'pipeline_id');

@@ -375,7 +375,7 @@ COMMENT ON FUNCTION pipelines._flags(text[]) IS
 -- The version at the earlier instant of a deal that changed since is in the
 -- history; of any other it is the same.  When a deal was made is looked up only
 -- where a limit asks for it.  Nothing is materialized: several processes read.
-CREATE FUNCTION pipelines._review_query(deals regclass, wanted text, bases text[]) RETURNS text
+CREATE FUNCTION pipelines._review_query(deals regclass, wanted text, bases text[], scored boolean DEFAULT false) RETURNS text
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -391,7 +391,6 @@ DECLARE
 	last_activity text;
 	-- where deals may come from a pipeline that the reader doesn't see
 	secured CONSTANT boolean := pipelines._secured(deals);
-	scored CONSTANT boolean := wanted = 'list' AND pipelines._scores_count(deals);
 	said text;
 	has_step CONSTANT boolean := EXISTS (SELECT FROM pipelines._roles(deals) r WHERE r.role = 'next_action_at' AND r.column_name IS NOT NULL);
 BEGIN
@@ -517,7 +516,7 @@ BEGIN
 		CASE WHEN secured THEN 'coalesce(u.unseen, false)' ELSE 'false' END);
 END
 $$;
-COMMENT ON FUNCTION pipelines._review_query(regclass, text, text[]) IS
+COMMENT ON FUNCTION pipelines._review_query(regclass, text, text[], boolean) IS
 'Text of the query behind review() (list), of deal and flags only behind changes() (flags), and of what $4 and $5 of these are (before); $1 the instant, $2 the earlier one, $3 from which amount on a deal is large.';
 
 CREATE FUNCTION pipelines.review(deals regclass, since timestamptz DEFAULT NULL, large numeric DEFAULT NULL, as_of timestamptz DEFAULT now())
@@ -544,7 +543,7 @@ BEGIN
 		PERFORM pipelines._as_of_covered(deals, as_of);
 	END IF;
 	EXECUTE pipelines._review_query(deals, 'before'::text, NULL::text[]) INTO STRICT tenth, holds, bases USING shown, earlier, large;
-	RETURN QUERY EXECUTE pipelines._review_query(deals, 'list'::text, bases) USING shown, earlier, large, tenth, holds;
+	RETURN QUERY EXECUTE pipelines._review_query(deals, 'list'::text, bases, pipelines._scores_count(deals, shown)) USING shown, earlier, large, tenth, holds;
 END
 $$;
 COMMENT ON FUNCTION pipelines.review(regclass, timestamptz, numeric, timestamptz) IS

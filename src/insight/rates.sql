@@ -344,7 +344,7 @@ AS $$
 DECLARE
 	past CONSTANT boolean := pipelines._is_past(as_of, true);
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
-	scored CONSTANT boolean := pipelines._scores_count(deals);
+	scored CONSTANT boolean := pipelines._scores_count(deals, as_of);
 	-- what nobody asked for may be missing
 	split CONSTANT text := CASE WHEN by <> 'owner' OR EXISTS (
 		SELECT FROM pg_attribute a

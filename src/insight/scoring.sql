@@ -564,13 +564,17 @@ BEGIN
 						ELSE format('CAST(ROW(%s) AS text)', string_agg(format('h.%I', m.history_column), ', ' ORDER BY m.n)) END
 			FROM pipelines._roles(scores.deals) m WHERE m.role ~ '^key[1-9]') AS history_key,
 		   pipelines._key_match(scores.deals, 'h', 'd') AS same_deal,
-		   pipelines._versions_match(scores.deals, 'g', 'h') AS same_history,
+		   k.given AS key_given, k.keys AS history_keys, k.many,
 		   (SELECT coalesce('ARRAY[' || string_agg(pipelines._deal_dimension(scores.deals, f.name, false, true), ', ' ORDER BY f.n) || ']', 'NULL::text[]')
 			FROM jsonb_array_elements_text(model -> 'features') WITH ORDINALITY f(name, n)) AS features,
 		   (SELECT coalesce('ARRAY[' || string_agg(pipelines._deal_dimension(scores.deals, f.name, true, true), ', ' ORDER BY f.n) || ']', 'NULL::text[]')
 			FROM jsonb_array_elements_text(model -> 'features') WITH ORDINALITY f(name, n)) AS history_features
 	INTO part
-	FROM pipelines.tracked_table t WHERE t.relation = scores.deals;
+	FROM pipelines.tracked_table t
+	CROSS JOIN (SELECT count(*) AS many, string_agg(format('g.%I = $%s', m.history_column, m.place), ' AND ' ORDER BY m.n) AS given,
+					   string_agg(format('h.%I', m.history_column), ', ' ORDER BY m.n) AS keys
+				FROM (SELECT r.*, row_number() OVER (ORDER BY r.n) AS place FROM pipelines._roles(scores.deals) r WHERE r.role ~ '^key[1-9]') m) k
+	WHERE t.relation = scores.deals;
 
 	-- the columns that are needed of the deals that were open
 	rows := format('SELECT %s, %s, %s, %s, %s, %s, %s FROM %s d %s',
@@ -583,17 +587,19 @@ BEGIN
 		-- the present row may be of a later life of the key
 		IF pipelines._returned(deals) THEN
 			SELECT l.joined AS joined, format(' AND %s = coalesce(cardinality(l.ends_), 0)', l.expression) AS alive,
-				   format(' AND g.%I > coalesce(l.ends_[%s], 0)', pipelines._own_column(part.history, 'version'), l.expression) AS since
+				   format(' AND g.%I > $%s', pipelines._own_column(part.history, 'version'), part.many + 1) AS since,
+				   format(', coalesce(l.ends_[%s], 0)', l.expression) AS dead
 			INTO life
 			FROM pipelines._life(deals, 'h', true) l;
 		ELSE
-			SELECT '' AS joined, '' AS alive, '' AS since INTO life;
+			SELECT '' AS joined, '' AS alive, '' AS since, '' AS dead INTO life;
 		END IF;
-		rows := rows || format(' UNION ALL SELECT %s, %s, %s, %s, coalesce(%s, (SELECT min(g.%I) FROM %s g WHERE %s)), %s, %s FROM %s LEFT JOIN %s d ON %s WHERE h.%I <= $2 AND h.%I > $2',
+		rows := rows || format(' UNION ALL SELECT %s, %s, %s, %s, coalesce(%s, pipelines._lookup_instant(%L, %s)), %s, %s FROM %s LEFT JOIN %s d ON %s WHERE h.%I <= $2 AND h.%I > $2',
 			part.history_key, pipelines._column(deals, 'pipeline_id', NULL::text, true), pipelines._column(deals, 'stage_id', NULL::text, true),
 			pipelines._column(deals, 'furthest_stage_id', NULL::text, true),
 			pipelines._column(deals, 'created_at', 'timestamptz'::text, false),
-			part.valid_from, part.history, part.same_history || life.since,
+			-- as a subquery it would leave all of them to one process
+			format('SELECT min(g.%I) FROM %s g WHERE %s%s', part.valid_from, part.history, part.key_given, life.since), part.history_keys || life.dead,
 			pipelines._column(deals, 'probability', 'numeric'::text, true), part.history_features,
 			part.history::text || ' h' || life.joined, deals, part.same_deal || life.alive, part.valid_from, part.valid_to);
 	END IF;
@@ -607,16 +613,17 @@ BEGIN
 			   CASE WHEN x.own IS NOT NULL THEN x.own WHEN x.use_scores THEN coalesce((x.s).score, x.configured) ELSE x.configured END,
 			   CASE WHEN x.own IS NOT NULL THEN 'deal' WHEN x.use_scores AND (x.s).score IS NOT NULL THEN 'score' ELSE 'stage' END,
 			   CASE WHEN (x.s).enough THEN 'model' WHEN NOT (x.s).enough THEN 'stage_rate' END,
-			   (x.s).won, (x.s).lost, (x.s).log_odds, (x.s).contributions
+			   (x.s).won, (x.s).lost, CASE WHEN (x.s).enough THEN (x.s).log_odds END, (x.s).contributions
 		FROM (
 			SELECT r.deal, r.pipeline AS pipeline_id, k.pipeline_name, r.stage AS stage_id, k.stage_name, r.furthest,
 				   CASE WHEN isfinite(r.born) THEN greatest($2 - r.born, interval '0') END AS age, k.probability AS configured, %1$s AS own, k.use_scores,
 				   pipelines._score_detail($1, r.pipeline, r.furthest, r.born, $2, k.probability, r.features) AS s
 			FROM (%2$s) r(deal, pipeline, stage, furthest, born, probability, features)
 			JOIN (SELECT (j ->> 0)::integer AS pipeline_id, (j ->> 1)::integer AS stage_id, (j ->> 3)::numeric AS probability,
-						 p.name AS pipeline_name, p.use_scores, s.name AS stage_name
+						 p.name AS pipeline_name, u.use_scores, s.name AS stage_name
 				  FROM jsonb_array_elements($1 -> 'stages') j
 				  LEFT JOIN pipelines.pipeline p ON p.pipeline_id = (j ->> 0)::integer
+				  LEFT JOIN pipelines.definitions_as_of(NULL::pipelines.pipeline, $2) u ON u.pipeline_id = p.pipeline_id
 				  LEFT JOIN pipelines.stage s ON s.stage_id = (j ->> 1)::integer
 				  WHERE (j ->> 2)::integer <= 1 AND ($3 IS NULL OR (j ->> 0)::integer = $3)) k
 				ON k.pipeline_id = r.pipeline AND k.stage_id = r.stage

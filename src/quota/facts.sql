@@ -318,11 +318,13 @@ AS $$
 				 ELSE coalesce(c.category, CASE WHEN s.outcome = 'on_hold' THEN 'omitted' ELSE 'pipeline' END) END,
 			CASE WHEN c.closed THEN s.outcome WHEN coalesce(c.category, s.outcome) IN ('omitted', 'on_hold') THEN 'done' ELSE 'open' END,
 			(coalesce(($1 ->> 'at')::timestamptz, now()) AT TIME ZONE coalesce(p.time_zone, current_setting('TimeZone')))::date,
-			coalesce(p.use_scores AND NOT c.closed AND o.probability IS NULL, false)),
+			coalesce(CASE WHEN $1 ->> 'defined_at' IS NULL THEN p.use_scores ELSE u.use_scores END AND NOT c.closed AND o.probability IS NULL, false)),
 			', ' ORDER BY s.pipeline_id, s.stage_id),
 		'(NULL::integer, NULL::integer, NULL::text, NULL::boolean, NULL::numeric, NULL::text, NULL::text, NULL::date, NULL::boolean)')
 	FROM stage s
 	LEFT JOIN pipelines.pipeline p ON p.pipeline_id = s.pipeline_id
+	-- a NULL instant gives no rows
+	LEFT JOIN pipelines.definitions_as_of(NULL::pipelines.pipeline, ($1 ->> 'defined_at')::timestamptz) u ON u.pipeline_id = s.pipeline_id
 	LEFT JOIN jsonb_to_recordset($1 #> '{overrides,stages}') AS o (pipeline integer, stage integer, probability numeric, category text)
 		ON o.pipeline = s.pipeline_id AND o.stage = s.stage_id
 	CROSS JOIN LATERAL (SELECT s.outcome NOT IN ('open', 'on_hold') AS closed, coalesce(o.category, s.forecast_category) AS category) c
@@ -345,7 +347,7 @@ DECLARE
 	closed_on text := pipelines._column(deals, 'closed_on', 'date');
 	instant text := coalesce(quote_literal(options ->> 'at') || '::timestamptz', 'now()');
 	by_unit boolean := 'unit' = ANY (dimensions);
-	scored CONSTANT boolean := pipelines._scores_count(deals);
+	scored CONSTANT boolean := pipelines._scores_count(deals, (options ->> 'defined_at')::timestamptz);
 	value text := 'x.raw';
 	day text;
 	overdue text;
