@@ -86,6 +86,14 @@ INSERT INTO orders VALUES (1, 'New', 10, 0.5, NULL), (2, 'New', 20, NULL, NULL),
 SELECT count(*) > 0 AS adopted FROM pipelines.adopt('orders', stage => 'state', amount => 'value', probability => 'chance', layout => 'orders', live => 'deleted_at IS NULL', apply => true);
 UPDATE pipelines.pipeline_stage p SET probability = 10 FROM pipelines.stage s WHERE s.stage_id = p.stage_id AND p.outcome = 'open' AND p.pipeline_id > 3;
 SELECT outcome, currency, deals, unpriced, amount, weighted FROM pipelines.totals('orders');
+
+-- what is omitted from forecasts, by its stage or by itself, weighs nothing, as in T_board
+SELECT pipelines.create_pipeline('Slow', layout => 'slow', stages => '[{"name": "Open", "probability": 50}, {"name": "Waiting", "outcome": "on_hold", "probability": 40}, {"name": "Vague", "probability": 20, "forecast_category": "omitted"}, "Won"]') > 0 AS made;
+SELECT pipelines.create_deals('slow', layout => 'slow', currency => 'EUR');
+INSERT INTO slow (deal_id, stage_id, amount, forecast_category, probability) SELECT n, pipelines.stage_id('Slow', v.stage), 10 ^ n, v.category, v.probability
+FROM (VALUES (1, 'Open', NULL, NULL), (2, 'Open', 'omitted', NULL), (3, 'Waiting', NULL, 30), (4, 'Waiting', 'pipeline', NULL), (5, 'Vague', NULL, NULL), (6, 'Vague', 'best_case', 7), (7, 'Won', NULL, NULL)) v(n, stage, category, probability);
+SELECT outcome, deals, amount, weighted FROM pipelines.totals('slow');
+SELECT outcome, sum(weighted) AS weighted FROM slow_current GROUP BY 1 ORDER BY 1;
 \set ECHO none
 \c :home
 SET client_min_messages = warning;

@@ -42,7 +42,7 @@ PG_FUNCTION_INFO_V1(pipelines_totals);
 
 #define TOTALS_COLUMNS	9
 
-/* pipeline, stage, outcome and percent of each stage, side by side */
+/* pipeline, stage, outcome, percent of each stage, and is it omitted?, side by side */
 typedef struct StageArrays
 {
 	int			n;
@@ -50,7 +50,8 @@ typedef struct StageArrays
 	Datum	   *stages;
 	Datum	   *outcomes;
 	Datum	   *percents;
-	Datum		values[4];
+	Datum	   *omitted;
+	Datum		values[5];
 } StageArrays;
 
 /*
@@ -73,6 +74,7 @@ collect_stages(StageArrays *arrays, bool totals_only)
 	arrays->stages = palloc(sizeof(Datum) * Max(room, 1));
 	arrays->outcomes = palloc(sizeof(Datum) * Max(room, 1));
 	arrays->percents = palloc(sizeof(Datum) * Max(room, 1));
+	arrays->omitted = palloc(sizeof(Datum) * Max(room, 1));
 	for (int i = 0; i < npipelines; i++)
 	{
 		const PipelineDef *pipeline = pipelines[i];
@@ -89,6 +91,7 @@ collect_stages(StageArrays *arrays, bool totals_only)
 			arrays->stages[n] = Int32GetDatum(stage->stage_id);
 			arrays->outcomes[n] = CStringGetTextDatum(definitions_outcome_word(stage->outcome));
 			arrays->percents[n] = Int32GetDatum(stage->probability);
+			arrays->omitted[n] = BoolGetDatum(stage->omitted);
 		}
 	}
 	arrays->values[0] = PointerGetDatum(construct_array(arrays->pipelines, arrays->n, INT4OID,
@@ -99,6 +102,8 @@ collect_stages(StageArrays *arrays, bool totals_only)
 														-1, false, TYPALIGN_INT));
 	arrays->values[3] = PointerGetDatum(construct_array(arrays->percents, arrays->n, INT4OID,
 														sizeof(int32), true, TYPALIGN_INT));
+	arrays->values[4] = PointerGetDatum(construct_array(arrays->omitted, arrays->n, BOOLOID,
+														sizeof(bool), true, TYPALIGN_CHAR));
 }
 
 /* the query, which names the table's columns */
@@ -133,11 +138,11 @@ totals_query(Oid relid)
 static void
 put_totals(ReturnSetInfo *rsinfo, const char *query, StageArrays *arrays, bool mask)
 {
-	Oid			types[4] = {INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, INT4ARRAYOID};
+	Oid			types[5] = {INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, BOOLARRAYOID};
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_with_args(query, 4, types, arrays->values, NULL, true, 0) != SPI_OK_SELECT)
+	if (SPI_execute_with_args(query, 5, types, arrays->values, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "the query of totals failed");
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
