@@ -114,7 +114,14 @@ SELECT polname, polcmd, polpermissive, polroles::regrole[] AS roles, pg_get_expr
 FROM pg_policy WHERE polrelid = 'secured_history'::regclass ORDER BY 1;
 INSERT INTO secured (owner, amount) VALUES ('regress_grants_writer', 1), ('regress_grants_owner', 2), ('regress_grants_writer', NULL);
 UPDATE secured SET stage_id = pipelines.stage_id('Sales', 'Talks');
+INSERT INTO secured_activity (deal_id, kind, subject, due_at) SELECT deal_id, 'call', 'of deal ' || deal_id, '2030-01-01' FROM secured;
 SET ROLE regress_grants_writer;
+-- activities are those of the deals that one sees
+SELECT deal_id, subject FROM secured_activity ORDER BY 1;
+INSERT INTO secured_activity (deal_id, kind, subject) VALUES (1, 'mail', 'mine');
+INSERT INTO secured_activity (deal_id, kind, subject) VALUES (2, 'mail', 'not mine');
+\echo :LAST_ERROR_SQLSTATE
+UPDATE secured_activity SET done_at = '2029-01-01' WHERE kind = 'call';
 UPDATE secured SET amount = amount + 1;
 SELECT deal_id, amount FROM secured ORDER BY 1;
 SELECT deal_id, version, amount FROM secured_history ORDER BY 1, 2;
@@ -152,6 +159,7 @@ DROP POLICY circular ON secured;
 ALTER TABLE secured DISABLE ROW LEVEL SECURITY;
 SELECT * FROM pipelines.rebuild_views('secured') WHERE item !~ '^view ';
 SELECT to_regclass('secured_board') IS NOT NULL AS made;
+SELECT count(*) FROM secured_activity;
 RESET ROLE;
 
 -- refused

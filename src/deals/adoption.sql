@@ -1298,10 +1298,62 @@ BEGIN
 		END IF;
 		RETURN NEXT;
 	END LOOP;
+	RETURN QUERY SELECT * FROM pipelines._follow_deal(deals, secure AND NOT pipelines._secured(deals));
 END
 $$;
 COMMENT ON FUNCTION pipelines._copy_policies(regclass) IS
-	'Lets the row security of the history follow that of the deals.';
+	'Lets the row security of the history, and of the activities, follow that of the deals.';
+
+-- Activities are seen, and written, by those who see their deal.  The table of an
+-- application, which has rules of its own, is left alone; where pipelines are
+-- protected, _secure() sees to it.
+CREATE FUNCTION pipelines._follow_deal(deals regclass, secure boolean)
+RETURNS TABLE (item text, action text)
+LANGUAGE plpgsql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE COST 10000 ROWS 5
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	activity record;
+BEGIN
+	SELECT c.oid::regclass AS relation, c.relrowsecurity AS secured, k.matches,
+		   EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname = 'pipelines_of_deal') AS follows,
+		   EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname <> 'pipelines_of_deal') AS others
+	INTO activity
+	FROM pipelines.tracked_table t
+	JOIN pg_class d ON d.oid = t.relation
+	JOIN pg_class c ON c.oid = t.activity AND c.relkind = 'r' AND c.relnamespace = d.relnamespace AND c.relname = d.relname || '_activity'
+	CROSS JOIN LATERAL (SELECT string_agg(format('pipelines_deal.%I = %I.%I', r.column_name, c.relname, a.attname), ' AND ' ORDER BY r.n) AS matches
+						FROM pipelines._roles(_follow_deal.deals) r
+						LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = t.activity_columns ->> r.role AND a.attnum > 0 AND NOT a.attisdropped
+						WHERE r.role ~ '^key[1-9]'
+						HAVING count(*) = count(a.attname)) k
+	WHERE t.relation = _follow_deal.deals;
+	IF NOT FOUND OR activity.follows = (secure AND (activity.follows OR NOT activity.secured)) THEN
+		RETURN;
+	END IF;
+	item := format('policy pipelines_of_deal on %s', activity.relation);
+	IF activity.follows THEN
+		EXECUTE format('DROP POLICY pipelines_of_deal ON %s', activity.relation);
+		action := 'dropped';
+		RETURN NEXT;
+	ELSE
+		EXECUTE format('CREATE POLICY pipelines_of_deal ON %s USING (EXISTS (SELECT FROM %s AS pipelines_deal WHERE %s))',
+					   activity.relation, deals, activity.matches);
+		EXECUTE format('COMMENT ON POLICY pipelines_of_deal ON %s IS %L', activity.relation,
+					   'Made by pipelines: activities are seen and written by those who see their deal.');
+		action := 'created';
+		RETURN NEXT;
+	END IF;
+	IF activity.secured <> secure AND (secure OR NOT activity.others) THEN
+		EXECUTE format('ALTER TABLE %s %s ROW LEVEL SECURITY', activity.relation, CASE WHEN secure THEN 'ENABLE' ELSE 'DISABLE' END);
+		item := format('row security of %s', activity.relation);
+		action := CASE WHEN secure THEN 'enabled' ELSE 'disabled' END;
+		RETURN NEXT;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION pipelines._follow_deal(regclass, boolean) IS
+	'Makes or drops the policy by which activities follow the row security of their deals; says what was done.';
 
 CREATE FUNCTION pipelines.rebuild_views(deals regclass)
 RETURNS TABLE (item text, action text)
