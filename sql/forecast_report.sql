@@ -213,6 +213,18 @@ SELECT count(*) AS different FROM (
 		coalesce(sum(amount) FILTER (WHERE category = 'closed'), 0), sum(lost)
 	FROM pipelines.forecast_report('deals') GROUP BY 1, 2, 3) x;
 
+-- reports of the past go by the sales structure as it was then, rows that were altered since included (R-6.3)
+SELECT clock_timestamp() AS before, pg_sleep(0.001) \gset
+CREATE TABLE by_unit AS SELECT fiscal_period, bucket, unit_id, currency, category, deals, amount FROM pipelines.forecast_report('deals', by => '{unit}') WHERE deals > 0;
+CREATE TABLE quotas AS SELECT fiscal_period, unit_id, won FROM pipelines.quota_report('deals', by => '{unit}') WHERE won > 0;
+UPDATE pipelines.sales_unit_member SET unit_id = 1;
+UPDATE pipelines.sales_unit SET name = 'Renamed', parent_id = NULL WHERE unit_id = 2;
+SELECT (SELECT count(*) > 0 FROM by_unit) AS some,
+	(SELECT count(*) FROM (TABLE by_unit EXCEPT SELECT fiscal_period, bucket, unit_id, currency, category, deals, amount FROM pipelines.forecast_report('deals', by => '{unit}', as_of => :'before')) x) AS different,
+	(SELECT count(*) FROM (TABLE quotas EXCEPT SELECT fiscal_period, unit_id, won FROM pipelines.quota_report('deals', by => '{unit}', as_of => :'before')) x) AS quotas_different,
+	(SELECT count(*) > 0 FROM (TABLE by_unit EXCEPT SELECT fiscal_period, bucket, unit_id, currency, category, deals, amount FROM pipelines.forecast_report('deals', by => '{unit}')) x) AS now,
+	(SELECT count(*) > 0 FROM (TABLE by_unit EXCEPT SELECT fiscal_period, bucket, unit_id, currency, category, deals, amount FROM pipelines.forecast_report('deals', by => '{unit}', as_of => :'before', definitions => 'current')) x) AS current;
+
 -- a table of the application's own: other names, no owner, no currency, fractions
 CREATE TABLE opportunity (id serial PRIMARY KEY, state text, worth integer, chance numeric, due date);
 INSERT INTO opportunity (state, worth, chance, due) VALUES ('new', 100, 0.5, '2099-05-05'), ('won', 40, 1, '2099-05-06'), ('new', 60, NULL, NULL);

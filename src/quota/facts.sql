@@ -392,7 +392,8 @@ BEGIN
 
 	IF by_unit THEN
 		-- what is won stays with the unit of its day (R-6.3)
-		unit_join := ' LEFT JOIN (SELECT s.*, s.units::text AS units_text FROM pipelines._unit_spans() s OFFSET 0) u ON u.owner = x.owner AND u.starts_on <= x.unit_day AND x.unit_day < u.ends_on';
+		unit_join := format(' LEFT JOIN (SELECT s.*, s.units::text AS units_text FROM pipelines._unit_spans(%L::timestamptz) s OFFSET 0) u ON u.owner = x.owner AND u.starts_on <= x.unit_day AND x.unit_day < u.ends_on',
+							options ->> 'defined_at');
 	END IF;
 
 	SELECT string_agg(CASE WHEN n.name = 'unit' THEN '' ELSE format('%s AS d%s, ', pipelines._fact_dimension(deals, n.name), n.i) END, '' ORDER BY n.i)

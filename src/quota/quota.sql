@@ -122,36 +122,41 @@ COMMENT ON FUNCTION pipelines._say_policies(regclass, text) IS
 -- The sales structure
 -- ---------------------------------------------------------------------------
 
--- Rows hold up to the next one of the same unit: so none overlap.
-CREATE FUNCTION pipelines._unit_rows()
+-- Rows hold up to the next one of the same unit: so none overlap.  at: as they
+-- were at an instant, before rows were altered; NULL: now.
+CREATE FUNCTION pipelines._unit_rows(at timestamptz DEFAULT NULL)
 RETURNS TABLE (unit_id integer, name text, parent_id integer, manager text, starts_on date, ends_on date)
-LANGUAGE sql STABLE PARALLEL SAFE COST 1000 ROWS 100
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000 ROWS 100
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT x.unit_id, x.name, x.parent_id, x.manager, x.starts_on, x.ends_on
 	FROM (SELECT u.unit_id, u.name, u.parent_id, u.manager, u.starts_on,
 				 least(coalesce(u.ends_on, 'infinity'),
 					   lead(u.starts_on, 1, 'infinity') OVER (PARTITION BY u.unit_id ORDER BY u.starts_on)) AS ends_on
-		  FROM pipelines.sales_unit u) x
+		  FROM (SELECT s.* FROM pipelines.sales_unit s WHERE $1 IS NULL
+				UNION ALL
+				SELECT s.* FROM pipelines.definitions_as_of(NULL::pipelines.sales_unit, $1) s) u) x
 	WHERE x.ends_on > x.starts_on
 $$;
-COMMENT ON FUNCTION pipelines._unit_rows() IS
-	'Units of the sales structure with the days on which each row holds: from starts_on up to ends_on, exclusive.';
+COMMENT ON FUNCTION pipelines._unit_rows(timestamptz) IS
+	'Units of the sales structure with the days on which each row holds: from starts_on up to ends_on, exclusive. at: as the rows were at an instant; NULL: now.';
 
-CREATE FUNCTION pipelines._member_rows()
+CREATE FUNCTION pipelines._member_rows(at timestamptz DEFAULT NULL)
 RETURNS TABLE (owner text, unit_id integer, starts_on date, ends_on date)
-LANGUAGE sql STABLE PARALLEL SAFE COST 1000 ROWS 1000
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000 ROWS 1000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT x.owner, x.unit_id, x.starts_on, x.ends_on
 	FROM (SELECT m.owner, m.unit_id, m.starts_on,
 				 least(coalesce(m.ends_on, 'infinity'),
 					   lead(m.starts_on, 1, 'infinity') OVER (PARTITION BY m.owner ORDER BY m.starts_on)) AS ends_on
-		  FROM pipelines.sales_unit_member m) x
+		  FROM (SELECT s.* FROM pipelines.sales_unit_member s WHERE $1 IS NULL
+				UNION ALL
+				SELECT s.* FROM pipelines.definitions_as_of(NULL::pipelines.sales_unit_member, $1) s) m) x
 	WHERE x.ends_on > x.starts_on AND x.unit_id IS NOT NULL
 $$;
-COMMENT ON FUNCTION pipelines._member_rows() IS
-	'Which owner is in which unit, from starts_on up to ends_on, exclusive.';
+COMMENT ON FUNCTION pipelines._member_rows(timestamptz) IS
+	'Which owner is in which unit, from starts_on up to ends_on, exclusive. at: as the rows were at an instant; NULL: now.';
 
 CREATE FUNCTION pipelines.sales_structure("on" date DEFAULT CURRENT_DATE)
 RETURNS TABLE (unit_id integer, name text, parent_id integer, manager text, level integer, path integer[], members text[])
@@ -181,17 +186,17 @@ COMMENT ON FUNCTION pipelines.sales_structure(date) IS
 	'The sales structure as it is on a day: units from the top down, path from the top unit to each, level from 1, and the owners that belong directly to it. Units that are above themselves are not shown.';
 
 -- For each owner, spans of days in which all units above him stay the same.
-CREATE FUNCTION pipelines._unit_spans()
+CREATE FUNCTION pipelines._unit_spans(at timestamptz DEFAULT NULL)
 RETURNS TABLE (owner text, starts_on date, ends_on date, units integer[])
-LANGUAGE sql STABLE PARALLEL SAFE COST 10000 ROWS 1000
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10000 ROWS 1000
 SET search_path = pg_catalog, pg_temp
 AS $$
 	WITH RECURSIVE unit AS MATERIALIZED (
-		SELECT u.* FROM pipelines._unit_rows() u
+		SELECT u.* FROM pipelines._unit_rows($1) u
 	), up AS (
 		SELECT m.owner, u.unit_id, u.parent_id, greatest(m.starts_on, u.starts_on) AS starts_on,
 			   least(m.ends_on, u.ends_on) AS ends_on, ARRAY[u.unit_id] AS path
-		FROM pipelines._member_rows() m
+		FROM pipelines._member_rows($1) m
 		JOIN unit u ON u.unit_id = m.unit_id AND u.starts_on < m.ends_on AND m.starts_on < u.ends_on
 		UNION ALL
 		SELECT c.owner, u.unit_id, u.parent_id, greatest(c.starts_on, u.starts_on),
@@ -209,8 +214,8 @@ AS $$
 	WHERE e.next_day IS NOT NULL
 	GROUP BY e.owner, e.day, e.next_day
 $$;
-COMMENT ON FUNCTION pipelines._unit_spans() IS
-	'For each owner the units above him, the nearest first, in spans of days that do not overlap; ends_on is exclusive.';
+COMMENT ON FUNCTION pipelines._unit_spans(timestamptz) IS
+	'For each owner the units above him, the nearest first, in spans of days that do not overlap; ends_on is exclusive. at: as the rows were at an instant; NULL: now.';
 
 CREATE FUNCTION pipelines.unit_of(owner text, "on" date DEFAULT CURRENT_DATE)
 RETURNS integer

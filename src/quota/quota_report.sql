@@ -310,13 +310,13 @@ BEGIN
 		-- units and owners that belong to it directly on the first day of the period
 		children := format($sql$(
 			SELECT sum(c.value) FROM (
-				SELECT g.value FROM pipelines._unit_rows() u
+				SELECT g.value FROM pipelines._unit_rows(%2$L::timestamptz) u
 				JOIN target g ON g.dims = ARRAY[u.unit_id::text] AND g.period_id = a.period_id AND g.currency IS NOT DISTINCT FROM a.currency
 				WHERE u.parent_id = (%1$s)::integer AND u.starts_on <= a.starts AND a.starts < u.ends_on
 				UNION ALL
-				SELECT g.value FROM pipelines._member_rows() m
+				SELECT g.value FROM pipelines._member_rows(%2$L::timestamptz) m
 				JOIN owner_target g ON g.dims = ARRAY[m.owner] AND g.period_id = a.period_id AND g.currency IS NOT DISTINCT FROM a.currency
-				WHERE m.unit_id = (%1$s)::integer AND m.starts_on <= a.starts AND a.starts < m.ends_on) c)$sql$, place);
+				WHERE m.unit_id = (%1$s)::integer AND m.starts_on <= a.starts AND a.starts < m.ends_on) c)$sql$, place, options ->> 'defined_at');
 	END IF;
 
 	result := format($sql$
