@@ -581,7 +581,7 @@ BEGIN
 			WHERE l.change_ = 'delete' AND l.to_ <= $1
 		)
 		SELECT t.version_, t.from_, t.change, t.pipeline_, p.name, t.stage_, s.name, coalesce(h.outcome, ps.outcome), t.until,
-			greatest(coalesce(t.until, $3) - t.entered_, interval '0'), t.amount_, coalesce(t.currency_, CASE WHEN t.stage_ IS NOT NULL THEN %30$L::text END), t.expected_, t.owner_, t.episode_,
+			CASE WHEN t.entered_ IS NOT NULL THEN greatest(coalesce(t.until, $3) - t.entered_, interval '0') END, t.amount_, coalesce(t.currency_, CASE WHEN t.stage_ IS NOT NULL THEN %30$L::text END), t.expected_, t.owner_, t.episode_,
 			t.actor, t.reason, t.batch
 		FROM told t
 		LEFT JOIN pipelines.pipeline p ON p.pipeline_id = t.pipeline_

@@ -255,7 +255,7 @@ BEGIN
 	END IF;
 	RETURN QUERY EXECUTE format($sql$
 		SELECT g.pipeline_id_, p.name, g.by_, g.n, g.unknown,
-			g.stats[1], g.stats[2], g.stats[3], g.stats[4], g.stats[5], g.stats[6], g.stats[7]
+			%8$s
 		FROM (
 			SELECT y.pipeline_id_, y.by_,
 				count(*) FILTER (WHERE y.known AND y.began IS NOT NULL) AS n,
@@ -274,14 +274,16 @@ BEGIN
 		began, held,
 		pipelines._report_from(deals, by, past, lives => lives), joins || pipelines._closed_join(deals, past, lives),
 		CASE closed_as WHEN 'any' THEN 'o.outcome NOT IN (''open'', ''on_hold'')' ELSE format('o.outcome = %L', closed_as) END,
-		CASE WHEN chosen IS NULL THEN '' ELSE ' AND r.pipeline_id_ = $4' END)
+		CASE WHEN chosen IS NULL THEN '' ELSE ' AND r.pipeline_id_ = $4' END,
+		(SELECT string_agg(pipelines._shown_length(s, business), ', ' ORDER BY s)
+		 FROM unnest('{g.stats[1],g.stats[2],g.stats[3],g.stats[4],g.stats[5],g.stats[6],g.stats[7]}'::text[]) s))
 	USING as_of, since, until, chosen, stage;
 END
 $$;
 COMMENT ON FUNCTION pipelines.cycle(regclass, date, date, text, text, text, text, boolean, boolean, text, boolean, timestamptz) IS
 'How long it takes to close a deal: of the won ones (closed_as: lost, disqualified, done, any), from created_at, or from the first entry into from_stage (a stage by name, code or id, in whatever pipeline), to closed_at; of a deal that was reopened, to its last closing.
 Per pipeline, and by a column of T or an expression over its columns, as they were at the closing.  since, until: closed (closed_on) from the day since on and before the day until.  n: how many were measured; unknown: deals that were made closed (R-1.3), or were never in from_stage.  Times in days of 24 hours and less, percentiles as of percentile_cont(); a deal that was closed before it began takes no time.
-without_hold takes off the time on hold between the two, in the same unit; business: hours of a business calendar (the standard one, or the one named); days: days of the calendar.
+without_hold takes off the time on hold between the two, in the same unit; business: hours of a business calendar (the standard one, or the one named), and no days; days: days of the calendar.
 Errors: 22023 unknown outcome, or an instant before the history of an adopted table; 23S01 unknown pipeline or stage; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
 
 CREATE FUNCTION pipelines.velocity(deals regclass, n_basis text DEFAULT 'open', since date DEFAULT NULL, until date DEFAULT NULL,

@@ -116,6 +116,18 @@ $$;
 COMMENT ON FUNCTION pipelines._measured(text, text, text, boolean, text, boolean) IS
 	'Two instants that are as far apart as a stay is long, as SQL text: in time, in business time, or in days of the calendar.';
 
+-- Business time has hours, and no days, which would be of 24 of them; any other
+-- has days of 24 hours and less, as sums of intervals have not.
+CREATE FUNCTION pipelines._shown_length(length text, business boolean)
+RETURNS text
+LANGUAGE sql IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 10
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format(CASE WHEN $2 THEN '(%1$s - date_trunc(''day'', %1$s) + extract(day FROM %1$s) * interval ''24 hours'')' ELSE 'justify_hours(%1$s)' END, $1)
+$$;
+COMMENT ON FUNCTION pipelines._shown_length(text, boolean) IS
+	'How a length of time is shown, as SQL text.';
+
 CREATE FUNCTION pipelines.time_in_stage(deals regclass, by text DEFAULT NULL, since date DEFAULT NULL, until date DEFAULT NULL,
 	pipeline text DEFAULT NULL, measure text DEFAULT 'visit', business boolean DEFAULT false, calendar text DEFAULT NULL,
 	days boolean DEFAULT false, include_running boolean DEFAULT false, survival boolean DEFAULT false,
@@ -176,7 +188,7 @@ BEGIN
 	RETURN QUERY EXECUTE format($sql$
 		SELECT g.pipeline_id_, d.pipeline_name, g.stage_id_, d.stage_name, d.position, d.outcome, g.by_,
 			g.counts[1], g.counts[2], g.counts[3], g.counts[4],
-			g.stats[1], g.stats[2], g.stats[3], g.stats[4], g.stats[5], g.stats[6], g.stats[7], g.survival
+			%7$s
 		FROM (
 			SELECT y.pipeline_id_, y.stage_id_, %5$s AS by_,
 				pipelines._stay_counts(%2$s) AS counts, pipelines._stay_stats(%2$s) AS stats, %3$s AS survival
@@ -189,7 +201,9 @@ BEGIN
 		CASE WHEN survival
 			 THEN format('pipelines._stay_survival(y.entered_, y.exited_, $1, y.change_, false, %s)', coalesce(length, 'CAST(NULL AS interval)'))
 			 ELSE 'CAST(NULL AS interval)' END,
-		zones, CASE WHEN by IS NULL THEN 'CAST(NULL AS text)' ELSE 'y.by_' END, CASE WHEN by IS NULL THEN '' ELSE ', 3' END)
+		zones, CASE WHEN by IS NULL THEN 'CAST(NULL AS text)' ELSE 'y.by_' END, CASE WHEN by IS NULL THEN '' ELSE ', 3' END,
+		(SELECT string_agg(pipelines._shown_length(s, business), ', ' ORDER BY s)
+		 FROM unnest('{g.stats[1],g.stats[2],g.stats[3],g.stats[4],g.stats[5],g.stats[6],g.stats[7],g.survival}'::text[]) s))
 	USING as_of, since, until, chosen;
 END
 $$;
@@ -198,7 +212,7 @@ COMMENT ON FUNCTION pipelines.time_in_stage(regclass, text, date, date, text, te
 n: stays that have ended (R-2.6: those that no one ever saw are transient, counted apart); running: deals that are still there; deleted: deals that were deleted there.  total, mean, shortest, longest, median, p75 and p90 are those of the n, in days of 24 hours and less; percentiles as of percentile_cont().  Closed stages are left out (R-3.2).
 by: a tracked column as it was at the end of the stay; any other of the present row.  since, until: only stays begun from the day since on and before the day until, in the pipeline''s time zone.
 measure: visit (each stay), first or latest (one stay per deal and stage), cumulative (all stays of a deal in a stage together).
-business: hours of a business calendar (the standard one, or the one named); days: days of the calendar, as of local dates.
+business: hours of a business calendar (the standard one, or the one named), and no days; days: days of the calendar, as of local dates.
 include_running: stays that run are among the n, with their time so far.  survival: survival_median is the median by Kaplan and Meier, in which running and deleted ones are censored; NULL while it is not reached.
 as_of: as everything was at that instant.
 Errors: 22023 unknown measure, as_of infinity where running stays are measured, or an instant before the history of an adopted table; 23S01 unknown pipeline; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
@@ -224,8 +238,7 @@ BEGIN
 	END IF;
 	RETURN QUERY EXECUTE format($sql$
 		SELECT %4$s, g.pipeline_id_, d.pipeline_name, g.stage_id_, d.stage_name, d.position, d.outcome,
-			g.visits, g.running, g.first_entered, g.last_entered, g.last_exited, g.latest, g.cumulative,
-			sum(g.cumulative) OVER (PARTITION BY g.key_, g.stage_id_)
+			g.visits, g.running, g.first_entered, g.last_entered, g.last_exited, %5$s, %6$s, %7$s
 		FROM (
 			SELECT y.key_, y.pipeline_id_, y.stage_id_, count(*) AS visits, bool_or(y.exited_ IS NULL) AS running,
 				min(y.entered_) AS first_entered, max(y.entered_) AS last_entered, max(y.exited_) AS last_exited,
@@ -242,13 +255,15 @@ BEGIN
 		pipelines._measured('x.entered_', 'coalesce(x.exited_, $1)', 'coalesce(p.time_zone, current_setting(''TimeZone''))', business, calendar, days),
 		CASE WHEN days THEN ' LEFT JOIN pipelines.pipeline p ON p.pipeline_id = x.pipeline_id_' ELSE '' END,
 		-- without its life
-		CASE WHEN lives THEN 'regexp_replace(g.key_, ''#[0-9]+$'', '''')' ELSE 'CAST(g.key_ AS text)' END)
+		CASE WHEN lives THEN 'regexp_replace(g.key_, ''#[0-9]+$'', '''')' ELSE 'CAST(g.key_ AS text)' END,
+		pipelines._shown_length('g.latest', business), pipelines._shown_length('g.cumulative', business),
+		pipelines._shown_length('(sum(g.cumulative) OVER (PARTITION BY g.key_, g.stage_id_))', business))
 	USING as_of, keys;
 END
 $$;
 COMMENT ON FUNCTION pipelines.stage_times(regclass, text, boolean, text, boolean, timestamptz) IS
 'How long each deal, or one (the text form of its key), was in each stage (R-3.1): visits; running: it is there; first_entered, last_entered, last_exited; latest_time: of the last visit, running or not; cumulative_time: of all of them in this pipeline; stage_time: of all of them in this stage in whatever pipeline (R-2.15).  Closed stages: no time, the clock stops at the closing (R-3.2).  A key that was deleted and came back has rows for each of its lives.
-business: hours of a business calendar, the standard one or the one named.  days: days of the calendar, as of local dates in the pipeline''s time zone (R-3.3), each of 24 hours.
+business: hours of a business calendar, the standard one or the one named, and no days.  days: days of the calendar, as of local dates in the pipeline''s time zone (R-3.3), each of 24 hours.
 Errors: 22P02 no key, 22023 business and days together, as_of infinity, or an instant before the history of an adopted table.';
 
 -- The stays of one deal; its key is in a parameter of the query.
