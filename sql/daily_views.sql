@@ -277,6 +277,11 @@ UPDATE deals SET parent_account = CASE deal_id WHEN 12 THEN 'ACME' ELSE 'Bolt' E
 UPDATE deals SET parent_account = 'Holding' WHERE deal_id = 13;
 SELECT account, parent_account, open_deals, open_amount, customer_open_deals, customer_open_amount, customer_weighted, customer_won_amount FROM deals_accounts ORDER BY account;
 SELECT sum(open_amount) = (SELECT sum(amount) FROM deals_current WHERE outcome IN ('open', 'on_hold')) AS each_once FROM deals_accounts;
+-- more than one level: each account has the customer below its parent; parents without deals; accounts above each other; deals of none
+DELETE FROM deals;
+INSERT INTO deals (deal_id, account, parent_account, amount, currency) VALUES (101, 'Group', NULL, 13, 'EUR'), (102, 'Sub', 'Group', 100, 'EUR'), (103, 'Sub of Sub', 'Sub', 7, 'EUR'), (104, 'Sub of Sub', NULL, 5, 'USD'),
+	(105, 'Left', 'Nobody', 1, 'EUR'), (106, 'Right', 'Nobody', 2, 'EUR'), (107, 'Egg', 'Hen', 3, 'EUR'), (108, 'Hen', 'Egg', 4, 'EUR'), (109, NULL, 'Group', 50, 'EUR'), (110, NULL, NULL, 60, 'EUR');
+SELECT account, currency, parent_account, open_amount, customer_open_deals, customer_open_amount FROM deals_accounts ORDER BY 1, 2;
 ROLLBACK;
 -- S41
 SELECT deal_id, stage_name, changes, jsonb_path_query_array(visits, '$[*].stage') AS stages, activities FROM deals_detail WHERE deal_id IN (1, 7) ORDER BY 1;

@@ -245,6 +245,14 @@ SELECT version, change, stage_name FROM pipelines.journey('lots', '5');
 -- whoever asks for an instant before it is told
 SELECT try($t$SELECT count(*) FROM pipelines.bridge('lots', now() - interval '7 days')$t$) ~ '22023: nothing is known of "lots" at ' AS told,
 	try($t$SELECT count(*) FROM pipelines.bridge('lots', NULL, now() - interval '7 days')$t$) ~ '22023: nothing is known of "lots" at ' AS told_too;
+SELECT try($t$SELECT count(*) FROM pipelines.trend('lots', as_of => now() - interval '7 days')$t$) ~ '22023: nothing is known of "lots" at ' AS trend,
+	try($t$SELECT count(*) FROM pipelines.transitions('lots', as_of => now() - interval '7 days')$t$) ~ '22023: nothing is known of "lots" at ' AS transitions;
+-- weeks of which the past of some deals only was imported are none
+CREATE TABLE some_past (id integer, at timestamptz, stage text);
+INSERT INTO some_past VALUES (77, now() - interval '60 days', 'Offered'), (77, now() - interval '30 days', 'Seen');
+SELECT deals, rows FROM pipelines.import_history('lots', 'some_past') \g /dev/null
+SELECT count(*) > 0 AS imported FROM lots_history WHERE id = 77;
+SELECT count(*) AS weeks FROM pipelines.trend('lots');
 -- once the past of all of them is known, it begins with a creation again
 CREATE TABLE known (id integer PRIMARY KEY, phase text);
 INSERT INTO known VALUES (1, 'Seen'), (2, 'Seen');

@@ -251,6 +251,16 @@ SELECT count(*) FROM pipelines.scores('deals');
 SELECT count(*) FROM pipelines.scores('deals', as_of => '2024-02-09');
 RESET ROLE;
 
+-- scores count nowhere before somebody has trained them
+BEGIN;
+SELECT pipelines.create_deals('untrained', currency => 'EUR');
+UPDATE pipelines.pipeline SET use_scores = true;
+INSERT INTO untrained (amount) SELECT 100 FROM generate_series(1, 20);
+UPDATE untrained SET stage_id = pipelines.stage_id('Sales', 'Won') WHERE deal_id > 1;
+SELECT s.score <> s.stage_probability AS another, s.effective_probability, s.probability_source, s.log_odds, c.effective_probability AS of_view, c.probability_source AS source_of_view
+FROM pipelines.scores('untrained') s JOIN untrained_current c ON c.deal_id::text = s.deal;
+ROLLBACK;
+
 -- a table that is let go takes what its scores are made of with it
 SELECT pipelines.release('deals');
 SELECT count(*) FILTER (WHERE relation = 'deals'::regclass) AS released, count(*) > 0 AS others FROM pipelines.score_model;

@@ -233,9 +233,34 @@ BEGIN
 	CROSS JOIN (SELECT pipelines._shown_column($1, 'parent_account') IS NOT NULL AS has_parents) w
 	WHERE t.relation = $1;
 	IF kind = 'accounts' THEN
-		RETURN format($sql$
-			SELECT a.*, %10$s
-			FROM (SELECT %1$s AS account, coalesce(%2$s, %3$L::text) AS currency,
+		RETURN format(CASE WHEN its.has_parents THEN $sql$
+			WITH RECURSIVE account AS MATERIALIZED (%1$s
+			), parent AS MATERIALIZED (
+				SELECT DISTINCT ON (a.account) ARRAY[a.account] AS key, a.parent_account
+				FROM account a
+				WHERE a.account IS NOT NULL AND a.parent_account IS NOT NULL
+				ORDER BY a.account, a.last_change_at DESC, a.parent_account
+			), above AS (
+				SELECT DISTINCT ARRAY[a.account] AS key, ARRAY[a.account] AS above, ARRAY[a.account] AS path FROM account a
+				UNION ALL
+				SELECT u.key, ARRAY[p.parent_account], u.path || p.parent_account
+				FROM above u
+				JOIN parent p ON p.key = u.above
+				WHERE (p.parent_account = ANY (u.path)) IS NOT TRUE
+			), customer AS (
+				SELECT u.above, ARRAY[a.currency] AS money, %2$s
+				FROM above u
+				JOIN account a ON ARRAY[a.account] = u.key
+				GROUP BY 1, 2
+			)
+			SELECT a.*, %3$s
+			FROM account a
+			LEFT JOIN parent p ON p.key = ARRAY[a.account]
+			LEFT JOIN customer c ON c.above = ARRAY[coalesce(p.parent_account, a.account)] AND c.money = ARRAY[a.currency]$sql$
+			-- without parents a customer is one account, which a condition then finds by an index
+			ELSE 'SELECT a.*, %4$s FROM (%1$s) a' END,
+			format($sql$
+				SELECT %1$s AS account, coalesce(%2$s, %3$L::text) AS currency,
 				count(*) AS deals,
 				count(*) FILTER (WHERE ps.outcome IN ('open', 'on_hold')) AS open_deals,
 				count(*) FILTER (WHERE ps.outcome = 'won') AS won_deals,
@@ -247,17 +272,16 @@ BEGIN
 				max(%6$s) AS last_change_at,
 				array_agg(DISTINCT %7$s) FILTER (WHERE ps.outcome IN ('open', 'on_hold') AND %7$s IS NOT NULL) AS owners,
 				%9$s AS parent_account%8$s
-			GROUP BY 1, 2) a$sql$,
+				GROUP BY 1, 2$sql$,
 			pipelines._shown($1, 'account'),
 			pipelines._column($1, 'currency', 'text'), its.currency, pipelines._column($1, 'amount', 'numeric'),
 			pipelines._column($1, 'expected_close_on', 'date'), pipelines._column($1, 'changed_at'), pipelines._column($1, 'owner', 'text'),
 			pipelines._deal_from($1),
 			CASE WHEN its.has_parents THEN format('(array_agg(%1$s ORDER BY %2$s DESC, %1$s) FILTER (WHERE %1$s IS NOT NULL))[1]', pipelines._shown($1, 'parent_account'), pipelines._column($1, 'changed_at'))
-				 ELSE 'CAST(NULL AS text)' END,
-			-- without parents a customer is one account, which a condition then finds by an index
-			(SELECT string_agg(format(CASE WHEN its.has_parents THEN 'CAST(sum(a.%1$s) OVER (PARTITION BY coalesce(a.parent_account, a.account), a.currency) AS %2$s)' ELSE 'a.%1$s' END
-									  || ' AS customer_%1$s', c.name, c.type), ', ' ORDER BY c.n)
-			 FROM (VALUES (1, 'open_deals', 'bigint'), (2, 'open_amount', 'numeric'), (3, 'weighted', 'numeric'), (4, 'won_amount', 'numeric')) c(n, name, type)));
+				 ELSE 'CAST(NULL AS text)' END),
+			'CAST(sum(a.open_deals) AS bigint) AS open_deals, sum(a.open_amount) AS open_amount, sum(a.weighted) AS weighted, sum(a.won_amount) AS won_amount',
+			'c.open_deals AS customer_open_deals, c.open_amount AS customer_open_amount, c.weighted AS customer_weighted, c.won_amount AS customer_won_amount',
+			'a.open_deals AS customer_open_deals, a.open_amount AS customer_open_amount, a.weighted AS customer_weighted, a.won_amount AS customer_won_amount');
 	ELSIF kind = 'unanswered' THEN
 		RETURN format($sql$
 			SELECT %1$s, x.last_out AS %6$s, x.last_in AS %7$s,

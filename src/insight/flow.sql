@@ -438,12 +438,14 @@ AS $$
 #variable_conflict use_column
 DECLARE
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
+	known_since CONSTANT timestamptz := (SELECT t.tracked_since FROM pipelines.tracked_table t WHERE t.relation = deals AND t.adopted);
 	known integer[];
 	zones text[];
 	ends timestamptz[];
 BEGIN
 	PERFORM pipelines._need_deals(deals);
 	PERFORM pipelines._is_past(as_of, true);
+	PERFORM pipelines._as_of_covered(deals, as_of);
 	PERFORM pipelines._check_word('definitions', definitions, '{then,current}');
 	IF weeks IS NULL OR weeks < 1 OR weeks > 5200 THEN
 		RAISE EXCEPTION 'weeks can''t be %', coalesce(weeks::text, 'null')
@@ -451,11 +453,13 @@ BEGIN
 	END IF;
 	-- the last weeks of each pipeline's time zone, as the instants at which they end
 	SELECT array_agg(z.id ORDER BY z.id) FILTER (WHERE z.w = 0), array_agg(z.zone ORDER BY z.id) FILTER (WHERE z.w = 0),
-		array_agg((z.monday - 7 * z.w)::timestamp AT TIME ZONE z.zone ORDER BY z.id, z.w DESC)
+		-- one of which not all deals of an adopted table are known is none
+		array_agg(CASE WHEN e.at < known_since THEN '-infinity' ELSE e.at END ORDER BY z.id, z.w DESC)
 	INTO known, zones, ends
 	FROM (SELECT p.pipeline_id AS id, coalesce(p.time_zone, current_setting('TimeZone')) AS zone, w,
 				 date_trunc('week', as_of AT TIME ZONE coalesce(p.time_zone, current_setting('TimeZone')))::date AS monday
-		  FROM pipelines.pipeline p, generate_series(0, weeks - 1) w) z;
+		  FROM pipelines.pipeline p, generate_series(0, weeks - 1) w) z
+	CROSS JOIN LATERAL (SELECT (z.monday - 7 * z.w)::timestamp AT TIME ZONE z.zone) e(at);
 	RETURN QUERY EXECUTE (
 		SELECT format($sql$
 		WITH zone AS MATERIALIZED (
@@ -529,8 +533,8 @@ END
 $$;
 COMMENT ON FUNCTION pipelines.trend(regclass, integer, text, text, timestamptz, text) IS
 'Where the deals stood at the end of each of the last weeks before as_of: n, unpriced (without an amount), amount and weighted, per pipeline, stage and currency, and by a column of T or an expression over its columns (a tracked column as it was then).
-week_end is the Sunday; what counts is the instant at which it ends in the time zone of the pipeline.  Probabilities, categories, positions and outcomes are those of the definitions at that instant (definitions then), or those of today (current; R-2.33); scores don''t count here.
-Errors: 22023 weeks not from 1 to 5200, as_of infinity, or definitions neither of these; 23S01 unknown pipeline; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
+Of an adopted table, only weeks of which all of its deals are known.  week_end is the Sunday; what counts is the instant at which it ends in the time zone of the pipeline.  Probabilities, categories, positions and outcomes are those of the definitions at that instant (definitions then), or those of today (current; R-2.33); scores don''t count here.
+Errors: 22023 weeks not from 1 to 5200, as_of infinity, or before the history of an adopted table, or definitions neither of these; 23S01 unknown pipeline; 42703 unknown column; 0A000 an expression with more than immutable functions of pg_catalog.';
 
 -- The way of one deal, version by version: what the history knows of it, and
 -- what it is now.

@@ -273,6 +273,7 @@ DECLARE
 	seen CONSTANT text := CASE WHEN transient THEN 'true' ELSE 'm.exited_ >= m.entered_ + interval ''20 microseconds''' END;
 BEGIN
 	PERFORM pipelines._need_deals(deals);
+	PERFORM pipelines._as_of_covered(deals, as_of);
 	RETURN QUERY EXECUTE format($sql$
 		WITH period AS MATERIALIZED (
 			SELECT z.pipeline_id, coalesce($2::timestamp AT TIME ZONE z.zone, '-infinity') AS lo,

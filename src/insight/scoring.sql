@@ -610,8 +610,8 @@ BEGIN
 	RETURN QUERY EXECUTE format($sql$
 		SELECT x.deal, x.pipeline_id, x.pipeline_name, x.stage_id, x.stage_name, x.furthest,
 			   round(extract(epoch FROM x.age)::numeric / 86400, 2), (x.s).score, x.configured,
-			   CASE WHEN x.own IS NOT NULL THEN x.own WHEN x.use_scores THEN coalesce((x.s).score, x.configured) ELSE x.configured END,
-			   CASE WHEN x.own IS NOT NULL THEN 'deal' WHEN x.use_scores AND (x.s).score IS NOT NULL THEN 'score' ELSE 'stage' END,
+			   CASE WHEN x.own IS NOT NULL THEN x.own WHEN x.use_scores AND $4 THEN coalesce((x.s).score, x.configured) ELSE x.configured END,
+			   CASE WHEN x.own IS NOT NULL THEN 'deal' WHEN x.use_scores AND $4 AND (x.s).score IS NOT NULL THEN 'score' ELSE 'stage' END,
 			   CASE WHEN (x.s).enough THEN 'model' WHEN NOT (x.s).enough THEN 'stage_rate' END,
 			   (x.s).won, (x.s).lost, CASE WHEN (x.s).enough THEN (x.s).log_odds END, (x.s).contributions
 		FROM (
@@ -629,11 +629,12 @@ BEGIN
 				ON k.pipeline_id = r.pipeline AND k.stage_id = r.stage
 			OFFSET 0
 		) x$sql$, probability, rows)
-	USING model, as_of, wanted;
+	-- where nobody has trained them they count nowhere
+	USING model, as_of, wanted, pipelines._scored(deals);
 END
 $$;
 COMMENT ON FUNCTION pipelines.scores(regclass, text, timestamptz) IS
-'The open deals of a table with their scores: percent chance of being won, with two decimals, between 0.01 and 99.99. Now: by the counts that train_scores() has kept; for an instant in the past, or without kept counts: by what was known then, counted on the spot, for the deals as they were. basis model: log_odds is the sum of the contributions (natural logarithms) of prior (deals won against lost), age (of those still open at that age), stage (of those as far at that age) and each feature; won and lost are the deals that were as far at that age. basis stage_rate, where there are too few closings: (won + prior_weight * configured probability) / (won + lost + prior_weight), of deals that were once that far. effective_probability: the deal''s own, else the score where the pipeline has use_scores, else that of the stage. Runs with the rights of the caller. Raises 22023 for an infinite instant, or one before an adopted table''s history begins.';
+'The open deals of a table with their scores: percent chance of being won, with two decimals, between 0.01 and 99.99. Now: by the counts that train_scores() has kept; for an instant in the past, or without kept counts: by what was known then, counted on the spot, for the deals as they were. basis model: log_odds is the sum of the contributions (natural logarithms) of prior (deals won against lost), age (of those still open at that age), stage (of those as far at that age) and each feature; won and lost are the deals that were as far at that age. basis stage_rate, where there are too few closings: (won + prior_weight * configured probability) / (won + lost + prior_weight), of deals that were once that far. effective_probability: the deal''s own, else the score where the pipeline has (or had then) use_scores and train_scores() was ever called, else that of the stage. Runs with the rights of the caller. Raises 22023 for an infinite instant, or one before an adopted table''s history begins.';
 
 CREATE FUNCTION pipelines.calibration(deals regclass, trained_at timestamptz, every interval DEFAULT '7 days',
 	new_only boolean DEFAULT false, pipeline text DEFAULT NULL, features text[] DEFAULT NULL, ages interval[] DEFAULT NULL,
