@@ -161,8 +161,8 @@ BEGIN
 		SELECT c.oid::regclass::text FROM pg_class c WHERE c.relkind = 'v' AND c.relname LIKE deals || '\_%'
 		UNION ALL
 		SELECT format('pipelines.%s(%L%s)', f.name, deals, f.arguments || CASE WHEN t.past THEN ', as_of => now() - interval ''1 microsecond''' ELSE '' END)
-		FROM (VALUES ('stalled', ''), ('stalling', ', now() + interval ''1 year'''), ('forecast_deals', ''), ('forecast_report', ''), ('quota_report', ''), ('board', ''), ('board', ', as_json => true'),
-			('scores', ''), ('time_in_stage', ', days => true, include_running => true'), ('stage_times', ''), ('funnel', ', mature_only => true'), ('flow', ''), ('load', ''), ('cycle', ''),
+		FROM (VALUES ('stalled', ''), ('stalled', ', respect_next_action => true, max_future => ''1 day'''), ('stalling', ', now() + interval ''1 year'''), ('stalling', ', now() + interval ''1 year'', respect_next_action => true, max_future => ''1 day'''), ('forecast_deals', ''), ('forecast_report', ''), ('quota_report', ''), ('board', ''), ('board', ', as_json => true'),
+			('scores', ''), ('time_in_stage', ', days => true, include_running => true'), ('stage_times', ''), ('funnel', ', mature_only => true'), ('flow', ''), ('load', ''), ('cycle', ''), ('cycle', ', without_hold => true'), ('cycle', ', from_stage => ''Offer'''),
 			('velocity', ''), ('win_rate', ''), ('review', ''), ('trend', '')) f(name, arguments), (VALUES (false), (true)) t(past)
 	LOOP
 		BEGIN
@@ -183,6 +183,10 @@ INSERT INTO endless (deal_id, amount, stage_id, created_at, closed_at, closed_on
 	(11, 1, pipelines.stage_id('Endless', 'Won'), '2026-01-01', 'infinity', DEFAULT), (12, 1, pipelines.stage_id('Endless', 'Won'), '2026-01-01', '-infinity', DEFAULT),
 	(13, 1, pipelines.stage_id('Endless', 'Won'), '-infinity', '2026-01-01', 'infinity'), (14, 1, pipelines.stage_id('Endless', 'Won'), 'infinity', '2026-01-01', '5874897-12-31');
 UPDATE endless SET amount = 2;
+-- and whoever was open first
+INSERT INTO endless (deal_id, amount, stage_id, created_at) SELECT n, 1, pipelines.stage_id('Endless', 'Offer'), CASE n WHEN 21 THEN timestamptz '-infinity' WHEN 22 THEN 'infinity' ELSE '2026-01-01' END FROM generate_series(21, 25) n;
+UPDATE endless SET stage_id = pipelines.stage_id('Endless', 'Won'), closed_at = CASE deal_id WHEN 23 THEN timestamptz 'infinity' WHEN 24 THEN '-infinity' END WHERE deal_id > 20;
+SELECT n, unknown, longest < '100 years' AS finite FROM pipelines.cycle('endless');
 SELECT * FROM broken('endless');
 SELECT deal_id, age_days IS NULL AS ageless FROM endless_current ORDER BY 1;
 SELECT deal, fiscal_period IS NULL AS of_no_period, bucket FROM pipelines.forecast_deals('endless') ORDER BY deal::integer;

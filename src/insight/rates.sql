@@ -219,7 +219,8 @@ DECLARE
 	past CONSTANT boolean := pipelines._is_past(as_of);
 	chosen CONSTANT integer := pipelines._report_pipeline(deals, pipeline);
 	lives CONSTANT boolean := (from_stage IS NOT NULL OR without_hold) AND pipelines._returned(deals);
-	began text := 'r.created_at_';
+	-- who was made at the end of time, or closed there, took no time that could be told
+	began text := 'CASE WHEN isfinite(r.created_at_) AND isfinite(r.closed_at_) THEN r.created_at_ END';
 	joins text := '';
 	held text := '';
 	stage integer;
@@ -235,7 +236,7 @@ BEGIN
 			RAISE EXCEPTION 'there is no stage "%"', from_stage
 				USING ERRCODE = '23S01', HINT = 'pipelines.stage lists the stages.';
 		END IF;
-		began := 'f.entered_';
+		began := 'CASE WHEN isfinite(r.closed_at_) THEN f.entered_ END';
 		joins := format(' LEFT JOIN (SELECT x.key_, min(x.entered_) AS entered_ FROM (%s) x WHERE x.stage_id_ = $5 GROUP BY x.key_) f ON f.key_ = r.key_',
 						pipelines._stays_at(deals, NULL::text, past, lives => lives));
 	END IF;

@@ -199,9 +199,9 @@ AS $$
 		pipelines._stall_from($1, $2, $4, $5)
 			-- worked out once a deal
 			|| CASE WHEN e.source = 'e' THEN format(' CROSS JOIN LATERAL (SELECT CASE WHEN %1$s >= greatest(w.stalled_at, $1)
-				AND ($2 IS NULL OR %1$s - greatest(w.stalled_at, $1) <= $2) THEN %1$s ELSE w.stalled_at END AS stalled_at OFFSET 0) e', n.at) ELSE '' END,
+				AND ($2 IS NULL OR CASE WHEN isfinite(%1$s) THEN %1$s - CASE WHEN w.stalled_at > $1 THEN w.stalled_at ELSE $1 END <= $2 END) THEN %1$s ELSE w.stalled_at END AS stalled_at OFFSET 0) e', n.at) ELSE '' END,
 		replace($3, 'w.stalled_at', e.source || '.stalled_at'),
-		CASE WHEN $6 AND NOT $8 THEN format(' AND (%1$s >= $1 AND ($2 IS NULL OR %1$s - $1 <= $2)) IS NOT TRUE', n.at) ELSE '' END,
+		CASE WHEN $6 AND NOT $8 THEN format(' AND (%1$s >= $1 AND ($2 IS NULL OR CASE WHEN isfinite(%1$s) THEN %1$s - $1 <= $2 END)) IS NOT TRUE', n.at) ELSE '' END,
 		e.source)
 	FROM pipelines.tracked_table t
 	CROSS JOIN (SELECT pipelines._column($1, 'next_action_at', 'timestamptz')) n(at)
