@@ -49,7 +49,8 @@ BEGIN
 		WHEN 4 THEN
 			EXECUTE format('DELETE FROM %s WHERE deal_id = $1', t) USING a;
 		WHEN 5 THEN
-			EXECUTE format('INSERT INTO %s (deal_id, amount) VALUES ($1, 1) ON CONFLICT (deal_id) DO UPDATE SET amount = EXCLUDED.amount + 1', t) USING a;
+			-- which stage is the first one may change between the two
+			EXECUTE format('INSERT INTO %s (deal_id, amount, pipeline_id, stage_id) VALUES ($1, 1, 1, 1) ON CONFLICT (deal_id) DO UPDATE SET amount = EXCLUDED.amount + 1', t) USING a;
 		ELSE
 			EXECUTE format('UPDATE %s SET stage_id = $3, pipeline_id = 1 WHERE deal_id BETWEEN $1 AND least($1 + 10, $2)', t) USING a, 100 * client + 100, 1 + dice % 3;
 		END CASE;
@@ -140,8 +141,9 @@ ok($node->poll_query_until($db, q{SELECT count(*) = 3 FROM pg_stat_user_tables W
 	'tables were vacuumed and analyzed');
 is(value("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"), '0', 'no deadlock');
 my $said = substr(slurp_file($node->logfile), $log);
-# whom we interrupted may not have heard the last answer
-is(join("\n", grep { /(?:ERROR|FATAL|PANIC):|terminated by signal|TRAP/ && !/connection to client lost/ } split /\n/, $said), '', 'no error');
+# whom we interrupted may not have heard the last answer; and a VACUUM that runs by
+# itself gives way to one that somebody wants
+is(join("\n", grep { /(?:ERROR|FATAL|PANIC):|terminated by signal|TRAP/ && !/connection to client lost|canceling autovacuum task/ } split /\n/, $said), '', 'no error');
 is(problems($node, $db), '', 'verify finds nothing');
 
 for (@dumps)
