@@ -1258,12 +1258,12 @@ has_bypass(int32 pipeline_id)
 		is_member(pipeline->bypass_role) && reason_is_given();
 }
 
-/* nothing that a closing required is taken away later, but by undo_batch() */
+/* nothing that a closing required is taken away later */
 static bool
 closing_stays_complete(const DealContext *deal, const DealState *old, const DealState *state,
 					   Verdict *verdict)
 {
-	return !old->has_closed_at || !state->has_closed_at || verdict->forced != CHANGE_NONE ||
+	return !old->has_closed_at || !state->has_closed_at ||
 		closing_is_complete(deal, old, state, verdict->when, &verdict->postponed,
 							&verdict->refusal);
 }
@@ -1281,7 +1281,8 @@ judge_requirements(const DealContext *deal, const DealState *old, const DealStat
 
 	if (!verdict->moved)
 	{
-		if (pipeline == NULL ||
+		/* what comes back was allowed once */
+		if (pipeline == NULL || verdict->forced == CHANGE_UNDO ||
 			(closing_stays_complete(deal, old, state, verdict) &&
 			 is_approved(deal, old, state, false, verdict->when, &verdict->postponed,
 						 &verdict->refusal)))
