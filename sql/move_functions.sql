@@ -289,6 +289,20 @@ SELECT deal_id, amount, stage_name, version FROM deals_current WHERE deal_id IN 
 RESET ROLE;
 DELETE FROM pipelines.approval;
 SET ROLE regress_move_owner;
+-- what a closing said comes back, too: of a deal that was closed again in the same stage, or in
+-- another one, on another day or on the same one
+INSERT INTO deals (deal_id, stage_id, closed_at, closed_on) SELECT n, st('Won'), '2026-01-01 10:00+00', '2026-01-02' FROM generate_series(55, 58) n;
+SET pipelines.batch = 'f';
+UPDATE deals SET stage_id = st('Demo') WHERE deal_id IN (55, 56);
+UPDATE deals SET stage_id = st('Won'), closed_at = '2026-03-03 10:00+00', closed_on = CASE deal_id WHEN 56 THEN date '2026-01-02' END WHERE deal_id IN (55, 56);
+UPDATE deals SET stage_id = st('Lost'), close_reason = 'price', closed_at = '2026-03-03 10:00+00' WHERE deal_id = 57;
+UPDATE deals SET stage_id = st('Lost'), close_reason = 'price', closed_at = '2026-03-03 10:00+00', closed_on = '2026-03-04' WHERE deal_id = 58;
+UPDATE deals SET closed_on = '2026-01-02' WHERE deal_id = 58;
+RESET pipelines.batch;
+SELECT deal_id, stage_name, closed_at, closed_on, episode FROM deals_current WHERE deal_id BETWEEN 55 AND 58 ORDER BY 1;
+SELECT * FROM pipelines.undo_batch('deals', 'f');
+SELECT deal_id, stage_name, closed_at, closed_on, close_reason, episode FROM deals_current WHERE deal_id BETWEEN 55 AND 58 ORDER BY 1;
+SELECT deal_id, string_agg(change, ' ' ORDER BY version) FROM deals_history WHERE deal_id BETWEEN 55 AND 58 GROUP BY 1 ORDER BY 1;
 SELECT try($$SELECT pipelines.undo_batch('deals', 'none')$$);
 SELECT try($$SELECT pipelines.undo_batch('deals', NULL)$$);
 SELECT problems();

@@ -180,7 +180,7 @@ sub random_rules
 			$r->{stages}{$s}{activities} = [ sort { $a cmp $b } sample(1 + int(rand 2), qw(call mail)) ] if chance(0.35);
 		}
 		# nothing says whether a rule that is judged after the row was written had to be bypassed
-		$r->{bypass} = chance(0.7) ? $who eq 'clerk' ? 'desk' : 'boss' : 'chief' if !$generated && chance(0.8);
+		$r->{bypass} = chance(0.8) ? $who eq 'clerk' ? 'desk' : 'boss' : 'chief' if !$generated && chance(0.85);
 		for (1 .. int(rand 3))
 		{
 			my %approval = (role => pick(qw(boss boss desk desk chief)));
@@ -358,6 +358,12 @@ sub random_change
 	{
 		# what approvals look at
 		$set{$_} = pick(@{ $values{$_} }) for sample(1 + int(rand 2), qw(amount currency));
+	}
+	elsif ($dice < 0.95)
+	{
+		# mostly later than before
+		my ($later) = grep { defined && $deal && defined $deal->{expected_close_on} && $_ gt $deal->{expected_close_on} } @{ $values{expected_close_on} };
+		$set{expected_close_on} = $later // pick(@{ $values{expected_close_on} });
 	}
 	$set{$_} = pick(@{ $values{$_} }) for random_columns(int(rand 3));
 	if (chance(0.1))
@@ -652,6 +658,8 @@ sub random_redefinition
 	}
 	if ($dice < 0.5)
 	{
+		my @archived = grep { $stages->{$_}{archived} } keys_in_order($stages);
+		($s, $needed) = (pick(@archived), 0) if @archived && chance(0.5);
 		my $archived = !$stages->{$s}{archived};
 		return if $archived && $needed;
 		$model->redefine($p, $s, archived => $archived);
@@ -1024,8 +1032,7 @@ my $refusal = 0;
 # One program; returns whether all was as predicted.
 sub run_program
 {
-	my ($db, $seed, $program, $generated) = @_;
-	my $who = chance(0.3) ? 'clerk' : 'owner';
+	my ($db, $seed, $program, $generated, $who) = @_;
 	$model->{rules} = random_rules($who, $generated);
 	$model->{roles} = $members{$who};
 	$node->safe_psql($db, rules_sql($model->{rules}));
@@ -1098,7 +1105,7 @@ sub run_program
 			my $sql = random_redefinition();
 			$all->("$sql;\n") if $sql;
 		}
-		if (chance(0.06))
+		if (chance(0.1))
 		{
 			my $step = undo_step(++$refusal, \%undone);
 			$perform->($step) if $step;
@@ -1128,14 +1135,14 @@ sub run_program
 			$all->("SET LOCAL pipelines.$setting = '$value';\n");
 			$model->{context}{$setting} = $value eq 'off' ? 0 : $value;
 		};
-		if (chance(0.3))
+		if (chance(0.45))
 		{
 			$set->('bypass', 'on');
 			$set->('reason', 'chief said so') if chance(0.8);
 		}
 		for (1 .. 1 + int(rand 4))
 		{
-			$set->(pick(qw(reason reason batch actor)), pick('x', 'why not', ' ', 'b-1')) if chance(0.25);
+			$set->(pick(qw(reason reason batch batch actor)), pick('x', 'why not', ' ', 'b-1')) if chance(0.3);
 			$set->('bypass', 'off') if chance(0.05);
 			if (chance(0.25))
 			{
@@ -1220,7 +1227,7 @@ sub run_seed
 	srand(at_seed($seed));
 	$refusal = 0;
 	my $db = "run_$seed";
-	my $generated = chance(0.4);
+	my $generated = chance(0.35);
 	$model = DealModel->new(spec => \%spec, start => $alpha, graph => \%graph,
 		map => { "$alpha/$stage{Quote}/$beta" => $stage{Sign} }, first => { $alpha => 1 }, east => $beta);
 	%tables = ();
@@ -1235,9 +1242,11 @@ sub run_seed
 	}
 	$node->safe_psql('postgres', "CREATE DATABASE $db TEMPLATE definitions");
 	run_sql($node, $db, $sql, "seed $seed: tables");
+	# one of them is the owner's, who may do more
+	my $clerk = chance(0.5) ? 1 + int(rand $programs) : 0;
 	for my $program (1 .. $programs)
 	{
-		run_program($db, $seed, $program, $generated) or return;
+		run_program($db, $seed, $program, $generated, $program == $clerk ? 'clerk' : 'owner') or return;
 	}
 	for my $v (map { @$_ } values %{ $model->{past} })
 	{

@@ -149,14 +149,28 @@ sub answer
 	return $self->same_there($from_p, $s, $p) // ($self->{first}{$p} ? $self->begins_in($p) : undef);
 }
 
-# R-2.16: the furthest of the stages of $p that answer to those up to the deal's
-# furthest one in its pipeline, or to the one that it is in if that is entered
+# R-2.7: how far a deal has got in its pipeline.  One that came in where nothing is
+# reached, as to a pause, may have been there before, in the same episode.
+sub reached_here
+{
+	my ($self, $id, $old, $base) = @_;
+	my $stages = $self->{spec}{ $old->{pipeline_id} };
+	return $old->{furthest} if progress($stages->{ $old->{furthest} });
+	my @been = grep { progress($stages->{$_}) } $base,
+		map { $_->{stage_id} } grep { $_->{episode} == $old->{episode} && $_->{pipeline_id} == $old->{pipeline_id} } @{ $self->{past}{$id} || [] };
+	@been = sort { $stages->{$a}{position} <=> $stages->{$b}{position} } @been;
+	return $been[-1] // $old->{furthest};
+}
+
+# R-2.16: the furthest of the stages of $p that answer to those up to the furthest one
+# that the deal has reached in its pipeline, or to the one that it is in if that is
+# entered
 sub reached_there
 {
-	my ($self, $old, $p, $entered) = @_;
+	my ($self, $old, $reached, $p, $entered) = @_;
 	my $from_p = $old->{pipeline_id};
 	my ($from, $to) = @{ $self->{spec} }{ $from_p, $p };
-	my $furthest = $from->{ $old->{furthest} };
+	my $furthest = $from->{$reached};
 	my @been = grep { progress($furthest) && progress($from->{$_}) && $from->{$_}{position} <= $furthest->{position} } keys %$from;
 	my @there = grep { defined } map { $self->same_there($from_p, $_, $p) } @been;
 	push @there, $entered if ($self->answer($from_p, $old->{stage_id}, $p) // 0) == $entered;
@@ -421,7 +435,8 @@ sub update
 		$new->{version} = $old->{version} + 1;
 		$new->{entered} = "v$new->{version}";
 		my $base = $self->stands_in($id, $old);
-		my $reached = $transfer ? $self->reached_there($old, $p, $new->{stage_id}) : $old->{furthest};
+		my $reached = $self->reached_here($id, $old, $base);
+		$reached = $self->reached_there($old, $reached, $p, $new->{stage_id}) if $transfer;
 		if (closed($from) && !closed($to))
 		{
 			$kind = 'reopen';
@@ -441,7 +456,7 @@ sub update
 					&& $s->{position} > $position && $s->{position} < $to->{position}
 			} $self->stages_in_order($p)
 				if progress($to);
-			$new->{furthest} = $reached // $new->{stage_id};
+			$new->{furthest} = $reached // $new->{stage_id} if $transfer;
 			$new->{furthest} = $new->{stage_id} if progress($to) && $to->{position} > $position;
 		}
 		if (closed($to) && (!closed($from) || $from->{outcome} ne $to->{outcome}))
@@ -478,9 +493,11 @@ sub update
 	# of a closing that was there before, the day may be put right, not the instant
 	$new->{closed_on} = $given{closed_on}
 		if defined $given{closed_on} && defined $new->{closed_at} && ($kind || '') ne 'close';
+	# what a closing said comes back with all the rest
+	@$new{qw(closed_at closed_on)} = @$set{qw(closed_at closed_on)} if $undoing && defined $new->{closed_at} && defined $set->{closed_at};
 	if (!$moves)
 	{
-		$kind = $undoing ? 'undo' : 'change' if grep { differ($_, $old->{$_}, $new->{$_}) } @tracked, 'closed_on';
+		$kind = $undoing ? 'undo' : 'change' if grep { differ($_, $old->{$_}, $new->{$_}) } @tracked, 'closed_at', 'closed_on';
 		$new->{version}++ if $kind;
 	}
 	if ($kind)
