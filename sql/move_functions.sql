@@ -274,6 +274,35 @@ RESET pipelines.batch;
 SELECT pipelines.track('deals', 'name');
 SELECT * FROM pipelines.undo_batch('deals', 'd');
 SELECT name, stage_name FROM deals_current WHERE deal_id = 52;
+-- what needs leave now was allowed once, whether or not the deal moves
+INSERT INTO deals (deal_id, amount, stage_id) VALUES (53, 5000, st('New')), (54, 5000, st('New'));
+SET pipelines.batch = 'e';
+UPDATE deals SET amount = 10 WHERE deal_id = 53;
+UPDATE deals SET amount = 10, stage_id = st('Demo') WHERE deal_id = 54;
+RESET pipelines.batch;
+RESET ROLE;
+INSERT INTO pipelines.approval (pipeline_id, above, role) VALUES (1, 1000, 'regress_move_clerk');
+SET ROLE regress_move_owner;
+SELECT try('UPDATE deals SET amount = 5000 WHERE deal_id = 53'), try('UPDATE deals SET amount = 5000, stage_id = st(''New'') WHERE deal_id = 54');
+SELECT * FROM pipelines.undo_batch('deals', 'e');
+SELECT deal_id, amount, stage_name, version FROM deals_current WHERE deal_id IN (53, 54) ORDER BY 1;
+RESET ROLE;
+DELETE FROM pipelines.approval;
+SET ROLE regress_move_owner;
+-- what a closing said comes back, too: of a deal that was closed again in the same stage, or in
+-- another one, on another day or on the same one
+INSERT INTO deals (deal_id, stage_id, closed_at, closed_on) SELECT n, st('Won'), '2026-01-01 10:00+00', '2026-01-02' FROM generate_series(55, 58) n;
+SET pipelines.batch = 'f';
+UPDATE deals SET stage_id = st('Demo') WHERE deal_id IN (55, 56);
+UPDATE deals SET stage_id = st('Won'), closed_at = '2026-03-03 10:00+00', closed_on = CASE deal_id WHEN 56 THEN date '2026-01-02' END WHERE deal_id IN (55, 56);
+UPDATE deals SET stage_id = st('Lost'), close_reason = 'price', closed_at = '2026-03-03 10:00+00' WHERE deal_id = 57;
+UPDATE deals SET stage_id = st('Lost'), close_reason = 'price', closed_at = '2026-03-03 10:00+00', closed_on = '2026-03-04' WHERE deal_id = 58;
+UPDATE deals SET closed_on = '2026-01-02' WHERE deal_id = 58;
+RESET pipelines.batch;
+SELECT deal_id, stage_name, closed_at, closed_on, episode FROM deals_current WHERE deal_id BETWEEN 55 AND 58 ORDER BY 1;
+SELECT * FROM pipelines.undo_batch('deals', 'f');
+SELECT deal_id, stage_name, closed_at, closed_on, close_reason, episode FROM deals_current WHERE deal_id BETWEEN 55 AND 58 ORDER BY 1;
+SELECT deal_id, string_agg(change, ' ' ORDER BY version) FROM deals_history WHERE deal_id BETWEEN 55 AND 58 GROUP BY 1 ORDER BY 1;
 SELECT try($$SELECT pipelines.undo_batch('deals', 'none')$$);
 SELECT try($$SELECT pipelines.undo_batch('deals', NULL)$$);
 SELECT problems();

@@ -576,6 +576,20 @@ may_be_pushed_back(const DealContext *deal, const DealState *old, const Pipeline
 						  "Name an earlier stage, or reopen the deal first.");
 }
 
+/* what a closing said before the batch, no matter what closed the deal since */
+static void
+bring_closing_back(DealState *state, const DealState *sent, const Verdict *verdict)
+{
+	if (verdict->forced != CHANGE_UNDO || !state->has_closed_at || !sent->has_closed_at)
+		return;
+	state->closed_at = sent->closed_at;
+	if (sent->has_closed_on)
+	{
+		state->has_closed_on = true;
+		state->closed_on = sent->closed_on;
+	}
+}
+
 /* is it no move that anybody asked of this deal? */
 static bool
 decided_elsewhere(const Verdict *verdict)
@@ -622,6 +636,7 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 	const StageDef *from;
 	const StageDef *base;
 	const StageDef *furthest;
+	DealState	sent = *state;
 	DealState	given = *state;
 	bool		was_closed;
 	bool		transfer;
@@ -653,6 +668,7 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 			state->has_closed_on = old->has_closed_on;
 			state->closed_on = old->closed_on;
 		}
+		bring_closing_back(state, &sent, verdict);
 		return true;
 	}
 
@@ -786,6 +802,7 @@ judge_change(const DealContext *deal, const DealState *old, DealState *state,
 			state->has_closed_on = old->has_closed_on;
 			state->closed_on = old->closed_on;
 		}
+		bring_closing_back(state, &sent, verdict);
 	}
 	else
 	{
@@ -1258,12 +1275,12 @@ has_bypass(int32 pipeline_id)
 		is_member(pipeline->bypass_role) && reason_is_given();
 }
 
-/* nothing that a closing required is taken away later, but by undo_batch() */
+/* nothing that a closing required is taken away later */
 static bool
 closing_stays_complete(const DealContext *deal, const DealState *old, const DealState *state,
 					   Verdict *verdict)
 {
-	return !old->has_closed_at || !state->has_closed_at || verdict->forced != CHANGE_NONE ||
+	return !old->has_closed_at || !state->has_closed_at ||
 		closing_is_complete(deal, old, state, verdict->when, &verdict->postponed,
 							&verdict->refusal);
 }
@@ -1281,7 +1298,8 @@ judge_requirements(const DealContext *deal, const DealState *old, const DealStat
 
 	if (!verdict->moved)
 	{
-		if (pipeline == NULL ||
+		/* what comes back was allowed once */
+		if (pipeline == NULL || verdict->forced == CHANGE_UNDO ||
 			(closing_stays_complete(deal, old, state, verdict) &&
 			 is_approved(deal, old, state, false, verdict->when, &verdict->postponed,
 						 &verdict->refusal)))

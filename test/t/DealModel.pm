@@ -13,15 +13,17 @@ package DealModel;
 use strict;
 use warnings;
 
+use Time::Local 'timegm';
+
 our @texts = qw(owner source currency forecast_category close_reason competitor close_notes);
 our @numbers = qw(amount quantity cost probability);
 our @tracked = (@texts, @numbers, 'expected_close_on');
 my %is_number = map { $_ => 1 } @numbers;
 
 # definition: {spec => {pipeline => {stage => {position, outcome, mandatory,
-# may_start, archived}}}, start => [pipeline, stage] of deals that name none,
-# map => {"pipeline/stage/pipeline" => stage}, first => {pipeline => stage}
-# where a transfer goes that nothing else answers}
+# may_start, archived}}}, start => the pipeline of deals that name none,
+# map => {"pipeline/stage/pipeline" => stage}, first => {pipeline => 1} where a
+# transfer that nothing else answers goes to the first stage}
 sub new
 {
 	my ($class, %definition) = @_;
@@ -37,11 +39,12 @@ sub new
 	}, $class;
 }
 
-# neither a row nor an ended version nor an activity ever changes: a new one takes its place
+# neither a row nor an ended version nor an activity nor a definition ever changes: a
+# new one takes its place
 sub snapshot
 {
 	my ($self) = @_;
-	my %copy = (deals => { %{ $self->{deals} } }, context => { %{ $self->{context} } }, instant => $self->{instant});
+	my %copy = (deals => { %{ $self->{deals} } }, context => { %{ $self->{context} } }, instant => $self->{instant}, spec => $self->{spec});
 	for my $lists (qw(past activities))
 	{
 		$copy{$lists} = { map { $_ => [ @{ $self->{$lists}{$_} } ] } keys %{ $self->{$lists} } };
@@ -103,10 +106,31 @@ sub stages_in_order
 	return sort { $stages->{$a}{position} <=> $stages->{$b}{position} } keys %$stages;
 }
 
+# Definitions are changed: what deals have been through is judged by what stages are
+# now, and nothing else becomes of deals (R-2.34, R-2.35).
+sub redefine
+{
+	my ($self, $p, $s, %set) = @_;
+	$self->instant;
+	my %spec = %{ $self->{spec} };
+	$spec{$p} = { %{ $spec{$p} }, $s => { %{ $spec{$p}{$s} }, %set } };
+	$self->{spec} = \%spec;
+	return;
+}
+
+# where a deal begins that names no stage: the first open one that it may begin in
+sub begins_in
+{
+	my ($self, $p) = @_;
+	my @open = grep { !$self->{spec}{$p}{$_}{archived} && $self->{spec}{$p}{$_}{outcome} eq 'open' } $self->stages_in_order($p);
+	my ($first) = grep { $self->{spec}{$p}{$_}{may_start} } @open;
+	return $first // $open[0];
+}
+
 sub find_stage
 {
 	my ($self, $p, $s, @also) = @_;
-	refuse('23S01', @also) unless $self->{spec}{$p} && $self->{spec}{$p}{$s};
+	refuse('23S01', @also) unless $self->{spec}{$p} && defined $s && $self->{spec}{$p}{$s};
 	return $self->{spec}{$p}{$s};
 }
 
@@ -122,17 +146,31 @@ sub same_there
 sub answer
 {
 	my ($self, $from_p, $s, $p) = @_;
-	return $self->same_there($from_p, $s, $p) // $self->{first}{$p};
+	return $self->same_there($from_p, $s, $p) // ($self->{first}{$p} ? $self->begins_in($p) : undef);
 }
 
-# R-2.16: the furthest of the stages of $p that answer to those up to the deal's
-# furthest one in its pipeline, or to the one that it is in if that is entered
+# R-2.7: how far a deal has got in its pipeline.  One that came in where nothing is
+# reached, as to a pause, may have been there before, in the same episode.
+sub reached_here
+{
+	my ($self, $id, $old, $base) = @_;
+	my $stages = $self->{spec}{ $old->{pipeline_id} };
+	return $old->{furthest} if progress($stages->{ $old->{furthest} });
+	my @been = grep { progress($stages->{$_}) } $base,
+		map { $_->{stage_id} } grep { $_->{episode} == $old->{episode} && $_->{pipeline_id} == $old->{pipeline_id} } @{ $self->{past}{$id} || [] };
+	@been = sort { $stages->{$a}{position} <=> $stages->{$b}{position} } @been;
+	return $been[-1] // $old->{furthest};
+}
+
+# R-2.16: the furthest of the stages of $p that answer to those up to the furthest one
+# that the deal has reached in its pipeline, or to the one that it is in if that is
+# entered
 sub reached_there
 {
-	my ($self, $old, $p, $entered) = @_;
+	my ($self, $old, $reached, $p, $entered) = @_;
 	my $from_p = $old->{pipeline_id};
 	my ($from, $to) = @{ $self->{spec} }{ $from_p, $p };
-	my $furthest = $from->{ $old->{furthest} };
+	my $furthest = $from->{$reached};
 	my @been = grep { progress($furthest) && progress($from->{$_}) && $from->{$_}{position} <= $furthest->{position} } keys %$from;
 	my @there = grep { defined } map { $self->same_there($from_p, $_, $p) } @been;
 	push @there, $entered if ($self->answer($from_p, $old->{stage_id}, $p) // 0) == $entered;
@@ -298,8 +336,8 @@ sub complete
 	@deal{ keys %$cols } = values %$cols;
 	my $kept = delete $deal{kept};
 	my $type = $self->{rules}{deal_type};
-	$deal{pipeline_id} //= $type && ($deal{ $type->{column} } // '') eq $type->{value} ? $type->{pipeline} : $self->{start}[0];
-	$deal{stage_id} //= $self->{start}[1];
+	$deal{pipeline_id} //= $type && ($deal{ $type->{column} } // '') eq $type->{value} ? $type->{pipeline} : $self->{start};
+	$deal{stage_id} //= $self->begins_in($deal{pipeline_id}) if $self->{spec}{ $deal{pipeline_id} };
 	my $stage = $self->find_stage($deal{pipeline_id}, $deal{stage_id}, impossible(\%deal));
 	my @past = @{ $self->{past}{$id} || [] };
 	$deal{version} = @past ? $past[-1]{version} + 1 : 1;
@@ -350,9 +388,10 @@ sub ended
 	return;
 }
 
+# ($undoing: what was allowed once comes back, all of it, and no rule is asked)
 sub update
 {
-	my ($self, $id, $set) = @_;
+	my ($self, $id, $set, $undoing) = @_;
 	my $old = $self->{deals}{$id};
 	return if !$old;
 	$self->instant;
@@ -396,7 +435,8 @@ sub update
 		$new->{version} = $old->{version} + 1;
 		$new->{entered} = "v$new->{version}";
 		my $base = $self->stands_in($id, $old);
-		my $reached = $transfer ? $self->reached_there($old, $p, $new->{stage_id}) : $old->{furthest};
+		my $reached = $self->reached_here($id, $old, $base);
+		$reached = $self->reached_there($old, $reached, $p, $new->{stage_id}) if $transfer;
 		if (closed($from) && !closed($to))
 		{
 			$kind = 'reopen';
@@ -416,7 +456,7 @@ sub update
 					&& $s->{position} > $position && $s->{position} < $to->{position}
 			} $self->stages_in_order($p)
 				if progress($to);
-			$new->{furthest} = $reached // $new->{stage_id};
+			$new->{furthest} = $reached // $new->{stage_id} if $transfer;
 			$new->{furthest} = $new->{stage_id} if progress($to) && $to->{position} > $position;
 		}
 		if (closed($to) && (!closed($from) || $from->{outcome} ne $to->{outcome}))
@@ -424,14 +464,15 @@ sub update
 			$kind = 'close';
 			set_closing($new, \%given);
 		}
-		$kind ||= $transfer ? 'transfer' : 'move';
+		$kind ||= $transfer ? 'transfer' : $undoing ? 'undo' : 'move';
+		@skipped = () if $undoing;
 
 		my $rules = $self->{rules}{$p};
 		push @clear, qw(probability forecast_category)
 			if $rules->{policy} eq 'clear_on_move' || ($rules->{policy} eq 'clear_on_forward' && $to->{position} > $from->{position});
 		for my $column (@clear)
 		{
-			$new->{$column} = undef if !differ($column, $old->{$column}, $new->{$column});
+			$new->{$column} = undef if !$undoing && !differ($column, $old->{$column}, $new->{$column});
 		}
 
 		push @because, '23S03' if $rules->{mode} eq 'strict' && @skipped;
@@ -452,9 +493,11 @@ sub update
 	# of a closing that was there before, the day may be put right, not the instant
 	$new->{closed_on} = $given{closed_on}
 		if defined $given{closed_on} && defined $new->{closed_at} && ($kind || '') ne 'close';
+	# what a closing said comes back with all the rest
+	@$new{qw(closed_at closed_on)} = @$set{qw(closed_at closed_on)} if $undoing && defined $new->{closed_at} && defined $set->{closed_at};
 	if (!$moves)
 	{
-		$kind = 'change' if grep { differ($_, $old->{$_}, $new->{$_}) } @tracked, 'closed_on';
+		$kind = $undoing ? 'undo' : 'change' if grep { differ($_, $old->{$_}, $new->{$_}) } @tracked, 'closed_at', 'closed_on';
 		$new->{version}++ if $kind;
 	}
 	if ($kind)
@@ -464,6 +507,7 @@ sub update
 			if $kind ne 'close' && defined $old->{closed_at} && defined $new->{closed_at};
 		push @because, $self->unapproved($old, $new, $moves);
 	}
+	@because = () if $undoing;
 	my $bypassed = 0;
 	if (@because && $self->{context}{bypass})
 	{
@@ -495,6 +539,82 @@ sub upsert
 	refuse(@impossible) if @impossible;
 	$self->update($id, { map { $_ => $excluded->{$_} } @$update }) if @$update;
 	return;
+}
+
+# R-2.23: which deals did a batch change, and is the last that it did with each of
+# them what it did without a break: its first and its last version there?
+sub of_batch
+{
+	my ($self, $batch) = @_;
+	my %of;
+	for my $id (keys %{ $self->{past} })
+	{
+		my ($first, $last, $deleted);
+		for my $v (@{ $self->{past}{$id} })
+		{
+			next if !defined $v->{batch} || $v->{batch} ne $batch;
+			($first, $deleted) = ($v, 0) if !$last || $last->{version} != $v->{version} - 1;
+			$last = $v;
+			$deleted = 1 if $v->{change} eq 'delete';
+		}
+		$of{$id} = { first => $first, last => $last, deleted => $deleted } if $last;
+	}
+	return \%of;
+}
+
+# The batch is taken back: what has not changed since gets all that it had before,
+# what has changed but not moved goes back to its stage as the rules let it.  Returns
+# of how many deals, and of how many of them it was.
+sub undo_batch
+{
+	my ($self, $batch) = @_;
+	my $of = $self->of_batch($batch);
+	my $done = 0;
+	for my $id (keys %$of)
+	{
+		my ($first, $last, $deleted) = @{ $of->{$id} }{qw(first last deleted)};
+		my $deal = $self->{deals}{$id};
+		next if !$deal || $deleted;
+		my $untouched = $deal->{version} == $last->{version} + 1;
+		my ($next) = grep { $_->{version} == $last->{version} + 1 } @{ $self->{past}{$id} };
+		next if !$untouched && !($next && !grep { $next->{$_} ne $deal->{$_} } qw(entered pipeline_id stage_id));
+		my $now = $self->snapshot;
+		if (eval { $self->update($id, { map { $_ => $first->{$_} } qw(pipeline_id stage_id), $untouched ? (@tracked, qw(closed_at closed_on)) : () }, $untouched); 1 })
+		{
+			$done++;
+			next;
+		}
+		die $@ if !ref $@;
+		$self->restore($now);
+	}
+	return (scalar(keys %$of), $done);
+}
+
+# How often the expected closing was put off in the present life of a key, and by how
+# many days altogether (R-2.30): to bring it forward subtracts nothing.
+sub pushes
+{
+	my ($self, $id) = @_;
+	my ($times, $days) = (0, 0);
+	my $before;
+	for my $v (@{ $self->{past}{$id} || [] }, $self->{deals}{$id})
+	{
+		my ($from, $to) = ($before && $before->{expected_close_on}, $v->{expected_close_on});
+		if (defined $from && defined $to && $to gt $from)
+		{
+			$times++;
+			$days += day_number($to) - day_number($from);
+		}
+		$before = $v;
+		($times, $days, $before) = (0, 0) if ($v->{change} // '') eq 'delete';
+	}
+	return ($times, $days);
+}
+
+sub day_number
+{
+	my ($year, $month, $day) = $_[0] =~ /^(\d+)-(\d+)-(\d+)$/ or die "no day: $_[0]";
+	return timegm(0, 0, 0, $day, $month - 1, $year) / 86400;
 }
 
 # an activity: done 'past', 'future' or undef (planned), or 'now'
