@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * limits.c
- *	  When a limit by the calendar is over.
+ *	  When a limit by the calendar is over, and how many days lie between instants.
  *
  * Owns _limit_over(): the days and months of a limit are those of the calendar
  * where the pipeline is, its hours go by, whatever clocks show (R-4.2).
@@ -13,7 +13,11 @@
  *
  * which is what is computed wherever it isn't plain: where clocks are changed
  * around the end, where months count, for what is an abbreviation rather than a
- * zone.  Reports ask it of each deal, and those functions look for the zone by
+ * zone.  And owns _local_days(), which in the same way is
+ *
+ *		(until AT TIME ZONE zone)::date - (since AT TIME ZONE zone)::date
+ *
+ * Reports ask it of each deal, and those functions look for the zone by
  * its name, and for what its clocks show by its rules, each time anew.
  *
  * Must never look at the session's time zone.
@@ -25,9 +29,11 @@
 #include "calendar/zone.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
+#include "utils/date.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(pipelines_limit_over);
+PG_FUNCTION_INFO_V1(pipelines_local_days);
 
 /* zones that one place in a query knows at a time */
 #define ZONES_KEPT		8
@@ -150,4 +156,43 @@ pipelines_limit_over(PG_FUNCTION_ARGS)
 	at = DirectFunctionCall2(timestamp_zone, PointerGetDatum(name), at);
 	return DirectFunctionCall2(timestamptz_pl_interval, at,
 							   DirectFunctionCall2(interval_mi, IntervalPGetDatum(limit), days));
+}
+
+/* the day of an instant where clocks are known */
+static bool
+local_day(const ZoneTable *zone, TimestampTz at, int64 *day)
+{
+	int64		local;
+
+	if (zone == NULL || at < ZONE_TABLE_BEGIN || at >= ZONE_TABLE_END)
+		return false;
+	local = at + zone->ahead[zone_line(zone, at)];
+	*day = local / USECS_PER_DAY - (local % USECS_PER_DAY < 0 ? 1 : 0);
+	return true;
+}
+
+static Datum
+date_by_rules(text *name, TimestampTz at)
+{
+	return DirectFunctionCall1(timestamp_date,
+							   DirectFunctionCall2(timestamptz_zone, PointerGetDatum(name),
+												   TimestampTzGetDatum(at)));
+}
+
+/*
+ * pipelines_local_days(since timestamptz, until timestamptz, zone text) -> integer
+ */
+Datum
+pipelines_local_days(PG_FUNCTION_ARGS)
+{
+	TimestampTz since = PG_GETARG_TIMESTAMPTZ(0);
+	TimestampTz until = PG_GETARG_TIMESTAMPTZ(1);
+	text	   *name = PG_GETARG_TEXT_PP(2);
+	const ZoneTable *zone = find_zone(fcinfo, name);
+	int64		first;
+	int64		last;
+
+	if (likely(local_day(zone, since, &first) && local_day(zone, until, &last)))
+		PG_RETURN_INT32((int32) (last - first));
+	return DirectFunctionCall2(date_mi, date_by_rules(name, until), date_by_rules(name, since));
 }

@@ -1054,6 +1054,12 @@ AS 'MODULE_PATHNAME', 'pipelines_limit_over';
 COMMENT ON FUNCTION pipelines._limit_over(timestamptz, interval, text) IS
 	'The instant at which a limit is over: its days and months by the calendar in a time zone, then its hours.  Raises 22023 for what is no time zone, 22008 for instants out of range.';
 
+CREATE FUNCTION pipelines._local_days(since timestamptz, until timestamptz, zone text) RETURNS integer
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 2
+AS 'MODULE_PATHNAME', 'pipelines_local_days';
+COMMENT ON FUNCTION pipelines._local_days(timestamptz, timestamptz, text) IS
+	'How many days later an instant is than another, by the calendar of a time zone.  Raises 22023 for what is no time zone, 22008 for instants without end.';
+
 -- When the limit of a stage (an alias) is over for what began at an instant, as
 -- SQL text.  Days and months of a limit are those of the calendar in the zone,
 -- its hours go by, whatever clocks show; of business time, first the business days, then the business hours count

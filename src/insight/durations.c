@@ -21,7 +21,7 @@
 #include "catalog/pg_type.h"
 #include "common/int.h"
 #include "fmgr.h"
-#include "insight/gathered.h"
+#include "insight/durations.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -35,16 +35,6 @@ PG_FUNCTION_INFO_V1(pipelines_durations_combine);
 PG_FUNCTION_INFO_V1(pipelines_stay_counts);
 PG_FUNCTION_INFO_V1(pipelines_durations_result);
 PG_FUNCTION_INFO_V1(pipelines_survival_result);
-
-typedef struct Durations
-{
-	ExpandedState state;
-	Gathered	ended;
-	Gathered	cut;
-	int64		running;
-	int64		deleted;
-	int64		transient;
-} Durations;
 
 /* more than any count of rows; sums of a few of them are still numbers */
 #define COUNT_MAX	INT64CONST(9007199254740992)
@@ -154,77 +144,118 @@ pipelines_durations_add(PG_FUNCTION_ARGS)
 #define TRANSIENT_USECS	20
 
 /*
+ * left is NULL while the stay runs, change is what ended it; length is given where
+ * it is not the time from entered to left.
+ */
+bool
+durations_read_stay(FunctionCallInfo fcinfo, int entered, int given_length,
+					int64 *length, StayEnd *end)
+{
+	int			left = entered + 1;
+	int			now = entered + 2;
+	int			change = entered + 3;
+	bool		running = PG_ARGISNULL(left);
+
+	if (PG_ARGISNULL(entered) || (running && PG_ARGISNULL(now)))
+		return false;
+
+	*end = running ? STAY_RUNS : STAY_LEFT;
+	if (pg_sub_s64_overflow(PG_GETARG_TIMESTAMPTZ(running ? now : left),
+							PG_GETARG_TIMESTAMPTZ(entered), length))
+		refuse_length();
+	if (!running && *length < TRANSIENT_USECS)
+	{
+		*end = STAY_TRANSIENT;
+		return true;
+	}
+	if (!PG_ARGISNULL(given_length))
+	{
+		Interval   *given = PG_GETARG_INTERVAL_P(given_length);
+
+		if (pg_mul_s64_overflow((int64) given->day + (int64) given->month * DAYS_PER_MONTH, USECS_PER_DAY, length) ||
+			pg_add_s64_overflow(*length, given->time, length))
+			refuse_length();
+	}
+	*length = Max(*length, 0);
+	if (!running && !PG_ARGISNULL(change) && text_is(PG_GETARG_TEXT_PP(change), "delete"))
+		*end = STAY_DELETED;
+	return true;
+}
+
+/*
+ * What a running stay has lasted is taken as its length if that is asked for, and
+ * is a length that was cut off in any case.
+ */
+void
+durations_add_stay(Durations *state, int64 length, StayEnd end, bool count_running)
+{
+	switch (end)
+	{
+		case STAY_TRANSIENT:
+			state->transient++;
+			break;
+		case STAY_RUNS:
+			state->running++;
+			gather(&state->cut, length, state);
+			if (count_running)
+				gather(&state->ended, length, state);
+			break;
+		case STAY_DELETED:
+			state->deleted++;
+			gather(&state->cut, length, state);
+			break;
+		case STAY_LEFT:
+			gather(&state->ended, length, state);
+			break;
+	}
+}
+
+/*
  * pipelines_stay_add(state, entered timestamptz, left timestamptz,
  *					  now timestamptz, change text, count_running bool, length interval)
- *		One stay in a stage.  left is NULL while it runs, change is what ended
- *		it; length is given where it is not the time from entered to left.
- *		What a running stay has lasted is taken as its length if that is asked
- *		for, and is a length that was cut off in any case.
+ *		One stay in a stage.
  */
 Datum
 pipelines_stay_add(PG_FUNCTION_ARGS)
 {
 	Durations  *state = state_to_change(&durations_kind, fcinfo);
-	bool		running = PG_ARGISNULL(2);
 	int64		length;
+	StayEnd		end;
 
-	if (PG_ARGISNULL(1) || (running && PG_ARGISNULL(3)))
-		PG_RETURN_DATUM(STATE_DATUM(state));
-
-	if (pg_sub_s64_overflow(PG_GETARG_TIMESTAMPTZ(running ? 3 : 2), PG_GETARG_TIMESTAMPTZ(1), &length))
-		refuse_length();
-	if (!running && length < TRANSIENT_USECS)
-	{
-		state->transient++;
-		PG_RETURN_DATUM(STATE_DATUM(state));
-	}
-	if (!PG_ARGISNULL(6))
-	{
-		Interval   *given = PG_GETARG_INTERVAL_P(6);
-
-		if (pg_mul_s64_overflow((int64) given->day + (int64) given->month * DAYS_PER_MONTH, USECS_PER_DAY, &length) ||
-			pg_add_s64_overflow(length, given->time, &length))
-			refuse_length();
-	}
-	length = Max(length, 0);
-
-	if (running)
-	{
-		state->running++;
-		gather(&state->cut, length, state);
-		if (!PG_ARGISNULL(5) && PG_GETARG_BOOL(5))
-			gather(&state->ended, length, state);
-		PG_RETURN_DATUM(STATE_DATUM(state));
-	}
-	if (!PG_ARGISNULL(4))
-	{
-		if (text_is(PG_GETARG_TEXT_PP(4), "delete"))
-		{
-			state->deleted++;
-			gather(&state->cut, length, state);
-			PG_RETURN_DATUM(STATE_DATUM(state));
-		}
-	}
-	gather(&state->ended, length, state);
+	if (durations_read_stay(fcinfo, 1, 6, &length, &end))
+		durations_add_stay(state, length, end, !PG_ARGISNULL(5) && PG_GETARG_BOOL(5));
 	PG_RETURN_DATUM(STATE_DATUM(state));
+}
+
+Durations *
+durations_make(void)
+{
+	Durations  *durations = palloc0(sizeof(Durations));
+
+	durations->state.header.eoh_context = CurrentMemoryContext;
+	return durations;
 }
 
 /* {measured, running, deleted, transient} */
 Datum
-pipelines_stay_counts(PG_FUNCTION_ARGS)
+durations_counts(const Durations *state)
 {
-	Durations  *state;
 	Datum		elements[4];
 
-	if (PG_ARGISNULL(0))
-		PG_RETURN_NULL();
-	state = state_to_read(&durations_kind, fcinfo);
 	elements[0] = Int64GetDatum(state->ended.n);
 	elements[1] = Int64GetDatum(state->running);
 	elements[2] = Int64GetDatum(state->deleted);
 	elements[3] = Int64GetDatum(state->transient);
-	PG_RETURN_ARRAYTYPE_P(construct_array(elements, lengthof(elements), INT8OID,
-										  sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	return PointerGetDatum(construct_array(elements, lengthof(elements), INT8OID,
+										   sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+Datum
+pipelines_stay_counts(PG_FUNCTION_ARGS)
+{
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	return durations_counts(state_to_read(&durations_kind, fcinfo));
 }
 
 /* percentile_cont() */
@@ -261,26 +292,21 @@ as_interval(int128 length)
 }
 
 /*
- * pipelines_durations_result
- *		{sum, mean, least, greatest, median, p75, p90} of the stays that ended,
- *		NULL without any.
+ * {sum, mean, least, greatest, median, p75, p90} of the stays that ended, NULL
+ * without any.
  */
 Datum
-pipelines_durations_result(PG_FUNCTION_ARGS)
+durations_stats(Durations *state, bool *isnull)
 {
-	Durations  *state;
-	Gathered   *set;
+	Gathered   *set = &state->ended;
 	Datum		elements[7];
 	int128		sum = 0;
 	int64		least = PG_INT64_MAX;
 	int64		greatest = 0;
 
-	if (PG_ARGISNULL(0))
-		PG_RETURN_NULL();
-	state = state_to_read(&durations_kind, fcinfo);
-	set = &state->ended;
-	if (set->n == 0)
-		PG_RETURN_NULL();
+	*isnull = set->n == 0;
+	if (*isnull)
+		return (Datum) 0;
 
 	for (int64 i = 0; i < set->n; i++)
 	{
@@ -295,8 +321,22 @@ pipelines_durations_result(PG_FUNCTION_ARGS)
 	elements[4] = as_interval(quantile(set, 0.5));
 	elements[5] = as_interval(quantile(set, 0.75));
 	elements[6] = as_interval(quantile(set, 0.9));
-	PG_RETURN_ARRAYTYPE_P(construct_array(elements, lengthof(elements), INTERVALOID,
-										  sizeof(Interval), false, TYPALIGN_DOUBLE));
+	return PointerGetDatum(construct_array(elements, lengthof(elements), INTERVALOID,
+										   sizeof(Interval), false, TYPALIGN_DOUBLE));
+}
+
+Datum
+pipelines_durations_result(PG_FUNCTION_ARGS)
+{
+	Datum		result;
+	bool		isnull;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	result = durations_stats(state_to_read(&durations_kind, fcinfo), &isnull);
+	if (isnull)
+		PG_RETURN_NULL();
+	return result;
 }
 
 static int
@@ -309,23 +349,19 @@ compare_durations(const void *a, const void *b)
 }
 
 /*
- * pipelines_survival_result
- *		The median by Kaplan and Meier: the shortest duration by which the
- *		estimated chance to be still there is one half or less.  NULL while
- *		more than half are expected to be there for longer than anything seen.
- *		Not to be asked of a state in which running stays count as ended.
+ * The median by Kaplan and Meier: the shortest duration by which the estimated
+ * chance to be still there is one half or less.  NULL while more than half are
+ * expected to be there for longer than anything seen.  Not to be asked where
+ * running stays count as ended.
  */
 Datum
-pipelines_survival_result(PG_FUNCTION_ARGS)
+durations_survival(Durations *state, bool *isnull)
 {
-	Durations  *state;
 	int64		i = 0;
 	int64		j = 0;
 	double		chance = 1;
 
-	if (PG_ARGISNULL(0))
-		PG_RETURN_NULL();
-	state = state_to_read(&durations_kind, fcinfo);
+	*isnull = false;
 	if (state->ended.n > 0)
 		qsort(state->ended.values, state->ended.n, sizeof(int64), compare_durations);
 	if (state->cut.n > 0)
@@ -346,7 +382,22 @@ pipelines_survival_result(PG_FUNCTION_ARGS)
 			((double) (state->ended.n - first) + (double) (state->cut.n - j));
 		/* a product of quotients that is 1/2 in exact arithmetic */
 		if (chance <= 0.5 + 1e-12)
-			PG_RETURN_DATUM(as_interval(at));
+			return as_interval(at);
 	}
-	PG_RETURN_NULL();
+	*isnull = true;
+	return (Datum) 0;
+}
+
+Datum
+pipelines_survival_result(PG_FUNCTION_ARGS)
+{
+	Datum		result;
+	bool		isnull;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	result = durations_survival(state_to_read(&durations_kind, fcinfo), &isnull);
+	if (isnull)
+		PG_RETURN_NULL();
+	return result;
 }

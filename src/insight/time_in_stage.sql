@@ -85,9 +85,40 @@ CREATE AGGREGATE pipelines._stay_survival(entered timestamptz, "left" timestampt
 COMMENT ON AGGREGATE pipelines._stay_survival(timestamptz, timestamptz, timestamptz, text, boolean, interval) IS
 	'Median length of stays by Kaplan and Meier; running and deleted ones are censored (count_running must be false).';
 
--- How a duration is measured: the text of two expressions that _durations()
--- takes, for the expressions of its two ends.
-CREATE FUNCTION pipelines._measured(entered text, left_at text, zone text, business boolean, calendar text, days boolean)
+-- The stays of a deal in a stage, put together: see stays.c.
+
+CREATE FUNCTION pipelines._deal_stays_add(bytea, key bigint, version integer, pipeline_id integer, stage_id integer,
+	entered timestamptz, "left" timestamptz, now timestamptz, change text, length interval) RETURNS bytea
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1
+AS 'MODULE_PATHNAME', 'pipelines_deal_stays_add';
+COMMENT ON FUNCTION pipelines._deal_stays_add(bytea, bigint, integer, integer, integer, timestamptz, timestamptz, timestamptz, text, interval) IS
+	'Transition function of _deal_stays.';
+
+CREATE FUNCTION pipelines._deal_stays_combine(bytea, bytea) RETURNS bytea
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1
+AS 'MODULE_PATHNAME', 'pipelines_deal_stays_combine';
+COMMENT ON FUNCTION pipelines._deal_stays_combine(bytea, bytea) IS
+	'Combine function of _deal_stays.  Raises 22P03 for what is no state of it.';
+
+CREATE AGGREGATE pipelines._deal_stays(key bigint, version integer, pipeline_id integer, stage_id integer,
+	entered timestamptz, "left" timestamptz, now timestamptz, change text, length interval) (
+	SFUNC = pipelines._deal_stays_add,
+	STYPE = bytea,
+	COMBINEFUNC = pipelines._deal_stays_combine,
+	PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE pipelines._deal_stays(bigint, integer, integer, integer, timestamptz, timestamptz, timestamptz, text, interval) IS
+	'The stays of all deals, for _deal_stays_rows(); those that no one ever saw are left out.  Raises 54000 for more than 16777216 of them.';
+
+CREATE FUNCTION pipelines._deal_stays_rows(stays bytea, measure text, count_running boolean, survival boolean)
+RETURNS TABLE (pipeline_id integer, stage_id integer, counts bigint[], stats interval[], survival_median interval)
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 100000 ROWS 100
+AS 'MODULE_PATHNAME', 'pipelines_deal_stays_rows';
+COMMENT ON FUNCTION pipelines._deal_stays_rows(bytea, text, boolean, boolean) IS
+	'How long deals were in stages, by a state of _deal_stays(): the first stay of each deal in each stage, the latest one, or all together (cumulative). counts and stats as of _stay_counts() and _stay_stats(). survival: is the median by Kaplan and Meier asked for?  Raises 22P03 for what is no state.';
+
+-- How a duration is measured, for the expressions of its two ends.
+CREATE FUNCTION pipelines._measured_length(entered text, left_at text, zone text, business boolean, calendar text, days boolean)
 RETURNS text
 LANGUAGE plpgsql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100
 SET search_path = pg_catalog, pg_temp
@@ -104,14 +135,25 @@ BEGIN
 				USING ERRCODE = 'feature_not_supported',
 					  HINT = 'Leave business out, or update the extension.';
 		END IF;
-		RETURN format('timestamptz ''2000-01-01 00:00+00'', timestamptz ''2000-01-01 00:00+00'' + pipelines.business_time(%s, %s, %L::text)',
-					  entered, left_at, calendar);
+		RETURN format('pipelines.business_time(%s, %s, %L::text)', entered, left_at, calendar);
 	ELSIF days THEN
-		RETURN format('timestamptz ''2000-01-01 00:00+00'', timestamptz ''2000-01-01 00:00+00'' + ((%2$s AT TIME ZONE %3$s)::date - (%1$s AT TIME ZONE %3$s)::date) * interval ''24 hours''',
-					  entered, left_at, zone);
+		RETURN format('pipelines._local_days(%1$s, %2$s, %3$s) * interval ''24 hours''', entered, left_at, zone);
 	END IF;
-	RETURN format('%s, %s', entered, left_at);
+	RETURN format('%2$s - %1$s', entered, left_at);
 END
+$$;
+COMMENT ON FUNCTION pipelines._measured_length(text, text, text, boolean, text, boolean) IS
+	'How long a stay is, as SQL text: in time, in business time, or in days of the calendar.';
+
+-- The same as two expressions that _durations() takes.
+CREATE FUNCTION pipelines._measured(entered text, left_at text, zone text, business boolean, calendar text, days boolean)
+RETURNS text
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE WHEN $4 OR $6
+		THEN 'timestamptz ''2000-01-01 00:00+00'', timestamptz ''2000-01-01 00:00+00'' + ' || pipelines._measured_length($1, $2, $3, $4, $5, $6)
+		ELSE format('%s, %s', $1, $2) END
 $$;
 COMMENT ON FUNCTION pipelines._measured(text, text, text, boolean, text, boolean) IS
 	'Two instants that are as far apart as a stay is long, as SQL text: in time, in business time, or in days of the calendar.';
@@ -127,6 +169,22 @@ AS $$
 $$;
 COMMENT ON FUNCTION pipelines._shown_length(text, boolean) IS
 	'How a length of time is shown, as SQL text.';
+
+-- Are there more versions than should be gathered in memory?
+CREATE FUNCTION pipelines._many_versions(deals regclass)
+RETURNS boolean
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	-- where nothing is known, no row takes less than eighty bytes
+	SELECT sum(CASE WHEN c.reltuples > 0 THEN c.reltuples ELSE pg_relation_size(c.oid) / 80 END) > 12 * 1024 ^ 2
+	FROM (SELECT p.relid FROM pipelines._parts($1) p
+		  UNION ALL
+		  SELECT p.relid FROM pipelines.tracked_table t CROSS JOIN LATERAL pipelines._parts(t.history) p WHERE t.relation = $1) x
+	JOIN pg_class c ON c.oid = x.relid AND c.relkind = 'r'
+$$;
+COMMENT ON FUNCTION pipelines._many_versions(regclass) IS
+	'Has a deals table with its history more versions than reports gather in memory, as it seems?';
 
 CREATE FUNCTION pipelines.time_in_stage(deals regclass, by text DEFAULT NULL, since date DEFAULT NULL, until date DEFAULT NULL,
 	pipeline text DEFAULT NULL, measure text DEFAULT 'visit', business boolean DEFAULT false, calendar text DEFAULT NULL,
@@ -146,6 +204,7 @@ DECLARE
 	zones text := '';
 	length text;
 	arguments text;
+	gathered text;
 BEGIN
 	PERFORM pipelines._need_deals(deals);
 	PERFORM pipelines._check_word('measure', measure, '{visit,first,latest,cumulative}');
@@ -163,12 +222,19 @@ BEGIN
 		CASE WHEN chosen IS NULL THEN '' ELSE ' AND x.pipeline_id_ = $4' END);
 	IF business OR days THEN
 		zones := ' LEFT JOIN (SELECT q.pipeline_id, coalesce(q.time_zone, current_setting(''TimeZone'')) AS zone FROM pipelines.pipeline q) p ON p.pipeline_id = y.pipeline_id_';
-		length := format('(SELECT z.until_ - z.since_ FROM (SELECT %s) z(since_, until_))',
-						 pipelines._measured('y.entered_', 'coalesce(y.exited_, $1)', 'p.zone', business, calendar, days));
+		length := pipelines._measured_length('y.entered_', 'coalesce(y.exited_, $1)', 'p.zone', business, calendar, days);
 	END IF;
 
 	-- one row per deal and stage; those that no one ever saw are left out
-	IF measure IN ('first', 'latest') THEN
+	IF measure <> 'visit' AND by IS NULL AND pipelines._key_is_number(deals) AND NOT pipelines._returned(deals) AND NOT pipelines._many_versions(deals) THEN
+		gathered := format($sql$
+			SELECT y.pipeline_id AS pipeline_id_, y.stage_id AS stage_id_, CAST(NULL AS text) AS by_, y.counts, y.stats, y.survival_median AS survival
+			FROM pipelines._deal_stays_rows((
+				SELECT pipelines._deal_stays(y.key_, y.version_, y.pipeline_id_, y.stage_id_, y.entered_, y.exited_, $1, y.change_, %s)
+				FROM (%s) y%s
+			), %L, %L, %L) y$sql$,
+			coalesce(length, 'CAST(NULL AS interval)'), stays, zones, measure, include_running, survival);
+	ELSIF measure IN ('first', 'latest') THEN
 		stays := format('SELECT DISTINCT ON (y.key_, y.pipeline_id_, y.stage_id_) y.* FROM (%s) y WHERE (y.exited_ >= y.entered_ + interval ''20 microseconds'') IS NOT FALSE ORDER BY y.key_, y.pipeline_id_, y.stage_id_, y.version_%s',
 						stays, CASE measure WHEN 'latest' THEN ' DESC' ELSE '' END);
 	ELSIF measure = 'cumulative' THEN
@@ -188,20 +254,20 @@ BEGIN
 	RETURN QUERY EXECUTE format($sql$
 		SELECT g.pipeline_id_, d.pipeline_name, g.stage_id_, d.stage_name, d.position, d.outcome, g.by_,
 			g.counts[1], g.counts[2], g.counts[3], g.counts[4],
-			%7$s
-		FROM (
+			%2$s
+		FROM (%1$s) g
+		LEFT JOIN pipelines._stages_at($1) d ON d.pipeline_id = g.pipeline_id_ AND d.stage_id = g.stage_id_
+		ORDER BY g.pipeline_id_, d.position, g.stage_id_, g.by_$sql$,
+		coalesce(gathered, format($sql$
 			SELECT y.pipeline_id_, y.stage_id_, %5$s AS by_,
 				pipelines._stay_counts(%2$s) AS counts, pipelines._stay_stats(%2$s) AS stats, %3$s AS survival
 			FROM (%1$s) y%4$s
-			GROUP BY 1, 2%6$s
-		) g
-		LEFT JOIN pipelines._stages_at($1) d ON d.pipeline_id = g.pipeline_id_ AND d.stage_id = g.stage_id_
-		ORDER BY g.pipeline_id_, d.position, g.stage_id_, g.by_$sql$,
+			GROUP BY 1, 2%6$s$sql$,
 		stays, arguments,
 		CASE WHEN survival
 			 THEN format('pipelines._stay_survival(y.entered_, y.exited_, $1, y.change_, false, %s)', coalesce(length, 'CAST(NULL AS interval)'))
 			 ELSE 'CAST(NULL AS interval)' END,
-		zones, CASE WHEN by IS NULL THEN 'CAST(NULL AS text)' ELSE 'y.by_' END, CASE WHEN by IS NULL THEN '' ELSE ', 3' END,
+		zones, CASE WHEN by IS NULL THEN 'CAST(NULL AS text)' ELSE 'y.by_' END, CASE WHEN by IS NULL THEN '' ELSE ', 3' END)),
 		(SELECT string_agg(pipelines._shown_length(s, business), ', ' ORDER BY s)
 		 FROM unnest('{g.stats[1],g.stats[2],g.stats[3],g.stats[4],g.stats[5],g.stats[6],g.stats[7],g.survival}'::text[]) s))
 	USING as_of, since, until, chosen;
