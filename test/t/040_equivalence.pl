@@ -686,6 +686,24 @@ sub random_redefinition
 	return "UPDATE pipelines.stage SET name = name || '" . pick('+', '-') . "' WHERE stage_id = $s";
 }
 
+# Between two programs, and for all tables at once, a stage becomes something else.
+sub change_outcome
+{
+	my ($db) = @_;
+	my $p = pick($alpha, $beta);
+	my $stages = $model->{spec}{$p};
+	my @open = grep { my $t = $stages->{$_}; $t->{outcome} eq 'open' && !$t->{archived} } keys_in_order($stages);
+	my ($s) = sample(1, grep { !$stages->{$_}{archived} && ($stages->{$_}{outcome} ne 'open' || @open > 3) } keys_in_order($stages));
+	my $outcome = pick(grep { $_ ne $stages->{$s}{outcome} } qw(open on_hold won lost disqualified done));
+	note "stage $name{\"s$s\"} of $name{$p} becomes $outcome";
+	$node->safe_psql($db, "SELECT * FROM pipelines.change_outcome('$p', '$s', '$outcome', apply_to => 'all'" . ($outcome =~ /^o/ ? ', probability => 40' : '') . ')');
+	$model->begin_transaction;
+	$model->{context} = { actor => $superuser, role => $superuser };
+	$model->change_outcome($p, $s, $outcome);
+	$redefined{outcome}++;
+	return;
+}
+
 # the definitions as they are now, for whoever begins there
 sub definitions_sql
 {
@@ -1247,6 +1265,7 @@ sub run_seed
 	my $clerk = chance(0.5) ? 1 + int(rand $programs) : 0;
 	for my $program (1 .. $programs)
 	{
+		change_outcome($db) if $program > 1 && chance(0.7);
 		run_program($db, $seed, $program, $generated, $program == $clerk ? 'clerk' : 'owner') or return;
 	}
 	for my $v (map { @$_ } values %{ $model->{past} })
