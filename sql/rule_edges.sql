@@ -222,6 +222,9 @@ INSERT INTO pipelines.stage_map SELECT :strict, pipelines.stage_id('Strict', 'C'
 SELECT goes(11, 'Hold B', 'There'), is_at(11);
 -- nor is it when a deal is reopened (R-2.27)
 SELECT goes(22, 'Won C'), goes(22, 'Hold C'), goes(22, 'Won C'), goes(22, 'C1'), is_at(22);
+-- who had been further here before he went there, in the same episode, comes back to that
+INSERT INTO gone_over (deal_id, pipeline_id, stage_id) VALUES (33, :strict, pipelines.stage_id('Strict', 'C3')), (34, :there, pipelines.stage_id('There', 'Hold B'));
+SELECT goes(33, 'Hold B', 'There'), goes(33, 'Hold C'), is_at(33), goes(33, 'Won C'), is_at(33), goes(34, 'Hold C'), is_at(34), goes(34, 'Won C');
 -- it is told, too, also to who may not see the history itself
 UPDATE pipelines.pipeline SET mode = 'free' WHERE name = 'Strict';
 SELECT goes(12, 'C3'), goes(13, 'Won C');

@@ -157,7 +157,7 @@ my @generated = (
 sub random_rules
 {
 	my ($who, $generated) = @_;
-	my $mild = chance(0.25);
+	my $mild = chance(0.15);
 	my $condition = sub {
 		my ($text, $holds) = @{ pick(@conditions, $generated ? (@generated, @generated) : ()) };
 		return { text => $text, holds => $holds };
@@ -486,7 +486,8 @@ sub random_step
 	if ($dice < 0.57)
 	{
 		# to each its own
-		my @columns = ('pipeline_id', 'stage_id', random_columns(int(rand 3)));
+		my @columns = ('pipeline_id', 'stage_id', random_columns(int(rand 3), grep { $_ ne 'expected_close_on' } @tracked, 'name'));
+		push @columns, 'expected_close_on' if chance(0.4);
 		my @rows = map {
 			my $deal = $model->{deals}{$_};
 			my $set = random_change($_);
@@ -647,7 +648,7 @@ sub random_redefinition
 	my @begin = grep { my $t = $stages->{$_}; $t->{outcome} eq 'open' && $t->{may_start} && !$t->{archived} } keys %$stages;
 	my $needed = @begin <= 2 && grep { $_ == $s } @begin;
 
-	if ($dice < 0.25)
+	if ($dice < 0.22)
 	{
 		# two of them change places
 		my ($first, $second) = map { $stages->{$_}{position} } $s, $other;
@@ -656,7 +657,7 @@ sub random_redefinition
 		$redefined{reordered}++;
 		return "UPDATE pipelines.pipeline_stage SET position = $first + $second - position WHERE pipeline_id = $p AND stage_id IN ($s, $other)";
 	}
-	if ($dice < 0.5)
+	if ($dice < 0.46)
 	{
 		my @archived = grep { $stages->{$_}{archived} } keys_in_order($stages);
 		($s, $needed) = (pick(@archived), 0) if @archived && chance(0.5);
@@ -666,13 +667,13 @@ sub random_redefinition
 		$redefined{ $archived ? 'archived' : 'brought back' }++;
 		return $sql->('archived_at = ' . ($archived ? 'now()' : 'NULL'));
 	}
-	if ($dice < 0.65)
+	if ($dice < 0.58)
 	{
 		$model->redefine($p, $s, mandatory => !$stages->{$s}{mandatory});
 		$redefined{mandatory}++;
 		return $sql->('mandatory = NOT mandatory');
 	}
-	if ($dice < 0.75 && !$needed)
+	if ($dice < 0.78 && !$needed)
 	{
 		$model->redefine($p, $s, may_start => !$stages->{$s}{may_start});
 		$redefined{'may start'}++;
@@ -683,6 +684,24 @@ sub random_redefinition
 	return $sql->('probability = CASE WHEN outcome IN (\'open\', \'on_hold\') THEN ' . int(rand 100) . ' ELSE probability END, forecast_category = '
 		. pick('NULL', q{'commit'}, q{'best_case'}), 1) if chance(0.5);
 	return "UPDATE pipelines.stage SET name = name || '" . pick('+', '-') . "' WHERE stage_id = $s";
+}
+
+# Between two programs, and for all tables at once, a stage becomes something else.
+sub change_outcome
+{
+	my ($db) = @_;
+	my $p = pick($alpha, $beta);
+	my $stages = $model->{spec}{$p};
+	my @open = grep { my $t = $stages->{$_}; $t->{outcome} eq 'open' && !$t->{archived} } keys_in_order($stages);
+	my ($s) = sample(1, grep { !$stages->{$_}{archived} && ($stages->{$_}{outcome} ne 'open' || @open > 3) } keys_in_order($stages));
+	my $outcome = pick(grep { $_ ne $stages->{$s}{outcome} } qw(open on_hold won lost disqualified done));
+	note "stage $name{\"s$s\"} of $name{$p} becomes $outcome";
+	$node->safe_psql($db, "SELECT * FROM pipelines.change_outcome('$p', '$s', '$outcome', apply_to => 'all'" . ($outcome =~ /^o/ ? ', probability => 40' : '') . ')');
+	$model->begin_transaction;
+	$model->{context} = { actor => $superuser, role => $superuser };
+	$model->change_outcome($p, $s, $outcome);
+	$redefined{outcome}++;
+	return;
 }
 
 # the definitions as they are now, for whoever begins there
@@ -1227,7 +1246,7 @@ sub run_seed
 	srand(at_seed($seed));
 	$refusal = 0;
 	my $db = "run_$seed";
-	my $generated = chance(0.35);
+	my $generated = chance(0.25);
 	$model = DealModel->new(spec => \%spec, start => $alpha, graph => \%graph,
 		map => { "$alpha/$stage{Quote}/$beta" => $stage{Sign} }, first => { $alpha => 1 }, east => $beta);
 	%tables = ();
@@ -1246,6 +1265,7 @@ sub run_seed
 	my $clerk = chance(0.5) ? 1 + int(rand $programs) : 0;
 	for my $program (1 .. $programs)
 	{
+		change_outcome($db) if $program > 1 && chance(0.7);
 		run_program($db, $seed, $program, $generated, $program == $clerk ? 'clerk' : 'owner') or return;
 	}
 	for my $v (map { @$_ } values %{ $model->{past} })

@@ -520,6 +520,37 @@ sub update
 	return;
 }
 
+# A stage becomes something else, and all deals in it with it (R-2.34): a closing, or
+# a reopening, which no rule refuses and which is no move.
+sub change_outcome
+{
+	my ($self, $p, $s, $outcome) = @_;
+	my $from = $self->{spec}{$p}{$s};
+	$self->redefine($p, $s, outcome => $outcome);
+	my $to = $self->{spec}{$p}{$s};
+	return if !closed($from) && !closed($to);
+	for my $id (grep { my $deal = $self->{deals}{$_}; $deal->{pipeline_id} == $p && $deal->{stage_id} == $s } keys %{ $self->{deals} })
+	{
+		my $old = $self->{deals}{$id};
+		my $new = { %$old, version => $old->{version} + 1 };
+		$new->{entered} = "v$new->{version}";
+		if (closed($to))
+		{
+			my $reached = $self->{spec}{$p}{ $self->reached_here($id, $old, $s) };
+			$new->{furthest} = $s if progress($to) && (!progress($reached) || $to->{position} > $reached->{position});
+			set_closing($new, {});
+		}
+		else
+		{
+			@$new{qw(closed_at closed_on probability forecast_category close_reason competitor close_notes)} = ();
+			@$new{qw(episode began furthest)} = ($old->{episode} + 1, $self->instant, $s);
+		}
+		$self->ended($id, $old, closed($to) ? 'close' : 'reopen', $new);
+		$self->{deals}{$id} = $new;
+	}
+	return;
+}
+
 sub remove
 {
 	my ($self, $id) = @_;
