@@ -405,19 +405,64 @@ SELECT v.key, s.* FROM (VALUES ('together', 1), ('apart', 1000000)) v(key, facto
 --
 -- Tables of past dates: none for too many versions, keys or versions far apart
 --
-CREATE AGGREGATE dated(bigint, integer, date, boolean, boolean) (SFUNC = pipelines._past_dates_add, STYPE = bytea);
+CREATE AGGREGATE dated(bigint, integer, date, text, boolean) (SFUNC = pipelines._past_dates_add, STYPE = bytea);
 SELECT length(pipelines._past_dates(n, 1, NULL, NULL, NULL)) AS together, length(pipelines._past_dates(3 * n, 1, '2024-01-01', NULL, NULL)) AS apart,
-	length(pipelines._past_dates(n, 3, '2024-01-01', false, false)) AS gaps, length(pipelines._past_dates(n << 33, 1, '2024-01-01', false, false)) AS far_apart,
-	length(pipelines._past_dates(n - 50, 1, '2024-01-01', false, false)) AS below_zero, length(pipelines._past_dates(n + 9223372036854775707, 1, '2024-01-01', false, false)) AS highest,
-	length(pipelines._past_dates(NULL, 1, '2024-01-01', false, false)) AS no_key, length(pipelines._past_dates(n, NULL, '2024-01-01', false, false)) AS no_version,
-	length(pipelines._past_dates(n, -1, '2024-01-01', false, false)) AS untold, length(pipelines._past_dates(n, 1, NULL, NULL, NULL) FILTER (WHERE false)) AS none
+	length(pipelines._past_dates(n, 3, '2024-01-01', 'move', false)) AS gaps, length(pipelines._past_dates(n << 33, 1, '2024-01-01', 'move', false)) AS far_apart,
+	length(pipelines._past_dates(n - 50, 1, '2024-01-01', 'move', false)) AS below_zero, length(pipelines._past_dates(n + 9223372036854775707, 1, '2024-01-01', 'move', false)) AS highest,
+	length(pipelines._past_dates(NULL, 1, '2024-01-01', 'move', false)) AS no_key, length(pipelines._past_dates(n, NULL, '2024-01-01', 'move', false)) AS no_version,
+	length(pipelines._past_dates(n, -1, '2024-01-01', 'move', false)) AS untold, length(pipelines._past_dates(n, 1, NULL, NULL, NULL) FILTER (WHERE false)) AS none
 FROM generate_series(1::bigint, 100) n;
 SELECT length(pipelines._past_dates(n, 1, NULL, NULL, NULL)) AS too_many FROM generate_series(1, 8388609) n;
 SELECT length(pipelines._past_dates_result(pipelines._past_dates_combine(a.s, b.s))) AS of_two,
 	pipelines._past_dates_result(pipelines._past_dates_combine(a.s, b.s)) = pipelines._past_dates_result(pipelines._past_dates_combine(b.s, a.s)) AS in_any_order,
 	pipelines._past_dates_result(pipelines._past_dates_combine(a.s, c.s)) IS NULL AS far_apart
-FROM (SELECT dated(n, 1, '2024-01-01', false, false) AS s FROM generate_series(1, 50) n) a, (SELECT dated(n, 2, '2024-01-02', false, false) AS s FROM generate_series(1, 50) n) b,
-	(SELECT dated(n << 33, 2, '2024-01-02', false, false) AS s FROM generate_series(1::bigint, 50) n) c;
+FROM (SELECT dated(n, 1, '2024-01-01', 'move', false) AS s FROM generate_series(1, 50) n) a, (SELECT dated(n, 2, '2024-01-02', 'move', false) AS s FROM generate_series(1, 50) n) b,
+	(SELECT dated(n << 33, 2, '2024-01-02', 'move', false) AS s FROM generate_series(1::bigint, 50) n) c;
+
+--
+-- Stays put together: in any order, from one process or two, keys far apart and close together, many of one deal
+--
+CREATE TABLE stayed AS
+SELECT k.name, k.key, n AS version, 1 AS pipeline_id, 1 + (n * 7 + d) % 4 AS stage_id, timestamptz '2024-01-01' + n * interval '1 hour' AS entered,
+	CASE WHEN n < k.stays THEN timestamptz '2024-01-01' + n * interval '1 hour' + (n * d % 50) * interval '1 minute' + CASE WHEN d % 3 = 0 THEN interval '0' ELSE interval '1 second' END END AS "left",
+	CASE WHEN n = 3 AND d % 5 = 0 THEN 'delete' ELSE 'move' END AS change
+FROM generate_series(1, 40) d, LATERAL (VALUES ('together', d::bigint, 6), ('apart', d * 368934881474::bigint, 6), ('of one', 1::bigint, 3), ('ends', CASE WHEN d % 2 = 0 THEN 9223372036854775807 ELSE -9223372036854775808 END, 4)) k(name, key, stays),
+	LATERAL generate_series(1, k.stays) n;
+UPDATE stayed SET version = version + 10 * extract(microsecond FROM entered)::integer % 7;
+CREATE AGGREGATE half(bigint, integer, integer, integer, timestamptz, timestamptz, timestamptz, text, interval, text, boolean, boolean) (SFUNC = pipelines._deal_stays_add, STYPE = bytea);
+CREATE TABLE told AS
+SELECT s.name, m.measure, pipelines._deal_stays(s.key, s.version, s.pipeline_id, s.stage_id, s.entered, s.left, '2024-02-01', s.change, NULL, m.measure, true, true ORDER BY s.key, s.version) AS straight,
+	pipelines._deal_stays(s.key, s.version, s.pipeline_id, s.stage_id, s.entered, s.left, '2024-02-01', s.change, NULL, m.measure, true, true ORDER BY md5(s::text)) AS shuffled,
+	pipelines._deal_stays_result(pipelines._deal_stays_combine(half(s.key, s.version, s.pipeline_id, s.stage_id, s.entered, s.left, '2024-02-01', s.change, NULL, m.measure, true, true) FILTER (WHERE version % 2 = 0),
+		half(s.key, s.version, s.pipeline_id, s.stage_id, s.entered, s.left, '2024-02-01', s.change, NULL, m.measure, true, true) FILTER (WHERE version % 2 <> 0))) AS of_two
+FROM stayed s, unnest('{first,latest,cumulative}'::text[]) m(measure)
+WHERE s.name <> 'of one' AND s.name <> 'ends'
+GROUP BY 1, 2;
+SELECT t.name, t.measure, (SELECT array_agg(r ORDER BY r) FROM pipelines._deal_stays_rows(t.straight) r) = (SELECT array_agg(r ORDER BY r) FROM pipelines._deal_stays_rows(t.shuffled) r) AS in_any_order,
+	(SELECT array_agg(r ORDER BY r) FROM pipelines._deal_stays_rows(t.straight) r) = (SELECT array_agg(r ORDER BY r) FROM pipelines._deal_stays_rows(t.of_two) r) AS of_two
+FROM told t ORDER BY 1, 2;
+SELECT t.measure, r.stage_id, r.counts, r.stats[1] AS total, r.stats[5] AS median, r.survival_median FROM told t, pipelines._deal_stays_rows(t.straight) r WHERE t.name = 'together' AND r.stage_id < 3 ORDER BY 1, 2;
+-- what SQL says of the same
+SELECT m.measure, x.stage_id, count(*) FILTER (WHERE change <> 'delete') AS n, sum(long) FILTER (WHERE change <> 'delete') AS total
+FROM unnest('{first,latest,cumulative}'::text[]) m(measure), LATERAL (
+	SELECT DISTINCT ON (s.key, s.stage_id) s.stage_id, CASE WHEN m.measure = 'cumulative' THEN sum(s.long) OVER w ELSE s.long END AS long,
+		CASE WHEN m.measure = 'cumulative' THEN CASE WHEN bool_or(s.left IS NULL) OVER w THEN 'runs' WHEN bool_or(s.change = 'delete') OVER w THEN 'delete' ELSE 'move' END WHEN s.left IS NULL THEN 'runs' ELSE s.change END AS change
+	FROM (SELECT y.*, coalesce(y.left, '2024-02-01') - y.entered AS long FROM stayed y WHERE y.name = 'together' AND (y.left - y.entered < '20 microseconds') IS NOT TRUE) s
+	WINDOW w AS (PARTITION BY s.key, s.stage_id)
+	ORDER BY s.key, s.stage_id, CASE WHEN m.measure = 'first' THEN s.version ELSE -s.version END) x
+WHERE x.stage_id < 3 GROUP BY 1, 2 ORDER BY 1, 2;
+SELECT s.name, m, r.stage_id, r.counts, r.stats[1] AS total FROM unnest('{of one,ends}'::text[]) s(name), unnest('{first,cumulative}'::text[]) m,
+	LATERAL (SELECT pipelines._deal_stays(y.key, y.version, 1, y.stage_id, y.entered, y.left, '2024-02-01', y.change, NULL, m, false, false) AS told FROM (SELECT key, version, min(stage_id) AS stage_id, min(entered) AS entered, min("left") AS left, min(change) AS change FROM stayed WHERE stayed.name = s.name GROUP BY 1, 2) y) t,
+	pipelines._deal_stays_rows(t.told) r WHERE r.stage_id < 3 ORDER BY 1, 2, 3;
+SELECT pipelines._deal_stays(NULL, 1, 1, 1, now(), now(), now(), NULL, NULL, NULL, NULL, NULL) IS NULL AS none, count(*) FROM pipelines._deal_stays_rows(NULL);
+-- spoilt results: an error, or numbers
+SELECT b.kind, count(*), count(*) FILTER (WHERE r ~ '^22P03: invalid result of aggregate pipelines._deal_stays') AS refused, count(*) FILTER (WHERE r !~ '^(22P03: .*|[0-9]+)$') AS otherwise
+FROM (SELECT straight AS t FROM told WHERE name = 'together' AND measure = 'first') t,
+	LATERAL (SELECT 'a byte' AS kind, set_byte(t.t, n, v) AS b FROM generate_series(0, 40) n, unnest('{0,1,64,128,255}'::integer[]) v
+		UNION ALL SELECT 'cut', substr(t.t, 1, n) FROM generate_series(0, length(t.t) - 1) n
+		UNION ALL SELECT 'longer', t.t || decode(repeat('00', n), 'hex') FROM generate_series(1, 20) n) b,
+	LATERAL try(format('SELECT count(r::text) FROM pipelines._deal_stays_rows(%L) r', b.b)) r
+GROUP BY 1 ORDER BY 1;
 
 --
 -- What is no state, and what is no question
@@ -473,14 +518,25 @@ INSERT INTO bad SELECT n, decode(b, 'hex') FROM unnest(ARRAY['', '00', '50447201
 	'50497401' || '00000001' || 'ffffffff' || '0000000000000000',
 	'50497401' || '00000000' || 'ffffffff' || '0000000000000001' || 'ffffffffffffffff',
 	'50497401' || '00000000' || 'ffffffff' || '0000000000000001' || repeat('00', 8),
+	'50497501' || '00000003' || '00000001' || '0000000100000001' || '0000000000000001' || '0000000000000007' || '0000000100000000' || '0000000000000005',
+	'50497501' || '0000000c' || '00000001' || '0000000100000001' || '0000000000000001' || '0000000000000007' || '0000000100000000' || '0000000000000005',
+	'50497501' || '00000003' || 'ffffffff' || '0000000100000001' || '0000000000000001' || '0000000000000007' || '0000000100000000' || '0000000000000005',
+	'50497501' || '00000003' || '00000001' || '0000000100000001' || 'ffffffffffffffff' || '0000000000000007' || '0000000100000000' || '0000000000000005',
+	'50497501' || '00000003' || '00000001' || '0000000100000001' || '0000000000000001' || '0000000000000007' || '0000000100000100' || '0000000000000005',
+	'50497501' || '00000003' || '00000001' || '0000000100000001' || '0000000000000001' || '0000000000000007' || '0000000101000000' || '0000000000000005',
+	'50497501' || '00000003' || '00000001' || '0000000100000001' || '0000000000000001' || '0000000000000007' || '0000000100000003' || '0000000000000005',
+	'50497501' || '00000003' || '00000001' || '0000000100000001' || '0000000000000001' || '0000000000000007' || '0000000100000000' || 'ffffffffffffffff',
+	'50497501' || '00000008' || '00000001' || '0000000100000001' || '0000000000000002' || '0000000000000007' || '0000000100000000' || '7fffffffffffffff' || '0000000000000007' || '0000000200000000' || '7fffffffffffffff',
+	'50497501' || '00000003' || '00010000' || repeat('0000000100000001', 65536) || '0000000000000000',
 	repeat('78', 100000)]) WITH ORDINALITY x(b, n);
 SELECT n, try(format('SELECT pipelines._durations_result(%L)', b)) AS durations FROM bad ORDER BY n;
 SELECT n, try(format('SELECT pipelines._funnel_result(%L)', b)) AS funnel FROM bad ORDER BY n;
 SELECT n, try(format('SELECT pipelines._score_counts_final(%L)', b)) AS scores FROM bad ORDER BY n;
 SELECT n, try(format('SELECT pipelines._instants_result(%L)', b)) AS instants FROM bad ORDER BY n;
 SELECT n, try(format('SELECT pipelines._past_dates_result(%L)', b)) AS past_dates FROM bad ORDER BY n;
+SELECT n, left(try(format('SELECT pipelines._deal_stays_result(%L)', b)), 100) AS deal_stays FROM bad WHERE n > 53 OR n < 3 ORDER BY n;
 SELECT name, left(try(format('SELECT pipelines.%s(%s%L)', name, CASE WHEN name ~ 'combine' THEN 'NULL, ' ELSE '' END, b)), 5) AS sqlstate, count(*)
-FROM bad, unnest('{_durations_combine,_funnel_combine,_instants_combine,_past_dates_combine,_score_combine,_stay_counts_result,_survival_result,_score_bins_final}'::text[]) name
+FROM bad, unnest('{_durations_combine,_funnel_combine,_instants_combine,_past_dates_combine,_deal_stays_combine,_score_combine,_stay_counts_result,_survival_result,_score_bins_final}'::text[]) name
 GROUP BY 1, 2 ORDER BY 1, 2;
 SELECT try(q) FROM unnest(ARRAY[
 	$q$SELECT pipelines._funnel(NULL, 'any', 'created_in', 1::bigint, 1, 1, 1, true, NULL, NULL, NULL)$q$,

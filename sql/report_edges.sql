@@ -95,6 +95,13 @@ FROM unnest('{UTC,CET,EST5EDT,Etc/GMT+12,Europe/London,America/Sao_Paulo,Pacific
 	 SELECT at FROM unnest('{2026-03-27,2026-10-23,2011-12-28,2012-02-24}'::timestamptz[]) d(day), generate_series(d.day, d.day + interval '4 days', interval '37 minutes') at
 	 UNION ALL
 	 SELECT unnest('{infinity,-infinity,1600-01-01,2499-12-31 12:00+00,2500-01-01,9999-12-31,1699-12-31 23:59:59+00,1700-01-01 00:00+00}'::timestamptz[])) b(began);
+SELECT count(*) AS compared, count(*) FILTER (WHERE pipelines._local_days(a.at, b.at, z) <> ((b.at AT TIME ZONE z)::date - (a.at AT TIME ZONE z)::date) * interval '24 hours') AS different,
+	count(*) FILTER (WHERE pipelines._days_between(a.at, b.at)::text <> round((extract(epoch FROM b.at - a.at)::numeric / 86400), 2)::text) AS days_different
+FROM unnest('{UTC,CET,Europe/London,Pacific/Apia,<+03>-3}'::text[]) z,
+	(SELECT timestamptz '1955-01-01 00:17+00' + n * interval '447 days 13 minutes 7.1 seconds' AS at FROM generate_series(1, 60) n UNION ALL SELECT unnest('{1600-01-01,1699-12-31 23:59:59+00,2026-03-29 00:59+00,2026-03-28 23:30+00,2011-12-30 12:00+00,9999-12-31}'::timestamptz[])) a,
+	(SELECT timestamptz '2026-03-29 01:00+00' + n * interval '7 hours 12 minutes' AS at FROM generate_series(-20, 20) n UNION ALL SELECT unnest('{1200-01-01,2600-06-01}'::timestamptz[])) b;
+SELECT pipelines._days_between(at, '2026-01-01') AS days FROM unnest('{2025-12-31 23:52:48+00,2025-12-31 23:52:48.000001+00,2026-01-01 00:07:12+00,2026-01-01 00:07:11.999999+00,infinity,-infinity}'::timestamptz[]) at;
+SELECT try($t$SELECT pipelines._local_days('infinity', now(), 'UTC')$t$), try($t$SELECT pipelines._days_between('4713-01-01 BC', '294276-12-31')$t$);
 SELECT try($t$SELECT pipelines._limit_over(now(), '1 day', 'no/zone')$t$), try($t$SELECT pipelines._limit_over('294276-12-31', '1 day', 'Europe/Sofia')$t$), pipelines._limit_over(now(), '1 day', NULL) AS none;
 
 --
@@ -123,9 +130,9 @@ CREATE VIEW told AS SELECT d.deal_id, pipelines._past_reasons('put_off_history':
 		(SELECT array_agg(n.name ORDER BY k.position) FROM pipelines.pipeline_stage k JOIN pipelines.stage n USING (stage_id)),
 		t.dates, d.version, d.expected_close_on, d.episode, d.pipeline_id, d.stage_id, d.deal_id) AS reasons, t.kind
 FROM put_off d, (SELECT 'read' AS kind, NULL::bytea AS dates UNION ALL
-	SELECT 'at once', (SELECT pipelines._past_dates(h.deal_id, h.version, h.expected_close_on, h.change = 'delete', h.skipped_stages IS NOT NULL) FROM put_off_history h) UNION ALL
+	SELECT 'at once', (SELECT pipelines._past_dates(h.deal_id, h.version, h.expected_close_on, h.change, h.skipped_stages IS NOT NULL) FROM put_off_history h) UNION ALL
 	-- of a key of which a version is missing, nothing is told
-	SELECT 'in part', (SELECT pipelines._past_dates(h.deal_id, h.version, h.expected_close_on, h.change = 'delete', h.skipped_stages IS NOT NULL) FROM put_off_history h WHERE (h.deal_id + h.version) % 10 <> 0 OR h.deal_id = 50)) t;
+	SELECT 'in part', (SELECT pipelines._past_dates(h.deal_id, h.version, h.expected_close_on, h.change, h.skipped_stages IS NOT NULL) FROM put_off_history h WHERE (h.deal_id + h.version) % 10 <> 0 OR h.deal_id = 50)) t;
 SELECT a.kind, count(*), count(*) FILTER (WHERE a.reasons IS DISTINCT FROM b.reasons) AS different FROM told a JOIN told b USING (deal_id) WHERE b.kind = 'read' GROUP BY 1 ORDER BY 1;
 SELECT reasons, count(*), min(deal_id) FROM told WHERE kind = 'at once' GROUP BY 1 ORDER BY 2 DESC, 3;
 SET pipelines.event_time = '2024-01-01';
@@ -142,7 +149,7 @@ SELECT count(*), count(*) FILTER (WHERE s.reasons IS DISTINCT FROM v.reasons) AS
 SELECT at, s.reasons, count(*) FROM unnest('{2024-01-02 12:00,2024-01-05 12:00}'::timestamptz[]) at, pipelines.stalled('put_off2', as_of => at) s GROUP BY 1, 2 ORDER BY 1, 2;
 -- spoilt tables: there is an error, or what is looked up lies in it
 SELECT b.kind, count(*), count(*) FILTER (WHERE r ~ '^22P03: invalid table of past dates') AS refused, count(*) FILTER (WHERE r !~ '^(22P03: .*|rows: 1)$') AS otherwise
-FROM (SELECT pipelines._past_dates(n, 1, '2026-01-01', false, false) AS t FROM generate_series(1, 4) n) t,
+FROM (SELECT pipelines._past_dates(n, 1, '2026-01-01', 'move', false) AS t FROM generate_series(1, 4) n) t,
 	LATERAL (SELECT 'a byte' AS kind, set_byte(t.t, n, v) AS b FROM generate_series(0, length(t.t) - 1) n, unnest('{0,1,64,128,255}'::integer[]) v
 		UNION ALL SELECT 'cut', substr(t.t, 1, n) FROM generate_series(0, length(t.t) - 1) n
 		UNION ALL SELECT 'longer', t.t || decode(repeat('00', n), 'hex') FROM generate_series(1, 20) n) b,

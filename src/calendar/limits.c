@@ -15,7 +15,7 @@
  * around the end, where months count, for what is an abbreviation rather than a
  * zone.  And owns _local_days(), which in the same way is
  *
- *		(until AT TIME ZONE zone)::date - (since AT TIME ZONE zone)::date
+ *		((until AT TIME ZONE zone)::date - (since AT TIME ZONE zone)::date) * interval '24 hours'
  *
  * Reports ask it of each deal, and those functions look for the zone by
  * its name, and for what its clocks show by its rules, each time anew.
@@ -27,13 +27,16 @@
 #include "postgres.h"
 
 #include "calendar/zone.h"
+#include "common/int.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/timestamp.h"
+#include "values/decimal.h"
 
 PG_FUNCTION_INFO_V1(pipelines_limit_over);
 PG_FUNCTION_INFO_V1(pipelines_local_days);
+PG_FUNCTION_INFO_V1(pipelines_days_between);
 
 /* zones that one place in a query knows at a time */
 #define ZONES_KEPT		8
@@ -180,7 +183,7 @@ date_by_rules(text *name, TimestampTz at)
 }
 
 /*
- * pipelines_local_days(since timestamptz, until timestamptz, zone text) -> integer
+ * pipelines_local_days(since timestamptz, until timestamptz, zone text) -> interval
  */
 Datum
 pipelines_local_days(PG_FUNCTION_ARGS)
@@ -189,10 +192,38 @@ pipelines_local_days(PG_FUNCTION_ARGS)
 	TimestampTz until = PG_GETARG_TIMESTAMPTZ(1);
 	text	   *name = PG_GETARG_TEXT_PP(2);
 	const ZoneTable *zone = find_zone(fcinfo, name);
+	Interval   *result = palloc0(sizeof(Interval));
 	int64		first;
 	int64		last;
 
 	if (likely(local_day(zone, since, &first) && local_day(zone, until, &last)))
-		PG_RETURN_INT32((int32) (last - first));
-	return DirectFunctionCall2(date_mi, date_by_rules(name, until), date_by_rules(name, since));
+		last -= first;
+	else
+		last = DatumGetInt32(DirectFunctionCall2(date_mi, date_by_rules(name, until), date_by_rules(name, since)));
+	result->time = last * USECS_PER_DAY;
+	PG_RETURN_INTERVAL_P(result);
+}
+
+/* a hundredth of a day */
+#define USECS_PER_HUNDREDTH	(USECS_PER_DAY / 100)
+
+/*
+ * pipelines_days_between(since timestamptz, until timestamptz) -> numeric
+ *		With two decimals, rounded half away from zero; NULL: there is no end.
+ */
+Datum
+pipelines_days_between(PG_FUNCTION_ARGS)
+{
+	TimestampTz since = PG_GETARG_TIMESTAMPTZ(0);
+	TimestampTz until = PG_GETARG_TIMESTAMPTZ(1);
+	int64		length;
+
+	if (TIMESTAMP_NOT_FINITE(since) || TIMESTAMP_NOT_FINITE(until))
+		PG_RETURN_NULL();
+	if (pg_sub_s64_overflow(until, since, &length))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("interval out of range")));
+	PG_RETURN_NUMERIC(decimal_hundredths(length / USECS_PER_HUNDREDTH +
+										 (length % USECS_PER_HUNDREDTH) / (USECS_PER_HUNDREDTH / 2)));
 }

@@ -1054,11 +1054,17 @@ AS 'MODULE_PATHNAME', 'pipelines_limit_over';
 COMMENT ON FUNCTION pipelines._limit_over(timestamptz, interval, text) IS
 	'The instant at which a limit is over: its days and months by the calendar in a time zone, then its hours.  Raises 22023 for what is no time zone, 22008 for instants out of range.';
 
-CREATE FUNCTION pipelines._local_days(since timestamptz, until timestamptz, zone text) RETURNS integer
+CREATE FUNCTION pipelines._local_days(since timestamptz, until timestamptz, zone text) RETURNS interval
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 2
 AS 'MODULE_PATHNAME', 'pipelines_local_days';
 COMMENT ON FUNCTION pipelines._local_days(timestamptz, timestamptz, text) IS
-	'How many days later an instant is than another, by the calendar of a time zone.  Raises 22023 for what is no time zone, 22008 for instants without end.';
+	'How many days later an instant is than another, by the calendar of a time zone, each of 24 hours.  Raises 22023 for what is no time zone, 22008 for instants without end.';
+
+CREATE FUNCTION pipelines._days_between(since timestamptz, until timestamptz) RETURNS numeric
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 1
+AS 'MODULE_PATHNAME', 'pipelines_days_between';
+COMMENT ON FUNCTION pipelines._days_between(timestamptz, timestamptz) IS
+	'Days of 24 hours from an instant to another, with two decimals; NULL where one of them has no end.';
 
 -- When the limit of a stage (an alias) is over for what began at an instant, as
 -- SQL text.  Days and months of a limit are those of the calendar in the zone,

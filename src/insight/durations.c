@@ -236,26 +236,35 @@ durations_make(void)
 	return durations;
 }
 
-/* {measured, running, deleted, transient} */
-Datum
-durations_counts(const Durations *state)
+void
+durations_counts(const Durations *state, int64 *counts)
 {
-	Datum		elements[4];
+	counts[0] = state->ended.n;
+	counts[1] = state->running;
+	counts[2] = state->deleted;
+	counts[3] = state->transient;
+}
 
-	elements[0] = Int64GetDatum(state->ended.n);
-	elements[1] = Int64GetDatum(state->running);
-	elements[2] = Int64GetDatum(state->deleted);
-	elements[3] = Int64GetDatum(state->transient);
-	return PointerGetDatum(construct_array(elements, lengthof(elements), INT8OID,
+Datum
+counts_datum(const int64 *counts)
+{
+	Datum		elements[DURATION_COUNTS];
+
+	for (int i = 0; i < DURATION_COUNTS; i++)
+		elements[i] = Int64GetDatum(counts[i]);
+	return PointerGetDatum(construct_array(elements, DURATION_COUNTS, INT8OID,
 										   sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
 Datum
 pipelines_stay_counts(PG_FUNCTION_ARGS)
 {
+	int64		counts[DURATION_COUNTS];
+
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	return durations_counts(state_to_read(&durations_kind, fcinfo));
+	durations_counts(state_to_read(&durations_kind, fcinfo), counts);
+	return counts_datum(counts);
 }
 
 /* percentile_cont() */
@@ -276,37 +285,31 @@ quantile(Gathered *set, double fraction)
 }
 
 /* microseconds as an interval of days and less */
-static Datum
+static Interval
 as_interval(int128 length)
 {
-	Interval   *result = palloc0(sizeof(Interval));
+	Interval	result = {0};
 	int128		days = length / USECS_PER_DAY;
 
 	if (days > PG_INT32_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERVAL_FIELD_OVERFLOW),
 				 errmsg("the sum of the durations is too long")));
-	result->day = (int32) days;
-	result->time = (TimeOffset) (length % USECS_PER_DAY);
-	return IntervalPGetDatum(result);
+	result.day = (int32) days;
+	result.time = (TimeOffset) (length % USECS_PER_DAY);
+	return result;
 }
 
-/*
- * {sum, mean, least, greatest, median, p75, p90} of the stays that ended, NULL
- * without any.
- */
-Datum
-durations_stats(Durations *state, bool *isnull)
+bool
+durations_stats(Durations *state, Interval *stats)
 {
 	Gathered   *set = &state->ended;
-	Datum		elements[7];
 	int128		sum = 0;
 	int64		least = PG_INT64_MAX;
 	int64		greatest = 0;
 
-	*isnull = set->n == 0;
-	if (*isnull)
-		return (Datum) 0;
+	if (set->n == 0)
+		return false;
 
 	for (int64 i = 0; i < set->n; i++)
 	{
@@ -314,29 +317,35 @@ durations_stats(Durations *state, bool *isnull)
 		least = Min(least, set->values[i]);
 		greatest = Max(greatest, set->values[i]);
 	}
-	elements[0] = as_interval(sum);
-	elements[1] = as_interval((sum + set->n / 2) / set->n);
-	elements[2] = as_interval(least);
-	elements[3] = as_interval(greatest);
-	elements[4] = as_interval(quantile(set, 0.5));
-	elements[5] = as_interval(quantile(set, 0.75));
-	elements[6] = as_interval(quantile(set, 0.9));
-	return PointerGetDatum(construct_array(elements, lengthof(elements), INTERVALOID,
+	stats[0] = as_interval(sum);
+	stats[1] = as_interval((sum + set->n / 2) / set->n);
+	stats[2] = as_interval(least);
+	stats[3] = as_interval(greatest);
+	stats[4] = as_interval(quantile(set, 0.5));
+	stats[5] = as_interval(quantile(set, 0.75));
+	stats[6] = as_interval(quantile(set, 0.9));
+	return true;
+}
+
+Datum
+stats_datum(const Interval *stats)
+{
+	Datum		elements[DURATION_STATS];
+
+	for (int i = 0; i < DURATION_STATS; i++)
+		elements[i] = IntervalPGetDatum(unconstify(Interval *, &stats[i]));
+	return PointerGetDatum(construct_array(elements, DURATION_STATS, INTERVALOID,
 										   sizeof(Interval), false, TYPALIGN_DOUBLE));
 }
 
 Datum
 pipelines_durations_result(PG_FUNCTION_ARGS)
 {
-	Datum		result;
-	bool		isnull;
+	Interval	stats[DURATION_STATS];
 
-	if (PG_ARGISNULL(0))
+	if (PG_ARGISNULL(0) || !durations_stats(state_to_read(&durations_kind, fcinfo), stats))
 		PG_RETURN_NULL();
-	result = durations_stats(state_to_read(&durations_kind, fcinfo), &isnull);
-	if (isnull)
-		PG_RETURN_NULL();
-	return result;
+	return stats_datum(stats);
 }
 
 static int
@@ -350,18 +359,17 @@ compare_durations(const void *a, const void *b)
 
 /*
  * The median by Kaplan and Meier: the shortest duration by which the estimated
- * chance to be still there is one half or less.  NULL while more than half are
- * expected to be there for longer than anything seen.  Not to be asked where
- * running stays count as ended.
+ * chance to be still there is one half or less.  It is not reached while more than
+ * half are expected to be there for longer than anything seen.  Not to be asked
+ * where running stays count as ended.
  */
-Datum
-durations_survival(Durations *state, bool *isnull)
+bool
+durations_survival(Durations *state, Interval *median)
 {
 	int64		i = 0;
 	int64		j = 0;
 	double		chance = 1;
 
-	*isnull = false;
 	if (state->ended.n > 0)
 		qsort(state->ended.values, state->ended.n, sizeof(int64), compare_durations);
 	if (state->cut.n > 0)
@@ -382,22 +390,20 @@ durations_survival(Durations *state, bool *isnull)
 			((double) (state->ended.n - first) + (double) (state->cut.n - j));
 		/* a product of quotients that is 1/2 in exact arithmetic */
 		if (chance <= 0.5 + 1e-12)
-			return as_interval(at);
+		{
+			*median = as_interval(at);
+			return true;
+		}
 	}
-	*isnull = true;
-	return (Datum) 0;
+	return false;
 }
 
 Datum
 pipelines_survival_result(PG_FUNCTION_ARGS)
 {
-	Datum		result;
-	bool		isnull;
+	Interval   *median = palloc(sizeof(Interval));
 
-	if (PG_ARGISNULL(0))
+	if (PG_ARGISNULL(0) || !durations_survival(state_to_read(&durations_kind, fcinfo), median))
 		PG_RETURN_NULL();
-	result = durations_survival(state_to_read(&durations_kind, fcinfo), &isnull);
-	if (isnull)
-		PG_RETURN_NULL();
-	return result;
+	PG_RETURN_INTERVAL_P(median);
 }

@@ -9,6 +9,7 @@
 #define PIPELINES_DURATIONS_H
 
 #include "insight/gathered.h"
+#include "utils/timestamp.h"
 
 typedef struct Durations
 {
@@ -39,9 +40,20 @@ extern bool durations_read_stay(FunctionCallInfo fcinfo, int entered, int given_
 								int64 *length, StayEnd *end);
 extern void durations_add_stay(Durations *durations, int64 length, StayEnd end, bool count_running);
 
-/* what the final functions return; these put the durations in another order */
-extern Datum durations_counts(const Durations *durations);
-extern Datum durations_stats(Durations *durations, bool *isnull);
-extern Datum durations_survival(Durations *durations, bool *isnull);
+/*
+ * What the final functions tell: {measured, running, deleted, transient}; {sum,
+ * mean, least, greatest, median, p75, p90} of those that ended, false without any;
+ * and the median by Kaplan and Meier, false where it is not reached.  The latter
+ * two put the durations in another order.
+ */
+#define DURATION_COUNTS	4
+#define DURATION_STATS	7
+extern void durations_counts(const Durations *durations, int64 *counts);
+extern bool durations_stats(Durations *durations, Interval *stats);
+extern bool durations_survival(Durations *durations, Interval *median);
+
+/* these, as the arrays that SQL sees */
+extern Datum counts_datum(const int64 *counts);
+extern Datum stats_datum(const Interval *stats);
 
 #endif							/* PIPELINES_DURATIONS_H */

@@ -27,6 +27,7 @@
 #include "insight/past_dates.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
+#include "values/texts.h"
 
 PG_FUNCTION_INFO_V1(pipelines_past_dates_add);
 PG_FUNCTION_INFO_V1(pipelines_past_dates_combine);
@@ -190,7 +191,7 @@ pipelines_past_dates_combine(PG_FUNCTION_ARGS)
 
 /*
  * pipelines_past_dates_add(state, key bigint, version integer, expected date,
- *							deleted boolean, skipped boolean)
+ *							change text, skipped boolean)
  *		Rows without a key or a version are left out.
  */
 Datum
@@ -207,7 +208,7 @@ pipelines_past_dates_add(PG_FUNCTION_ARGS)
 		!make_room(dates, 1, (uint32) (key >> 32)))
 		PG_RETURN_DATUM(STATE_DATUM(dates));
 
-	if (!PG_ARGISNULL(4) && PG_GETARG_BOOL(4))
+	if (!PG_ARGISNULL(4) && text_is(PG_GETARG_TEXT_PP(4), "delete"))
 		date = DATE_END_OF_LIFE;
 	else if (!PG_ARGISNULL(3))
 	{

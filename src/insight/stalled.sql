@@ -54,10 +54,10 @@ COMMENT ON FUNCTION pipelines._stall_from(regclass, text, text[], text) IS
 
 -- What all versions say of expected closings, at once: see past_dates.c.
 
-CREATE FUNCTION pipelines._past_dates_add(bytea, key bigint, version integer, expected date, deleted boolean, skipped boolean) RETURNS bytea
+CREATE FUNCTION pipelines._past_dates_add(bytea, key bigint, version integer, expected date, change text, skipped boolean) RETURNS bytea
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1
 AS 'MODULE_PATHNAME', 'pipelines_past_dates_add';
-COMMENT ON FUNCTION pipelines._past_dates_add(bytea, bigint, integer, date, boolean, boolean) IS
+COMMENT ON FUNCTION pipelines._past_dates_add(bytea, bigint, integer, date, text, boolean) IS
 	'Transition function of _past_dates.';
 
 CREATE FUNCTION pipelines._past_dates_combine(bytea, bytea) RETURNS bytea
@@ -72,14 +72,14 @@ AS 'MODULE_PATHNAME', 'pipelines_past_dates_result';
 COMMENT ON FUNCTION pipelines._past_dates_result(bytea) IS
 	'Final function of _past_dates.';
 
-CREATE AGGREGATE pipelines._past_dates(key bigint, version integer, expected date, deleted boolean, skipped boolean) (
+CREATE AGGREGATE pipelines._past_dates(key bigint, version integer, expected date, change text, skipped boolean) (
 	SFUNC = pipelines._past_dates_add,
 	STYPE = bytea,
 	COMBINEFUNC = pipelines._past_dates_combine,
 	FINALFUNC = pipelines._past_dates_result,
 	PARALLEL = SAFE
 );
-COMMENT ON AGGREGATE pipelines._past_dates(bigint, integer, date, boolean, boolean) IS
+COMMENT ON AGGREGATE pipelines._past_dates(bigint, integer, date, text, boolean) IS
 	'A table for _past_reasons(): how often expected closings were put off, by keys.  NULL where there are more than 8388608 versions, or keys or versions are far apart.  Keys whose versions have gaps or jumped over stages are not told.';
 
 CREATE FUNCTION pipelines._past_reasons(history regclass, columns text[], stages bigint[], names text[],
@@ -161,7 +161,7 @@ BEGIN
 			RETURN NULL;
 		END IF;
 	END IF;
-	RETURN format('(SELECT pipelines._past_dates(CAST(%s AS bigint), h.%I, %s, h.%I = ''delete'', h.%I IS NOT NULL) FROM %s h%s)',
+	RETURN format('(SELECT pipelines._past_dates(CAST(%s AS bigint), h.%I, %s, h.%I, h.%I IS NOT NULL) FROM %s h%s)',
 		pipelines._column(deals, 'key1', NULL, true), pipelines._own_column(history, 'version'), expected, pipelines._own_column(history, 'change'),
 		pipelines._own_column(history, 'skipped_stages'), history,
 		CASE WHEN past THEN format(' WHERE h.%I <= $1', pipelines._own_column(history, 'valid_to')) ELSE '' END);
@@ -182,7 +182,7 @@ AS $$
 	SELECT format($sql$
 		SELECT x.deal, x.pipeline_id, x.pipeline_name, x.stage_id, x.stage_name, x.basis, x.owner, x.amount, x.currency,
 			x.stage_entered_at, x.next_action_at, x.stalled_at,
-			round((extract(epoch FROM CASE WHEN isfinite(x.stalled_at) THEN $1 - x.stalled_at END) / 86400)::numeric, 2), x.reasons
+			pipelines._days_between(x.stalled_at, $1), x.reasons
 		FROM (
 			SELECT %s, ps.pipeline_id, p.name, ps.stage_id, ps.stage_name, ps.stall_basis, %s, %s, coalesce(%s, %L::text),
 				%s, %s, %s.stalled_at, %s

@@ -4,9 +4,9 @@
  *	  The stays of each deal in each stage, put together (R-3.1).
  *
  * Owns the aggregate _deal_stays(), which gathers the stays of all deals in any
- * order, and _deal_stays_rows(), which finds those of one deal in one stage, keeps
- * the first or the latest of them, or adds them up, and tells how long they were,
- * by pipeline and stage.  The same in SQL is a sort, or a hash of as many groups
+ * order, finds those of one deal in one stage, keeps the first or the latest of
+ * them, or adds them up, and tells how long they were, by pipeline and stage; and
+ * _deal_stays_rows(), which shows that as rows.  The same in SQL is a sort, or a hash of as many groups
  * as there are deals and stages, by one process.
  *
  * Invariant: what comes out does not depend on the order of the rows.  A stay that
@@ -31,6 +31,7 @@
 
 PG_FUNCTION_INFO_V1(pipelines_deal_stays_add);
 PG_FUNCTION_INFO_V1(pipelines_deal_stays_combine);
+PG_FUNCTION_INFO_V1(pipelines_deal_stays_result);
 PG_FUNCTION_INFO_V1(pipelines_deal_stays_rows);
 
 /* arguments of the aggregate, after the state */
@@ -44,8 +45,16 @@ enum
 	ARG_LEFT,
 	ARG_NOW,
 	ARG_CHANGE,
-	ARG_LENGTH
+	ARG_LENGTH,
+	ARG_MEASURE,				/* these are constant */
+	ARG_COUNT_RUNNING,
+	ARG_SURVIVAL
 };
+
+typedef enum StayMeasure
+{
+	MEASURE_FIRST, MEASURE_LATEST, MEASURE_CUMULATIVE
+} StayMeasure;
 
 typedef struct Stay
 {
@@ -65,6 +74,9 @@ typedef struct StayPlace
 typedef struct DealStays
 {
 	ExpandedState state;
+	StayMeasure measure;
+	bool		count_running;	/* are running ones among those that ended? */
+	bool		survival;		/* is the median by Kaplan and Meier asked for? */
 	int			nplaces;
 	int			places_room;
 	StayPlace  *places;
@@ -157,11 +169,25 @@ find_place(DealStays *stays, int32 pipeline, int32 stage)
 	return (uint16) stays->nplaces++;
 }
 
+/* what is asked is said in each row, and read of the first one */
+static void
+read_question(DealStays *stays, FunctionCallInfo fcinfo)
+{
+	text	   *measure = PG_ARGISNULL(ARG_MEASURE) ? NULL : PG_GETARG_TEXT_PP(ARG_MEASURE);
+
+	stays->measure = measure == NULL ? MEASURE_CUMULATIVE :
+		text_is(measure, "first") ? MEASURE_FIRST :
+		text_is(measure, "latest") ? MEASURE_LATEST : MEASURE_CUMULATIVE;
+	stays->count_running = !PG_ARGISNULL(ARG_COUNT_RUNNING) && PG_GETARG_BOOL(ARG_COUNT_RUNNING);
+	stays->survival = !PG_ARGISNULL(ARG_SURVIVAL) && PG_GETARG_BOOL(ARG_SURVIVAL);
+}
+
 /*
  * pipelines_deal_stays_add(state, key bigint, version integer, pipeline_id integer,
  *							stage_id integer, entered timestamptz, left timestamptz,
- *							now timestamptz, change text, length interval)
- *		Arguments from "entered" on as of pipelines_stay_add().
+ *							now timestamptz, change text, length interval,
+ *							measure text, count_running bool, survival bool)
+ *		Arguments from "entered" to "length" as of pipelines_stay_add().
  */
 Datum
 pipelines_deal_stays_add(PG_FUNCTION_ARGS)
@@ -177,6 +203,8 @@ pipelines_deal_stays_add(PG_FUNCTION_ARGS)
 		end == STAY_TRANSIENT)
 		PG_RETURN_DATUM(STATE_DATUM(stays));
 
+	if (unlikely(stays->n == 0))
+		read_question(stays, fcinfo);
 	if (unlikely(stays->n == stays->room))
 		make_room(stays, 1);
 	stay = &stays->stays[stays->n];
@@ -190,7 +218,7 @@ pipelines_deal_stays_add(PG_FUNCTION_ARGS)
 }
 
 /* ----------
- * Flat form: how many stages; each with its pipeline; how many stays; of each the
+ * Flat form: what is asked; how many stages; each with its pipeline; how many stays; of each the
  * key, version, place and end, length.
  * ----------
  */
@@ -201,6 +229,7 @@ write_stays(FlatWriter *writer, ExpandedState *state)
 	const DealStays *stays = (const DealStays *) state;
 	char	   *at;
 
+	flat_put_32(writer, (uint32) stays->measure << 2 | (stays->count_running ? 2 : 0) | (stays->survival ? 1 : 0));
 	flat_put_32(writer, stays->nplaces);
 	for (int i = 0; i < stays->nplaces; i++)
 	{
@@ -224,12 +253,21 @@ static void
 merge_stays(FlatReader *reader, ExpandedState *state)
 {
 	DealStays  *stays = (DealStays *) state;
+	uint32		question = flat_get_32(reader, "measure");
 	uint32		nplaces = flat_get_32(reader, "number of stages");
 	const char *place = flat_take(reader, nplaces, sizeof(StayPlace), "number of stages");
 	uint64		n = flat_get_64(reader, "number of stays");
 	const char *at = flat_take(reader, n, STAY_WIDTH, "number of stays");
 	uint16	   *places;
 
+	if (question >> 2 > MEASURE_CUMULATIVE)
+		flat_refuse(reader, "measure");
+	if (stays->n == 0)
+	{
+		stays->measure = (StayMeasure) (question >> 2);
+		stays->count_running = (question & 2) != 0;
+		stays->survival = (question & 1) != 0;
+	}
 	if (nplaces > PLACES_MAX)
 		flat_refuse(reader, "number of stages");
 	/* the other one may have seen them in another order */
@@ -270,11 +308,6 @@ pipelines_deal_stays_combine(PG_FUNCTION_ARGS)
  * Putting together
  * ----------
  */
-
-typedef enum StayMeasure
-{
-	MEASURE_FIRST, MEASURE_LATEST, MEASURE_CUMULATIVE
-} StayMeasure;
 
 /* what is told of a stage */
 typedef struct StageResult
@@ -396,38 +429,64 @@ fold_stays(const Stay *stays, int64 n, StayMeasure measure)
 	return whole;
 }
 
-static StayMeasure
-read_measure(const text *word)
+/* ----------
+ * What came of it: for each stage a line of numbers, in network order
+ *
+ *		pipeline, stage, which of the following there are (32 bits each); counts
+ *		(64); of each of the statistics, and of the median by Kaplan and Meier,
+ *		days (32) and microseconds (64)
+ * ----------
+ */
+
+#define RESULT_FORMAT		0x50497502
+#define RESULT_STATS		1
+#define RESULT_SURVIVAL		2
+#define RESULT_WIDTH		(3 * sizeof(uint32) + DURATION_COUNTS * sizeof(uint64) + \
+							 (DURATION_STATS + 1) * (sizeof(uint32) + sizeof(uint64)))
+
+static char *
+put_interval(char *at, const Interval *interval)
 {
-	if (text_is(word, "first"))
-		return MEASURE_FIRST;
-	if (text_is(word, "latest"))
-		return MEASURE_LATEST;
-	return MEASURE_CUMULATIVE;
+	return put_64(put_32(at, (uint32) interval->day), (uint64) interval->time);
 }
 
-/*
- * pipelines_deal_stays_rows(stays bytea, measure text, count_running bool, survival bool)
- *		-> setof (pipeline_id integer, stage_id integer, counts bigint[],
- *				  stats interval[], survival interval)
- */
-Datum
-pipelines_deal_stays_rows(PG_FUNCTION_ARGS)
+static void
+get_interval(const char **at, Interval *interval)
 {
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	DealStays  *stays = state_to_read(&stays_kind, fcinfo);
-	StayMeasure measure = read_measure(PG_GETARG_TEXT_PP(1));
-	bool		count_running = PG_GETARG_BOOL(2);
-	bool		survival = PG_GETARG_BOOL(3);
-	StageResult *results;
-	Stay	   *sorted;
+	interval->month = 0;
+	interval->day = (int32) get_32(at);
+	interval->time = (TimeOffset) get_64(at);
+}
+
+static char *
+put_result(char *at, const StayPlace *place, StageResult *result)
+{
+	int64		counts[DURATION_COUNTS];
+	Interval	stats[DURATION_STATS + 1];
+	uint32		there = 0;
+
+	memset(stats, 0, sizeof(stats));
+	durations_counts(result->shown, counts);
+	if (durations_stats(result->shown, stats))
+		there |= RESULT_STATS;
+	if (result->survival != NULL && durations_survival(result->survival, &stats[DURATION_STATS]))
+		there |= RESULT_SURVIVAL;
+	at = put_32(put_32(put_32(at, (uint32) place->pipeline), (uint32) place->stage), there);
+	for (int i = 0; i < DURATION_COUNTS; i++)
+		at = put_64(at, counts[i]);
+	for (int i = 0; i <= DURATION_STATS; i++)
+		at = put_interval(at, &stats[i]);
+	return at;
+}
+
+/* the stays of all deals, each deal's in each stage as one */
+static StageResult *
+fold_all(DealStays *stays)
+{
+	StageResult *results = palloc0(sizeof(StageResult) * (stays->nplaces + 1));
+	const Stay *sorted = sort_stays(stays);
 	int64		n;
 
-	compat_materialize(fcinfo);
-	if (stays->n == 0)
-		return (Datum) 0;
-	results = palloc0(sizeof(StageResult) * stays->nplaces);
-	sorted = sort_stays(stays);
 	for (int64 i = 0; i < stays->n; i += n)
 	{
 		StageResult *result = &results[sorted[i].place];
@@ -436,33 +495,86 @@ pipelines_deal_stays_rows(PG_FUNCTION_ARGS)
 		for (n = 1; i + n < stays->n && sorted[i + n].key == sorted[i].key &&
 			 sorted[i + n].place == sorted[i].place; n++)
 			;
-		whole = fold_stays(&sorted[i], n, measure);
+		whole = fold_stays(&sorted[i], n, stays->measure);
 		if (result->shown == NULL)
 		{
 			result->shown = durations_make();
-			result->survival = survival ? durations_make() : NULL;
+			result->survival = stays->survival ? durations_make() : NULL;
 		}
-		durations_add_stay(result->shown, whole.length, whole.end, count_running);
+		durations_add_stay(result->shown, whole.length, whole.end, stays->count_running);
 		if (result->survival != NULL)
 			durations_add_stay(result->survival, whole.length, whole.end, false);
-		if (i % 65536 == 0)
+		if ((i & 0xffff) == 0)
 			CHECK_FOR_INTERRUPTS();
 	}
+	return results;
+}
 
+/* NULL: there are no stays */
+Datum
+pipelines_deal_stays_result(PG_FUNCTION_ARGS)
+{
+	DealStays  *stays;
+	StageResult *results;
+	bytea	   *lines;
+	char	   *at;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	stays = state_to_read(&stays_kind, fcinfo);
+	if (stays->n == 0)
+		PG_RETURN_NULL();
+	results = fold_all(stays);
+	lines = palloc(VARHDRSZ + sizeof(uint32) + RESULT_WIDTH * stays->nplaces);
+	at = put_32(VARDATA(lines), RESULT_FORMAT);
 	for (int i = 0; i < stays->nplaces; i++)
+		if (results[i].shown != NULL)
+			at = put_result(at, &stays->places[i], &results[i]);
+	SET_VARSIZE(lines, at - (char *) lines);
+	PG_RETURN_BYTEA_P(lines);
+}
+
+/*
+ * pipelines_deal_stays_rows(stays bytea)
+ *		-> setof (pipeline_id integer, stage_id integer, counts bigint[],
+ *				  stats interval[], survival interval)
+ */
+Datum
+pipelines_deal_stays_rows(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	bytea	   *lines = PG_GETARG_BYTEA_PP(0);
+	const char *at = VARDATA_ANY(lines);
+	const char *end = at + VARSIZE_ANY_EXHDR(lines);
+
+	if (end - at < (ptrdiff_t) sizeof(uint32) || (end - at - sizeof(uint32)) % RESULT_WIDTH != 0 ||
+		get_32(&at) != RESULT_FORMAT)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
+				 errmsg("invalid result of aggregate %s", stays_kind.name),
+				 errdetail("Its length or its format can't be right."),
+				 errhint("Results are made by the aggregate, and are read by the version that made them.")));
+	compat_materialize(fcinfo);
+	while (at < end)
 	{
 		Datum		values[5];
 		bool		nulls[5] = {false};
+		int64		counts[DURATION_COUNTS];
+		Interval	stats[DURATION_STATS + 1];
+		uint32		there;
 
-		if (results[i].shown == NULL)
-			continue;
-		values[0] = Int32GetDatum(stays->places[i].pipeline);
-		values[1] = Int32GetDatum(stays->places[i].stage);
-		values[2] = durations_counts(results[i].shown);
-		values[3] = durations_stats(results[i].shown, &nulls[3]);
-		nulls[4] = true;
-		if (results[i].survival != NULL)
-			values[4] = durations_survival(results[i].survival, &nulls[4]);
+		values[0] = Int32GetDatum((int32) get_32(&at));
+		values[1] = Int32GetDatum((int32) get_32(&at));
+		there = get_32(&at);
+		for (int i = 0; i < DURATION_COUNTS; i++)
+			counts[i] = (int64) get_64(&at);
+		for (int i = 0; i <= DURATION_STATS; i++)
+			get_interval(&at, &stats[i]);
+		values[2] = counts_datum(counts);
+		values[3] = stats_datum(stats);
+		nulls[3] = (there & RESULT_STATS) == 0;
+		values[4] = IntervalPGetDatum(&stats[DURATION_STATS]);
+		nulls[4] = (there & RESULT_SURVIVAL) == 0;
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;

@@ -88,10 +88,10 @@ COMMENT ON AGGREGATE pipelines._stay_survival(timestamptz, timestamptz, timestam
 -- The stays of a deal in a stage, put together: see stays.c.
 
 CREATE FUNCTION pipelines._deal_stays_add(bytea, key bigint, version integer, pipeline_id integer, stage_id integer,
-	entered timestamptz, "left" timestamptz, now timestamptz, change text, length interval) RETURNS bytea
+	entered timestamptz, "left" timestamptz, now timestamptz, change text, length interval, measure text, count_running boolean, survival boolean) RETURNS bytea
 LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 1
 AS 'MODULE_PATHNAME', 'pipelines_deal_stays_add';
-COMMENT ON FUNCTION pipelines._deal_stays_add(bytea, bigint, integer, integer, integer, timestamptz, timestamptz, timestamptz, text, interval) IS
+COMMENT ON FUNCTION pipelines._deal_stays_add(bytea, bigint, integer, integer, integer, timestamptz, timestamptz, timestamptz, text, interval, text, boolean, boolean) IS
 	'Transition function of _deal_stays.';
 
 CREATE FUNCTION pipelines._deal_stays_combine(bytea, bytea) RETURNS bytea
@@ -100,22 +100,30 @@ AS 'MODULE_PATHNAME', 'pipelines_deal_stays_combine';
 COMMENT ON FUNCTION pipelines._deal_stays_combine(bytea, bytea) IS
 	'Combine function of _deal_stays.  Raises 22P03 for what is no state of it.';
 
+CREATE FUNCTION pipelines._deal_stays_result(bytea) RETURNS bytea
+LANGUAGE c IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE COST 100000
+AS 'MODULE_PATHNAME', 'pipelines_deal_stays_result';
+COMMENT ON FUNCTION pipelines._deal_stays_result(bytea) IS
+	'Final function of _deal_stays.';
+
 CREATE AGGREGATE pipelines._deal_stays(key bigint, version integer, pipeline_id integer, stage_id integer,
-	entered timestamptz, "left" timestamptz, now timestamptz, change text, length interval) (
+	entered timestamptz, "left" timestamptz, now timestamptz, change text, length interval, measure text, count_running boolean, survival boolean) (
 	SFUNC = pipelines._deal_stays_add,
 	STYPE = bytea,
 	COMBINEFUNC = pipelines._deal_stays_combine,
+	FINALFUNC = pipelines._deal_stays_result,
+	FINALFUNC_MODIFY = READ_WRITE,
 	PARALLEL = SAFE
 );
-COMMENT ON AGGREGATE pipelines._deal_stays(bigint, integer, integer, integer, timestamptz, timestamptz, timestamptz, text, interval) IS
-	'The stays of all deals, for _deal_stays_rows(); those that no one ever saw are left out.  Raises 54000 for more than 16777216 of them.';
+COMMENT ON AGGREGATE pipelines._deal_stays(bigint, integer, integer, integer, timestamptz, timestamptz, timestamptz, text, interval, text, boolean, boolean) IS
+	'How long deals were in stages, for _deal_stays_rows(): by the first stay of each deal in each stage, the latest one, or all together (measure cumulative). Stays that no one ever saw are left out. count_running: running ones are among those that were measured; survival: the median by Kaplan and Meier is asked for.  Raises 54000 for more than 16777216 stays.';
 
-CREATE FUNCTION pipelines._deal_stays_rows(stays bytea, measure text, count_running boolean, survival boolean)
+CREATE FUNCTION pipelines._deal_stays_rows(bytea)
 RETURNS TABLE (pipeline_id integer, stage_id integer, counts bigint[], stats interval[], survival_median interval)
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 100000 ROWS 100
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 1000 ROWS 100
 AS 'MODULE_PATHNAME', 'pipelines_deal_stays_rows';
-COMMENT ON FUNCTION pipelines._deal_stays_rows(bytea, text, boolean, boolean) IS
-	'How long deals were in stages, by a state of _deal_stays(): the first stay of each deal in each stage, the latest one, or all together (cumulative). counts and stats as of _stay_counts() and _stay_stats(). survival: is the median by Kaplan and Meier asked for?  Raises 22P03 for what is no state.';
+COMMENT ON FUNCTION pipelines._deal_stays_rows(bytea) IS
+	'What _deal_stays() tells, by pipeline and stage: counts and stats as of _stay_counts() and _stay_stats().  Raises 22P03 for what is none of it.';
 
 -- How a duration is measured, for the expressions of its two ends.
 CREATE FUNCTION pipelines._measured_length(entered text, left_at text, zone text, business boolean, calendar text, days boolean)
@@ -137,7 +145,7 @@ BEGIN
 		END IF;
 		RETURN format('pipelines.business_time(%s, %s, %L::text)', entered, left_at, calendar);
 	ELSIF days THEN
-		RETURN format('pipelines._local_days(%1$s, %2$s, %3$s) * interval ''24 hours''', entered, left_at, zone);
+		RETURN format('pipelines._local_days(%1$s, %2$s, %3$s)', entered, left_at, zone);
 	END IF;
 	RETURN format('%2$s - %1$s', entered, left_at);
 END
@@ -230,10 +238,10 @@ BEGIN
 		gathered := format($sql$
 			SELECT y.pipeline_id AS pipeline_id_, y.stage_id AS stage_id_, CAST(NULL AS text) AS by_, y.counts, y.stats, y.survival_median AS survival
 			FROM pipelines._deal_stays_rows((
-				SELECT pipelines._deal_stays(y.key_, y.version_, y.pipeline_id_, y.stage_id_, y.entered_, y.exited_, $1, y.change_, %s)
+				SELECT pipelines._deal_stays(y.key_, y.version_, y.pipeline_id_, y.stage_id_, y.entered_, y.exited_, $1, y.change_, %s, %L, %L, %L)
 				FROM (%s) y%s
-			), %L, %L, %L) y$sql$,
-			coalesce(length, 'CAST(NULL AS interval)'), stays, zones, measure, include_running, survival);
+			)) y$sql$,
+			coalesce(length, 'CAST(NULL AS interval)'), measure, include_running, survival, stays, zones);
 	ELSIF measure IN ('first', 'latest') THEN
 		stays := format('SELECT DISTINCT ON (y.key_, y.pipeline_id_, y.stage_id_) y.* FROM (%s) y WHERE (y.exited_ >= y.entered_ + interval ''20 microseconds'') IS NOT FALSE ORDER BY y.key_, y.pipeline_id_, y.stage_id_, y.version_%s',
 						stays, CASE measure WHEN 'latest' THEN ' DESC' ELSE '' END);

@@ -147,6 +147,19 @@ decimal_hundredth(void)
 	return constant(&cache, "0.01");
 }
 
+Numeric
+decimal_hundredths(int64 value)
+{
+#ifdef DECIMAL_FAST
+	Decimal128	sum = value;
+
+	return decimal128_to_numeric(&sum, 2, 2);
+#else
+	return decimal_multiply(DatumGetNumeric(DirectFunctionCall1(int8_numeric, Int64GetDatum(value))),
+							decimal_hundredth());
+#endif
+}
+
 #ifdef DECIMAL_FAST
 
 /* groups of a 64-bit number, and of twenty decimals */

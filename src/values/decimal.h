@@ -58,6 +58,8 @@ extern double decimal_to_double(Numeric value);
 extern Numeric decimal_zero(void);
 extern Numeric decimal_hundred(void);
 extern Numeric decimal_hundredth(void);
+/* so many hundredths, with two decimals */
+extern Numeric decimal_hundredths(int64 value);
 
 extern Numeric decimal128_to_numeric(const Decimal128 *value, int scale,
 									 int dscale);
