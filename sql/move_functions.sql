@@ -182,6 +182,10 @@ INSERT INTO deals (deal_id, amount, expected_close_on, probability) VALUES (20, 
 SELECT * FROM pipelines.move('deals', '20', 'Contract');
 SELECT try($$SELECT pipelines.push_back('deals', '20', NULL)$$);
 SELECT * FROM pipelines.push_back('deals', '20', 'no quote was sent');
+-- it is seen in what changed (R-2.12)
+SELECT deal, 'pushed_back' = ANY (flags) AS in_review, 'moved' = ANY (flags) AS moved FROM pipelines.review('deals') WHERE deal = '20';
+SELECT DISTINCT deal FROM pipelines.changes('deals') WHERE 'pushed_back' = ANY (flags);
+SELECT count(*) FROM pipelines.review('deals', since => clock_timestamp()) WHERE 'pushed_back' = ANY (flags);
 SELECT life('20');
 -- R-2.11: strict, with activities, up to where it was; R-2.12: amounts, dates and overrides stay
 SELECT amount, expected_close_on, probability, gate_stage_id = st('Contract') AS gate, furthest_stage_id = st('Contract') AS furthest FROM deals WHERE deal_id = 20;

@@ -143,7 +143,7 @@ AS $$
 	('closings', 'superseded_at', 'When a closing of another outcome took its place, or NULL.'),
 	('closings', 'deleted_at', 'When the closed deal was deleted, or NULL.'),
 	('review', 'deal', 'The deal: text form of its key.'),
-	('review', 'flags', 'Why it is here: new, moved (another stage, pipeline or outcome), stalled, pushed (expected to close later), past_due, no_next_step, large.'),
+	('review', 'flags', 'Why it is here: new, moved (another stage, pipeline or outcome), pushed_back (to an earlier stage, by push_back()), stalled, pushed (expected to close later), past_due, no_next_step, large.'),
 	('review', 'pipeline_id', 'Pipeline.'),
 	('review', 'pipeline_name', 'Name of the pipeline.'),
 	('review', 'stage_id', 'Stage.'),

@@ -286,7 +286,7 @@ COMMENT ON COLUMN pipelines.deal_change.owner_before IS 'Owner at the first inst
 COMMENT ON COLUMN pipelines.deal_change.owner_after IS 'Owner at the second instant.';
 COMMENT ON COLUMN pipelines.deal_change.expected_before IS 'Day of the expected closing at the first instant.';
 COMMENT ON COLUMN pipelines.deal_change.expected_after IS 'Day of the expected closing at the second instant.';
-COMMENT ON COLUMN pipelines.deal_change.flags IS 'What a review would point out at the second instant, as in review(): new, moved, stalled, pushed, past_due, no_next_step, large; NULL for a deal that is not there then.';
+COMMENT ON COLUMN pipelines.deal_change.flags IS 'What a review would point out at the second instant, as in review(): new, moved, pushed_back, stalled, pushed, past_due, no_next_step, large; NULL for a deal that is not there then.';
 
 -- What is done with a row costs more than its way from another process.
 CREATE FUNCTION pipelines.bridge(deals regclass, "from" timestamptz DEFAULT NULL, "to" timestamptz DEFAULT now(),
@@ -332,7 +332,7 @@ CREATE TYPE pipelines.deal_review AS (
 );
 COMMENT ON TYPE pipelines.deal_review IS 'A row of pipelines.review().';
 COMMENT ON COLUMN pipelines.deal_review.deal IS 'The deal: text form of its key.';
-COMMENT ON COLUMN pipelines.deal_review.flags IS 'Why it is here: new, moved (another stage, pipeline or outcome; also what comes from a pipeline that the reader does not see), stalled, pushed (expected to close later), past_due, no_next_step, large.';
+COMMENT ON COLUMN pipelines.deal_review.flags IS 'Why it is here: new, moved (another stage, pipeline or outcome; also what comes from a pipeline that the reader does not see), pushed_back (to an earlier stage, by push_back()), stalled, pushed (expected to close later), past_due, no_next_step, large.';
 COMMENT ON COLUMN pipelines.deal_review.outcome IS 'Outcome of its stage.';
 COMMENT ON COLUMN pipelines.deal_review.amount_before IS 'Amount at the earlier instant; NULL: none, or the deal was not there.';
 COMMENT ON COLUMN pipelines.deal_review.probability IS 'Percent, as it counts.';
@@ -405,7 +405,7 @@ BEGIN
 		WHERE m.role ~ '^key[1-9]';
 		began := CASE WHEN of_history THEN format('h.%I', pipelines._own_column(registration.history, 'valid_from'))
 			ELSE pipelines._column(deals, 'changed_at') END;
-		arms := arms || format('SELECT %s AS key, %s, %s AS began, %s AS ended, %s AS p, %s AS s, %s AS amount, coalesce(%s, %L) AS currency, %s AS probability, %s AS owner, %s AS expected, %s AS step, %s AS entered, %s AS created, %s AS deleted, %s AS version, %s AS unseen FROM %s WHERE %s <= $1%s%s',
+		arms := arms || format('SELECT %s AS key, %s, %s AS began, %s AS ended, %s AS p, %s AS s, %s AS amount, coalesce(%s, %L) AS currency, %s AS probability, %s AS owner, %s AS expected, %s AS step, %s AS entered, %s AS created, %s AS deleted, %s AS pushed_back, %s AS version, %s AS unseen FROM %s WHERE %s <= $1%s%s',
 			CASE WHEN keys LIKE '%, %' THEN format('ROW(%s)', keys) ELSE keys END, named, began,
 			CASE WHEN of_history THEN format('h.%I', pipelines._own_column(registration.history, 'valid_to'))
 				ELSE format('%L::timestamptz', 'infinity') END,
@@ -419,6 +419,7 @@ BEGIN
 			pipelines._column(deals, 'stage_entered_at', 'timestamptz'::text, of_history),
 			CASE WHEN of_history THEN 'NULL::timestamptz' ELSE pipelines._column(deals, 'created_at', 'timestamptz'::text) END,
 			CASE WHEN of_history THEN format('h.%I = %L', pipelines._own_column(registration.history, 'change'), 'delete') ELSE 'false' END,
+			CASE WHEN of_history THEN format('h.%I = %L', pipelines._own_column(registration.history, 'change'), 'push_back') ELSE 'false' END,
 			CASE WHEN of_history THEN format('h.%I', pipelines._own_column(registration.history, 'version')) ELSE pipelines._column(deals, 'version') END,
 			pipelines._came_unseen(deals, of_history, '$2'::text),
 			pipelines._bridge_from(deals, of_history, NULL), began,
@@ -464,6 +465,8 @@ BEGIN
 		SELECT h.* FROM past h
 		WHERE h.began <= $2 AND h.ended > $2
 			AND NOT EXISTS (SELECT FROM past x WHERE x.key = h.key AND x.deleted AND x.ended > $2 AND x.ended <= $1)%8$s
+	), sent_back AS (
+		SELECT DISTINCT h.key FROM past h WHERE h.pushed_back AND h.ended > $2 AND h.ended <= $1
 	)
 	SELECT r.deal, r.flags%5$s
 	FROM (
@@ -475,6 +478,7 @@ BEGIN
 			pipelines._flags(
 				CASE WHEN a.began > $2 AND b.key IS NULL AND NOT %9$s THEN 'new' END,
 				CASE WHEN b.s <> a.s OR b.p <> a.p OR (b.s = a.s AND b.entered <> a.entered) OR b.key IS NULL AND %9$s THEN 'moved' END,
+				CASE WHEN v.key IS NOT NULL THEN 'pushed_back' END,
 				CASE WHEN f.outcome = 'open' AND f.stall_limit IS NOT NULL AND
 					%4$s <= $1 THEN 'stalled' END,
 				CASE WHEN f.outcome = 'open' AND a.began > $2 AND a.expected > b.expected THEN 'pushed' END,
@@ -487,6 +491,7 @@ BEGIN
 		LEFT JOIN definition f ON f.p = a.p AND f.s = a.s
 		LEFT JOIN jsonb_to_recordset($4) t (p integer, currency text, amount numeric) ON t.p = a.p AND t.currency COLLATE "C" IS NOT DISTINCT FROM a.currency
 		LEFT JOIN earlier b ON b.key = a.key AND a.began > $2
+		LEFT JOIN sent_back v ON v.key = a.key AND a.began > $2
 		LEFT JOIN pipelines.stage n ON n.stage_id = b.s%7$s
 		CROSS JOIN LATERAL (SELECT %3$s AS limit_over) l
 	) r
