@@ -74,6 +74,10 @@ measure() { # name, query
 	report "$1, against counting and adding up deals and history" "$(ratio "$x" "$y")" 'at most 3' "$x" "$y"
 }
 measure time_in_stage "SELECT count(*) FROM pipelines.time_in_stage('deals')"
+for name in latest cumulative; do
+	measure "time_in_stage, $name" "SELECT count(*) FROM pipelines.time_in_stage('deals', measure => '$name')"
+done
+measure 'time_in_stage, days' "SELECT count(*) FROM pipelines.time_in_stage('deals', days => true)"
 for mode in any strict reached direct; do
 	measure "funnel $mode" "SELECT count(*) FROM pipelines.funnel('deals', '$mode')"
 done
@@ -83,6 +87,9 @@ done
 measure 'flow of all time' "SELECT count(*) FROM pipelines.flow('deals', '-infinity')"
 for name in win_rate cycle trend; do
 	measure "$name by owner" "SELECT count(*) FROM pipelines.$name('deals', by => 'owner')"
+done
+for name in load win_rate velocity flow stalled; do
+	measure "$name of a year ago" "SELECT count(*) FROM pipelines.$name('deals', as_of => now() - interval '1 year')"
 done
 measure review "SELECT count(*) FROM pipelines.review('deals')"
 measure 'bridge of three months' "SELECT count(*) FROM pipelines.bridge('deals', now() - interval '90 days')"
