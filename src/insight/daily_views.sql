@@ -541,6 +541,6 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION pipelines.candidates(regclass, text, timestamptz) IS
-'Deals that fulfil the entry rule of a stage further on in their pipeline (S71): ready to be sent there.  One row per deal and stage; stages without an entry rule have no candidates.  View T_candidates.
+'Deals that fulfil the entry rule of a stage further on in their pipeline (S71). What their present stage asks for before it is left, next_steps() tells.  One row per deal and stage; stages without an entry rule have no candidates.  View T_candidates.
 as_of: by the rules of that instant; columns that are not tracked are those of the present row.
 Errors: 22023 an instant before the history of an adopted table, 23S01 unknown pipeline, 55000 not a deals table.';

@@ -237,7 +237,7 @@ $$;
 COMMENT ON FUNCTION pipelines.stalled(regclass, text, boolean, interval, boolean, timestamptz) IS
 'Open deals whose limit was reached by as_of (S18, R-4.1 to R-4.5), the longest stalled first; the view T_stalled is the same for now, with all columns of T.
 A limit is days and months of the calendar in the time zone of the pipeline and then hours that go by, or business time of its calendar (stall_time; R-4.2): so many business days later at the same time of the day, and from there so many business hours.
-The clock of a limit (basis): stage: since the stage was entered; activity: since the last change of a tracked column or the last activity that was done; age: since the deal was created, time on hold left out.  No other UPDATE touches it.  Limits and definitions are those of as_of.
+The clock of a limit (basis): stage: since the stage was entered; activity: since the last change of a tracked column or the last activity that was done; age: since the deal was created, time on hold left out.  No other UPDATE touches it.  Limits and definitions are those of as_of; business time is that of the calendar as it is now.
 respect_next_action: a deal whose next action is yet to come, within max_future if that is given, is not stalled.  days_over: days of 24 hours since stalled_at.
 reasons: over_limit, past_expected_close, no_amount, no_next_action, pipeline_mismatch, pushed_<n>_times, skipped_stage:<name> (S19); with_reasons => false saves looking for them.
 Errors: 22023 as_of infinity, or an instant before the history of an adopted table; 23S01 unknown pipeline.';
