@@ -236,6 +236,16 @@ SELECT a.dimension, a.n, a.actual = b.actual AS same FROM (SELECT dimension, cou
 	FULL JOIN (SELECT upper(dimension) AS dimension, count(*) AS n, sum(actual) AS actual FROM pipelines.forecast_accuracy('deals', by => 'account', as_of => '2024-12-01') GROUP BY 1) b
 	ON coalesce(a.dimension, '-') = coalesce(b.dimension, '-') AND a.n = b.n ORDER BY 1;
 
+-- scores count nowhere before somebody has trained them
+BEGIN;
+SELECT pipelines.create_deals('untrained', currency => 'EUR');
+UPDATE pipelines.pipeline SET use_scores = true;
+INSERT INTO untrained (amount) SELECT 100 FROM generate_series(1, 20);
+UPDATE untrained SET stage_id = pipelines.stage_id('Sales', 'Won') WHERE deal_id > 1;
+SELECT s.score <> s.stage_probability AS another, s.effective_probability, s.probability_source, s.log_odds, c.effective_probability AS of_view, c.probability_source AS source_of_view
+FROM pipelines.scores('untrained') s JOIN untrained_current c ON c.deal_id::text = s.deal;
+ROLLBACK;
+
 -- Only who owns the table trains, and sees what it says of protected pipelines only who sees them
 CREATE ROLE scoring_clerk;
 GRANT SELECT, UPDATE ON deals TO scoring_clerk;
@@ -250,16 +260,6 @@ SELECT count(*) FROM pipelines.score_count WHERE relation = 'deals'::regclass;
 SELECT count(*) FROM pipelines.scores('deals');
 SELECT count(*) FROM pipelines.scores('deals', as_of => '2024-02-09');
 RESET ROLE;
-
--- scores count nowhere before somebody has trained them
-BEGIN;
-SELECT pipelines.create_deals('untrained', currency => 'EUR');
-UPDATE pipelines.pipeline SET use_scores = true;
-INSERT INTO untrained (amount) SELECT 100 FROM generate_series(1, 20);
-UPDATE untrained SET stage_id = pipelines.stage_id('Sales', 'Won') WHERE deal_id > 1;
-SELECT s.score <> s.stage_probability AS another, s.effective_probability, s.probability_source, s.log_odds, c.effective_probability AS of_view, c.probability_source AS source_of_view
-FROM pipelines.scores('untrained') s JOIN untrained_current c ON c.deal_id::text = s.deal;
-ROLLBACK;
 
 -- a table that is let go takes what its scores are made of with it
 SELECT pipelines.release('deals');
