@@ -17,8 +17,9 @@
  *
  *		((until AT TIME ZONE zone)::date - (since AT TIME ZONE zone)::date) * interval '24 hours'
  *
- * Reports ask it of each deal, and those functions look for the zone by
- * its name, and for what its clocks show by its rules, each time anew.
+ * Reports ask both of each deal, and those functions look for the zone by its
+ * name, and for what its clocks show by its rules, each time anew.  _days_between()
+ * has no zone: its days have 24 hours.
  *
  * Must never look at the session's time zone.
  *
@@ -26,13 +27,14 @@
  */
 #include "postgres.h"
 
-#include "calendar/zone.h"
+#include "calendar/calendar_private.h"
 #include "common/int.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/timestamp.h"
 #include "values/decimal.h"
+#include "values/texts.h"
 
 PG_FUNCTION_INFO_V1(pipelines_limit_over);
 PG_FUNCTION_INFO_V1(pipelines_local_days);
@@ -91,8 +93,7 @@ find_zone(FunctionCallInfo fcinfo, text *name)
 	for (int i = 0; i < known->n; i++)
 	{
 		zone = &known->zones[i];
-		if (VARSIZE_ANY_EXHDR(zone->name) == VARSIZE_ANY_EXHDR(name) &&
-			memcmp(VARDATA_ANY(zone->name), VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name)) == 0)
+		if (texts_equal(zone->name, name))
 			return zone->table;
 	}
 
@@ -165,12 +166,9 @@ pipelines_limit_over(PG_FUNCTION_ARGS)
 static bool
 local_day(const ZoneTable *zone, TimestampTz at, int64 *day)
 {
-	int64		local;
-
 	if (zone == NULL || at < ZONE_TABLE_BEGIN || at >= ZONE_TABLE_END)
 		return false;
-	local = at + zone->ahead[zone_line(zone, at)];
-	*day = local / USECS_PER_DAY - (local % USECS_PER_DAY < 0 ? 1 : 0);
+	*day = floor_div(at + zone->ahead[zone_line(zone, at)], USECS_PER_DAY);
 	return true;
 }
 

@@ -821,7 +821,11 @@ AS $$
 		WHERE %27$s
 		UNION ALL
 		SELECT %28$s, %29$s, %30$s, %31$s, %32$s, %33$s, CAST(NULL AS timestamptz), %34$s, %35$s, CAST(NULL AS text)
-		FROM %36$s d%37$s
+		FROM %36$s d$sql$
+		|| CASE WHEN pipelines._live_is_tracked($1) THEN $sql$
+		UNION ALL
+		SELECT %28$s, %29$s, %30$s, %31$s, %32$s, %33$s, e.at, %34$s, %35$s, CAST('delete' AS text)
+		FROM %37$s$sql$ ELSE '' END || $sql$
 	) v
 	LEFT JOIN pipelines.pipeline p ON p.pipeline_id = v.pipeline_
 	LEFT JOIN pipelines.stage s ON s.stage_id = v.stage_$sql$,
@@ -846,11 +850,7 @@ AS $$
 		pipelines._column($1, 'episode'), pipelines._column($1, 'pipeline_id'),
 		pipelines._column($1, 'stage_id'), pipelines._column($1, 'stage_entered_at'),
 		pipelines._column($1, 'owner', 'text'), pipelines._column($1, 'amount', 'numeric'), pipelines._deals_source($1),
-		format(E'\n\t\tUNION ALL\n\t\tSELECT %s, %s, %s, %s, %s, %s, e.at, %s, %s, CAST(''delete'' AS text)\n\t\tFROM ',
-			   VARIADIC ARRAY[k.in_deals, pipelines._column($1, 'version'), pipelines._column($1, 'episode'), pipelines._column($1, 'pipeline_id'),
-				pipelines._column($1, 'stage_id'), pipelines._column($1, 'stage_entered_at'),
-				pipelines._column($1, 'owner', 'text'), pipelines._column($1, 'amount', 'numeric')])
-			|| pipelines._ceased($1, 'stage_entered_at'))
+		pipelines._ceased($1, 'stage_entered_at'))
 	FROM pipelines.tracked_table t
 	CROSS JOIN (SELECT string_agg('v.' || quote_ident(m.column_name), ', ' ORDER BY m.n) AS names,
 					   string_agg(format('h.%I AS %I', m.history_column, m.column_name), ', ' ORDER BY m.n) AS in_history,
@@ -960,7 +960,13 @@ AS $$
 			   %50$s, CAST(NULL AS timestamptz), CAST(NULL AS text), %51$s, %52$s,
 			   %53$s, %54$s, %55$s, %56$s, %57$s, %58$s
 		FROM %59$s d
-		WHERE %51$s IS NOT NULL%65$s
+		WHERE %51$s IS NOT NULL$sql$
+		|| CASE WHEN pipelines._live_is_tracked($1) THEN $sql$
+		UNION ALL
+		SELECT %45$s, %46$s, %47$s, %48$s, %49$s,
+			   %50$s, e.at, CAST('delete' AS text), %51$s, %52$s,
+			   %53$s, %54$s, %55$s, %56$s, %57$s, %58$s
+		FROM %65$s$sql$ ELSE '' END || $sql$
 	) v
 	LEFT JOIN LATERAL (
 		SELECT %31$s AS pipeline_, %32$s AS stage_, %62$s AS furthest_, %63$s AS probability_, %64$s AS category_,
@@ -1016,14 +1022,7 @@ AS $$
 		pipelines._own_column(t.history, 'reason'), k.matches,
 		pipelines._column($1, 'furthest_stage_id', NULL, true), pipelines._column($1, 'probability', 'numeric', true),
 		pipelines._column($1, 'forecast_category', 'text', true),
-		format(E'\n\t\tUNION ALL\n\t\tSELECT %s, %s, %s, %s, %s, %s, e.at, CAST(''delete'' AS text), %s, %s, %s, %s, %s, %s, %s, %s\n\t\tFROM ',
-			   VARIADIC ARRAY[k.in_deals, pipelines._column($1, 'version'), pipelines._column($1, 'episode'),
-				pipelines._column($1, 'pipeline_id'), pipelines._column($1, 'stage_id'), pipelines._column($1, 'changed_at'),
-				pipelines._column($1, 'closed_at', 'timestamptz'), pipelines._column($1, 'closed_on', 'date'),
-				pipelines._column($1, 'close_reason', 'text'), pipelines._column($1, 'close_notes', 'text'),
-				pipelines._column($1, 'competitor', 'text'), pipelines._column($1, 'amount', 'numeric'),
-				pipelines._column($1, 'currency', 'text'), pipelines._column($1, 'owner', 'text')])
-			|| pipelines._ceased($1, 'closed_at'))
+		pipelines._ceased($1, 'closed_at'))
 	FROM pipelines.tracked_table t
 	CROSS JOIN (SELECT string_agg('v.' || quote_ident(m.column_name), ', ' ORDER BY m.n) AS names,
 					   string_agg(format('h.%I AS %I', m.history_column, m.column_name), ', ' ORDER BY m.n) AS in_history,

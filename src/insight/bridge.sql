@@ -505,7 +505,7 @@ BEGIN
 				'f'::text, 'f.calendar'::text, '$5'::text), key_columns)
 			 ELSE 'l.limit_over' END,
 		CASE WHEN wanted = 'flags' THEN '' ELSE ', r.p, r.pipeline_name, r.s, r.stage_name, r.outcome, r.owner, r.currency, r.amount, r.amount_before, r.probability,
-		r.stage_before, r.expected, r.expected_before, CASE WHEN isfinite(r.expected) AND isfinite(r.expected_before) THEN r.expected - r.expected_before END, r.step, CASE WHEN isfinite($1) THEN round((extract(epoch FROM $1 - r.entered) / 86400)::numeric, 2) END' END,
+		r.stage_before, r.expected, r.expected_before, CASE WHEN isfinite(r.expected) AND isfinite(r.expected_before) THEN r.expected - r.expected_before END, r.step, pipelines._days_between(r.entered, $1)' END,
 		CASE WHEN scored THEN 'z.effective_probability, ' ELSE '' END,
 		CASE WHEN scored THEN format(E'\n\t\tLEFT JOIN pipelines.scores(%L::regclass, NULL::text, $1) z ON z.deal = a.key::text', deals) ELSE '' END
 			|| CASE WHEN secured THEN E'\n\t\tLEFT JOIN arrival u ON u.key = a.key' ELSE '' END,
