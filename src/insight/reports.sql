@@ -228,6 +228,20 @@ $$;
 COMMENT ON FUNCTION pipelines._key_is(regclass, text, boolean, text) IS
 	'The condition that a row is that of a deal whose key is in a list of texts, as SQL text.';
 
+-- For a query over the history that is told a key by its parameters.
+CREATE FUNCTION pipelines._key_parameters(deals regclass, history text, row_alias text, of_history boolean,
+	OUT many integer, OUT matches text, OUT keys text)
+LANGUAGE sql STABLE CALLED ON NULL INPUT PARALLEL SAFE COST 2000
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT count(*)::integer, string_agg(format('%s.%I = $%s', $2, m.history_column, m.place), ' AND ' ORDER BY m.n),
+		string_agg(format('%s.%I', $3, CASE WHEN $4 THEN m.history_column ELSE m.column_name END), ', ' ORDER BY m.n)
+	FROM (SELECT r.n, r.column_name, r.history_column, row_number() OVER (ORDER BY r.n) AS place
+		  FROM pipelines._roles($1) r WHERE r.role ~ '^key[1-9]') m
+$$;
+COMMENT ON FUNCTION pipelines._key_parameters(regclass, text, text, boolean) IS
+	'The key of a deals table as SQL text: how many columns it has, the condition that the history (by an alias) has the key of the parameters $1 and so on, and the columns to be given, of a deal or (of_history) a version by its alias.';
+
 -- The deals at an instant that is past ($1, unless it is given as text), in the
 -- form of T: tracked columns as they were, the others from the present row, if
 -- there is one, and of the same life of the key.  Which rows are deals is asked of what stands there then; one that
@@ -266,9 +280,7 @@ AS $$
 		FROM pipelines.tracked_table t
 		JOIN pg_attribute a ON a.attrelid = t.relation AND a.attnum > 0 AND NOT a.attisdropped
 		LEFT JOIN pipelines._roles($1) m ON m.column_name = a.attname
-		CROSS JOIN (SELECT count(*) AS many, string_agg(format('a.%I', k.column_name), ', ' ORDER BY k.n) AS keys,
-						   string_agg(format('f.%I = $%s', k.history_column, k.place), ' AND ' ORDER BY k.n) AS matches
-					FROM (SELECT r.*, row_number() OVER (ORDER BY r.n) AS place FROM pipelines._roles($1) r WHERE r.role ~ '^key[1-9]') k) f
+		CROSS JOIN pipelines._key_parameters($1, 'f', 'a', false) f
 		WHERE t.relation = $1) x
 	WHERE t.relation = $1
 $$;
@@ -360,13 +372,10 @@ AS $$
 				UNION ALL SELECT $%5$s, $%10$s) v ORDER BY v.version LIMIT 1',
 				pipelines._own_column(t.history, 'version'), pipelines._text_of(t.history, 'h', x.history), t.history, k.matches, k.many + 1,
 				pipelines._column($1, 'episode', NULL, true), k.many + 2, pipelines._column($1, 'closed_at', NULL, true), k.many + 3, k.many + 4),
-			k.list, pipelines._column($1, 'version'), pipelines._column($1, 'episode'), x.expression) END
+			k.keys, pipelines._column($1, 'version'), pipelines._column($1, 'episode'), x.expression) END
 	FROM pipelines.tracked_table t
 	CROSS JOIN pipelines._dimension($1, $2) x
-	CROSS JOIN (SELECT count(*) AS many, string_agg(format('d.%I', m.column_name), ', ' ORDER BY m.n) AS list,
-					   string_agg(format('h.%I = $%s', m.history_column, m.place), ' AND ' ORDER BY m.n) AS matches
-				FROM (SELECT r.n, r.column_name, r.history_column, row_number() OVER (ORDER BY r.n) AS place
-					  FROM pipelines._roles($1) r WHERE r.role ~ '^key[1-9]') m) k
+	CROSS JOIN pipelines._key_parameters($1, 'h', 'd', false) k
 	WHERE t.relation = $1
 $$;
 COMMENT ON FUNCTION pipelines._dimension_of_row(regclass, text) IS

@@ -564,16 +564,14 @@ BEGIN
 						ELSE format('CAST(ROW(%s) AS text)', string_agg(format('h.%I', m.history_column), ', ' ORDER BY m.n)) END
 			FROM pipelines._roles(scores.deals) m WHERE m.role ~ '^key[1-9]') AS history_key,
 		   pipelines._key_match(scores.deals, 'h', 'd') AS same_deal,
-		   k.given AS key_given, k.keys AS history_keys, k.many,
+		   k.matches AS key_given, k.keys AS history_keys, k.many,
 		   (SELECT coalesce('ARRAY[' || string_agg(pipelines._deal_dimension(scores.deals, f.name, false, true), ', ' ORDER BY f.n) || ']', 'NULL::text[]')
 			FROM jsonb_array_elements_text(model -> 'features') WITH ORDINALITY f(name, n)) AS features,
 		   (SELECT coalesce('ARRAY[' || string_agg(pipelines._deal_dimension(scores.deals, f.name, true, true), ', ' ORDER BY f.n) || ']', 'NULL::text[]')
 			FROM jsonb_array_elements_text(model -> 'features') WITH ORDINALITY f(name, n)) AS history_features
 	INTO part
 	FROM pipelines.tracked_table t
-	CROSS JOIN (SELECT count(*) AS many, string_agg(format('g.%I = $%s', m.history_column, m.place), ' AND ' ORDER BY m.n) AS given,
-					   string_agg(format('h.%I', m.history_column), ', ' ORDER BY m.n) AS keys
-				FROM (SELECT r.*, row_number() OVER (ORDER BY r.n) AS place FROM pipelines._roles(scores.deals) r WHERE r.role ~ '^key[1-9]') m) k
+	CROSS JOIN pipelines._key_parameters(scores.deals, 'g', 'h', true) k
 	WHERE t.relation = scores.deals;
 
 	-- the columns that are needed of the deals that were open
